@@ -1,0 +1,1 @@
+"""Tidegate: a programmable traffic-shifting reverse proxy for progressive delivery."""

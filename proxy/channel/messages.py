@@ -1,0 +1,36 @@
+"""The kinds of message and what each carries. Control to worker first, worker to control below."""
+
+from typing import Final
+
+VERSION: Final = 1
+"""Of this vocabulary. A control process that takes over a worker with another one replaces it instead."""
+
+# Control to worker.
+PART: Final = 1
+"""{"kind": "upstream" | "segment" | "route", "digest": str, "spec": {...}}: a part of the plan to come, sent once per digest."""
+PLAN: Final = 2
+"""{"generation": int, "spec": {...without the parts...}, "upstreams": [digest], "segments": [digest], "routes": [digest]}:
+swap to this plan. Parts named here were sent before, with this plan or an earlier one still in force."""
+ENDPOINTS: Final = 3
+"""{"upstream": str, "endpoints": [...]}: a name resolved to other addresses. Shapes as in an upstream's spec."""
+DRAIN: Final = 4
+"""{"limit": seconds}: accept until nothing waits, close the listeners, finish what is in flight, say DRAINED, exit."""
+LEDGER: Final = 5
+"""Opaque bytes: the ledger of counters, kept by the worker for a control process that takes over."""
+
+# Worker to control.
+HELLO: Final = 64
+"""{"version": int, "pid": int, "worker": int, "generation": int, "compiled": bool, "run": str, "ledger": base64, "listeners": [address]}:
+the first frame on every channel. On a channel made by taking over, the counters' descriptor and then the listeners' ride on it."""
+READY: Final = 65
+"""{"generation": int, "seconds": float}: this plan now serves."""
+FAILED: Final = 66
+"""{"generation": int, "error": str}: this plan could not be taken; the one before goes on."""
+SETTLED: Final = 67
+"""{"generation": int}: no exchange on a plan older than this is left."""
+LOG: Final = 68
+"""{"level": str, "message": str, ...fields}: a line for the log."""
+ACCESS: Final = 69
+"""Bytes: whole access log lines, each ended by LF."""
+DRAINED: Final = 70
+"""{"aborted": int}: nothing is left; the worker exits. `aborted` exchanges were cut off by the limit."""

@@ -1,0 +1,261 @@
+"""The compiled, immutable configuration that the data plane runs on.
+
+Life of a plan: settings/ turns YAML into a *spec* (plain JSON values, shown by `/api/v1/config` and pinned by golden
+files); control puts counter slots into it and sends it; `build_*` below turns it into these classes. Everything that can
+be known then is computed then: matchers are closures, fixed header lines are bytes, salts are hash prefixes, counters are
+absolute slots.
+
+Parts are built one by one, so that a worker can take a large plan in many short bites, and keep what did not change.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from proxy.core.address import Networks
+from proxy.core.hashing import Dealer
+from proxy.core.match import Matcher, compile_matcher
+from proxy.core.request import Request
+
+Spec = dict[str, Any]
+
+REASONS: Final[tuple[str, ...]] = (
+    "kill", "deny", "preview", "override", "ring", "segment", "holdout", "layer", "sticky", "split", "fallback", "default",
+)  # fmt: skip
+KILL, DENY, PREVIEW, OVERRIDE, RING, SEGMENT, HOLDOUT, LAYER, STICKY, SPLIT, FALLBACK, DEFAULT = range(12)
+
+NONE: Final = "none"
+"""Route and version of a request that matched nothing, and `served` of one that nobody served."""
+
+
+class Endpoint:
+    """One address of an upstream. `key` tells connections apart that must not be shared; `label` is the URL as configured."""
+
+    def __init__(self, spec: Spec, base: int) -> None:
+        self.label: Final[str] = spec["url"]
+        self.host: Final[str] = spec["host"]  # an IP address; the name's while it is not resolved never gets here
+        self.port: Final[int] = spec["port"]
+        self.unix: Final[str] = spec.get("unix", "")
+        self.tls: Final[bool] = spec.get("tls", False)
+        self.server_name: Final[str] = spec.get("server_name", "")  # for SNI and verification
+        self.weight: Final[int] = spec.get("weight", 1)
+        self.zone: Final[str] = spec.get("zone", "")
+        self.slot: Final[int] = base + spec.get("slot", 0)
+        self.key: Final[str] = f"{self.unix or self.host}:{self.port}:{self.tls}:{self.server_name}"
+
+
+class Upstream:
+    """A set of endpoints with its policy. Durations in seconds."""
+
+    def __init__(self, spec: Spec, base: int) -> None:
+        self.name: Final[str] = spec["name"]
+        self.endpoints: Final[list[Endpoint]] = [Endpoint(one, base) for one in spec["endpoints"]]
+        timeouts = spec["timeouts"]
+        self.connect: Final[float] = timeouts["connect"]
+        self.response: Final[float] = timeouts["response"]
+        self.idle: Final[float] = timeouts["idle"]
+        self.keepalive: Final[float] = timeouts["keepalive"]
+        self.tunnel: Final[float] = timeouts["tunnel"]
+        limits = spec["limits"]
+        self.max_connections: Final[int] = limits["connections"]
+        self.max_pending: Final[int] = limits["pending"]
+        self.max_requests: Final[int] = limits["requests"]
+        self.max_idle: Final[int] = limits["idle"]
+        self.tls: Final[Spec | None] = spec.get("tls")  # {"ca": path, "certificate": path, "key": path, "stamp": str}
+        self.slot: Final[int] = base + spec.get("slot", 0)
+
+
+class UnitSource:
+    """One link of a unit chain. `kind` is header, cookie, mint_cookie, query or client_ip; `name` the field's lower-case name."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.kind: Final[str] = spec["kind"]
+        self.name: Final[bytes] = spec.get("name", "").encode()
+
+
+class Version:
+    """A named arm of a route.
+
+    `chain` is this version and then its fallbacks in order; `codes[i]` the slots of status codes for an answer served by
+    `chain[i]`, and `codes_none` for an answer that no version served.
+    """
+
+    def __init__(self, spec: Spec, route: str, index: int, upstream: Upstream, base: int) -> None:
+        self.name: Final[str] = spec["name"]
+        self.index: Final = index
+        self.upstream: Final = upstream
+        self.weight: Final[float] = spec["weight"]
+        self.slot: Final[int] = base + spec.get("slot", 0)
+        self.codes: Final[list[int]] = [base + slot for slot in spec.get("codes", [])]
+        self.codes_none: Final[int] = base + spec.get("codes_none", 0)
+        self.chain: list[Version] = [self]
+        self.head_lines: Final = f"x-tidegate-route: {route}\r\nx-tidegate-version: {self.name}\r\n".encode()
+
+
+class Rule:
+    """Before the split. Exactly one of `deny`, `version` and `split` is set; it holds for the units listed or the requests matched."""
+
+    def __init__(self, spec: Spec, versions: dict[str, Version], salt: str, matcher: Matcher | None) -> None:
+        self.label: Final[str] = spec["label"]  # "rules[0]"
+        self.units: Final[frozenset[bytes] | None] = (
+            frozenset(unit.encode() for unit in spec["units"]) if "units" in spec else None
+        )
+        self.matcher: Final = matcher
+        self.deny: Final[Version | None] = versions[spec["deny"]] if "deny" in spec else None
+        self.version: Final[Version | None] = versions[spec["version"]] if "version" in spec else None
+        self.split: Final[Dealer | None] = (
+            Dealer(salt, "split", [(versions[name].index, name, share) for name, share in spec["split"].items()])
+            if "split" in spec
+            else None
+        )
+
+
+class Mirror:
+    """Which requests are copied to which shadow, and within what bounds (bytes, seconds, totals over all workers)."""
+
+    def __init__(self, spec: Spec, upstream: Upstream, salt: str, base: int) -> None:
+        self.upstream: Final = upstream
+        self.percent: Final[float] = spec["percent"]
+        self.by_unit: Final[bool] = spec["sample"] == "unit"
+        self.threshold: Final[int] = round(self.percent / 100 * 2**32)  # against a 32-bit hash
+        self.prefix: Final = f"{salt}\0mirror\0{upstream.name}\0".encode()
+        methods = spec["methods"]
+        self.methods: Final[frozenset[bytes] | None] = frozenset(m.encode() for m in methods) if methods else None
+        self.body_limit: Final[int] = spec["body_limit"]
+        self.in_flight: Final[int] = spec["in_flight"]
+        self.buffer: Final[int] = spec["buffer"]
+        self.response_limit: Final[int] = spec["response_limit"]
+        self.timeout: Final[float] = spec["timeout"]
+        self.strip_credentials: Final[bool] = spec["strip_credentials"]
+        self.slot: Final[int] = base + spec.get("slot", 0)
+
+
+class Rewrite:
+    """Changes to the request on its way up. `set_lines` are whole field lines; `dropped` lower-case names not passed on."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.strip_prefix: Final[bytes] = spec["strip_prefix"].encode()
+        self.set_lines: Final[bytes] = b"".join(
+            f"{name}: {value}\r\n".encode() for name, value in spec["set_headers"].items()
+        )
+        self.dropped: Final = frozenset(
+            name.lower().encode() for name in (*spec["set_headers"], *spec["remove_headers"])
+        )
+        self.sets_host: Final = any(name.lower() == "host" for name in spec["set_headers"])
+
+
+class Preview:
+    """A tester names a version in a field; `networks` are the client addresses that may."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.header: Final[bytes] = spec["header"].lower().encode()
+        self.networks: Final = Networks(spec["from"])
+
+
+class Route:
+    """Picks requests and says how they are split. `position` is its place in the file: the first match wins."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        upstreams: dict[str, Upstream],
+        segments: dict[str, Matcher],
+        base: int,
+    ) -> None:
+        name: str = spec["name"]
+        salt: str = spec["salt"]
+        self.name: Final = name
+        self.salt: Final = salt
+        self.salt_bytes: Final = salt.encode()
+        self.hosts: Final[list[str]] = spec["hosts"]
+        self.path: Final[str | None] = spec["path"]
+        self.path_prefix: Final[str | None] = spec["path_prefix"]
+        self.path_regex: Final[str | None] = spec["path_regex"]
+        self.methods: Final[frozenset[bytes] | None] = (
+            frozenset(method.encode() for method in spec["methods"]) if spec["methods"] else None
+        )
+        self.where: Final[Matcher | None] = compile_matcher(spec["where"], segments) if spec["where"] else None
+        self.raw_paths: Final[bool] = spec["raw_paths"]
+        self.unit: Final = [UnitSource(source) for source in spec["unit"]]
+        self.versions: Final = [
+            Version(one, name, index, upstreams[one["upstream"]], base) for index, one in enumerate(spec["versions"])
+        ]
+        by_name = {version.name: version for version in self.versions}
+        self.by_name: Final = by_name
+        self.by_name_bytes: Final = {version.name.encode(): version for version in self.versions}
+        fallbacks: dict[str, str | None] = {one["name"]: one["fallback"] for one in spec["versions"]}
+        for version in self.versions:
+            following = fallbacks[version.name]
+            while following is not None and by_name[following] not in version.chain:
+                version.chain.append(by_name[following])
+                following = fallbacks[following]
+        self.default: Final = by_name[spec["default"]]
+        self.split: Final = Dealer(salt, "split", [(v.index, v.name, v.weight) for v in self.versions])
+        rules = [
+            Rule(one, by_name, salt, compile_matcher(one["where"], segments) if "where" in one else None)
+            for one in spec["rules"]
+        ]
+        # The kinds are ranked (reference: order of precedence); the order in the file ranks within a kind.
+        self.denies: Final = [rule for rule in rules if rule.deny is not None]
+        self.overrides: Final = [rule for rule in rules if rule.deny is None and rule.units is not None]
+        self.segment_rules: Final = [rule for rule in rules if rule.deny is None and rule.units is None]
+        self.preview: Final[Preview | None] = Preview(spec["preview"]) if spec["preview"] else None
+        self.mirrors: Final = [Mirror(one, upstreams[one["upstream"]], salt, base) for one in spec["mirror"]]
+        self.rewrite: Final[Rewrite | None] = Rewrite(spec["rewrite"]) if spec["rewrite"] else None
+        self.max_body: Final[int] = -1 if spec["max_body"] is None else spec["max_body"]
+        errors = spec["errors"]
+        self.error_codes: Final = frozenset(errors["codes"])
+        self.error_flags: Final = frozenset(errors["flags"])
+        self.debug: Final[Networks | None] = Networks(spec["debug"]) if spec["debug"] else None
+
+
+class Client:
+    """What is asked of clients: seconds, bytes, counts."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.head: Final[float] = spec["timeouts"]["head"]
+        self.body: Final[float] = spec["timeouts"]["body"]
+        self.keepalive: Final[float] = spec["timeouts"]["keepalive"]
+        self.max_head: Final[int] = spec["limits"]["head"]
+        self.max_fields: Final[int] = spec["limits"]["fields"]
+        self.max_target: Final[int] = spec["limits"]["target"]
+        self.max_connections: Final[int] = spec["limits"]["connections"]
+
+
+class Plan:
+    """One generation of the configuration, whole. `find` answers which route takes a request."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        upstreams: dict[str, Upstream],
+        routes: list[Route],
+        find: Callable[[Request], Route | None],
+        base: int,
+    ) -> None:
+        self.generation: Final[int] = spec["generation"]
+        self.client: Final = Client(spec["client"])
+        self.trusted: Final = Networks(spec["trusted_proxies"])
+        self.cookie_keys: Final[list[bytes]] = [key.encode() for key in spec["secrets"]["cookie"]]
+        self.unit_hash_key: Final[bytes] = spec["secrets"]["unit_hash"].encode()
+        self.access_log: Final[bool] = spec["access_log"]
+        self.upstreams: Final = upstreams
+        self.routes: Final = routes
+        self.find: Final = find
+        # Requests that matched no route, or could not be parsed.
+        self.none_slot: Final[int] = base + spec.get("none_slot", 0)
+        self.none_codes: Final[int] = base + spec.get("none_codes", 0)
+
+
+def build_plan(spec: Spec, base: int = 0) -> Plan:
+    """The whole plan from a whole spec, as `tidegate explain` and the tests want it. `base` is added to every counter slot.
+
+    Raises KeyError where the spec names what it does not define: specs come from settings/, which has checked.
+    """
+    from proxy.core.routing import RouteTable  # noqa: PLC0415 - routing needs Route
+
+    upstreams = {one["name"]: Upstream(one, base) for one in spec["upstreams"]}
+    segments: dict[str, Matcher] = {}
+    for one in spec["segments"]:  # in an order in which each only names earlier ones
+        segments[one["name"]] = compile_matcher(one["where"], segments)
+    routes = [Route(one, upstreams, segments, base) for one in spec["routes"]]
+    return Plan(spec, upstreams, routes, RouteTable(routes).find, base)

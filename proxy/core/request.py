@@ -1,0 +1,134 @@
+"""The head of a request as a value: what the parser makes, the decision reads, and the rewriter sends on."""
+
+from typing import Final
+
+
+class Request:
+    """One request head.
+
+    All text is bytes as received. `lines` are the field lines without CRLF and `names` their lower-case names, in step.
+    `fields` maps a lower-case name to its value; repeated fields are joined with b", " (cookies with b"; "), as RFC 9110
+    section 5.3 allows. `path` is the path with unreserved escapes decoded (b"*" for `OPTIONS *`) and `raw_path` the path
+    as received; `clean` is False when only a route with `paths: raw` may take it (dot segments, encoded slash, backslash
+    or NUL). `query` has no question mark, and `has_query` tells `/x?` from `/x`. `authority` is what Host must say
+    upstream and `host` the same in lower case without port. `content_length` is -1 when none was given.
+    """
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        minor: int,
+        lines: list[bytes],
+        names: list[bytes],
+        fields: dict[bytes, bytes],
+        authority: bytes,
+        host: bytes,
+        path: bytes,
+        raw_path: bytes,
+        query: bytes,
+        has_query: bool,
+        clean: bool,
+        content_length: int,
+        chunked: bool,
+        keep_alive: bool,
+        expect_continue: bool,
+        upgrade: bytes,
+    ) -> None:
+        self.method: Final = method
+        self.target: Final = target
+        self.minor: Final = minor
+        self.lines: Final = lines
+        self.names: Final = names
+        self.fields: Final = fields
+        self.authority: Final = authority
+        self.host: Final = host
+        self.path: Final = path
+        self.raw_path: Final = raw_path
+        self.query: Final = query
+        self.has_query: Final = has_query
+        self.clean: Final = clean
+        self.content_length: Final = content_length
+        self.chunked: Final = chunked
+        self.keep_alive: Final = keep_alive
+        self.expect_continue: Final = expect_continue
+        self.upgrade: Final = upgrade
+        # Filled in by who knows the connection: the resolved client address (see core/address.py).
+        self.client: str = ""
+        self._cookies: dict[bytes, bytes] | None = None
+        self._arguments: dict[bytes, bytes] | None = None
+
+    def cookies(self) -> dict[bytes, bytes]:
+        """Cookies by name, the first of a name, quotes removed; parsed once (RFC 6265 section 4.2)."""
+        found = self._cookies
+        if found is None:
+            found = {}
+            for pair in self.fields.get(b"cookie", b"").split(b";"):
+                name, equals, value = pair.partition(b"=")
+                if equals:
+                    found.setdefault(name.strip(), value.strip().strip(b'"'))
+            self._cookies = found
+        return found
+
+    def arguments(self) -> dict[bytes, bytes]:
+        """Query arguments by name, percent- and plus-decoded, the first of a name; parsed once."""
+        found = self._arguments
+        if found is None:
+            found = {}
+            for pair in self.query.split(b"&"):
+                name, _, value = pair.partition(b"=")
+                if name:
+                    found.setdefault(unquote_plus(name), unquote_plus(value))
+            self._arguments = found
+        return found
+
+
+_HEX: Final = {bytes(f"{n:{form}}", "ascii"): bytes((n,)) for n in range(256) for form in ("02x", "02X")}
+
+
+def unquote_plus(text: bytes) -> bytes:
+    """Decode %XX and + in a query component; an escape that is not one stays as it is (WHATWG URL section 5.1)."""
+    if b"+" in text:
+        text = text.replace(b"+", b" ")
+    if b"%" not in text:
+        return text
+    head, *pieces = text.split(b"%")
+    out = [head]
+    for piece in pieces:
+        byte = _HEX.get(piece[:2])
+        out.append(b"%" + piece if byte is None else byte + piece[2:])
+    return b"".join(out)
+
+
+class Response:
+    """One response head. Mixed-case hex escapes aside, the shapes are those of `Request`.
+
+    `content_length` is -1 when none was given; `chunked` and `keep_alive` say how the upstream framed it;
+    `until_close` that only the end of the connection ends the body; `bodiless` that there is none (HEAD, 1xx, 204, 304).
+    """
+
+    def __init__(
+        self,
+        status: int,
+        reason: bytes,
+        minor: int,
+        lines: list[bytes],
+        names: list[bytes],
+        fields: dict[bytes, bytes],
+        content_length: int,
+        chunked: bool,
+        keep_alive: bool,
+        until_close: bool,
+        bodiless: bool,
+    ) -> None:
+        self.status: Final = status
+        self.reason: Final = reason
+        self.minor: Final = minor
+        self.lines: Final = lines
+        self.names: Final = names
+        self.fields: Final = fields
+        self.content_length: Final = content_length
+        self.chunked: Final = chunked
+        self.keep_alive: Final = keep_alive
+        self.until_close: Final = until_close
+        self.bodiless: Final = bodiless

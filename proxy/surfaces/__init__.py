@@ -1,0 +1,1 @@
+"""Where people meet the proxy: the command line and the admin port."""

@@ -1,0 +1,1 @@
+"""What is counted and written down: shared-memory counters, exposition, logs, access log, trace context."""

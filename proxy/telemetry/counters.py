@@ -1,0 +1,167 @@
+"""Counters in shared memory: integer slots that one worker writes and the control process reads.
+
+One memfd holds a region of slots for every worker. A worker writes its own region only, so there are no locks and no
+lost updates; anyone may read any region (an aligned 64-bit load is never torn on the machines Python runs on). A slot's
+place is decided once, by the ledger of the control process (telemetry/ledger.py), and travels to the workers in the plan,
+so the hot path indexes and never looks up. The memory is sparse: a page that nobody counted in costs nothing.
+
+A replacement worker takes its predecessor's region over and goes on counting where that one stopped.
+"""
+
+import mmap
+import os
+from bisect import bisect_left
+from typing import Final
+
+from proxy.core.plan import REASONS
+from proxy.errors import FLAGS
+
+REGION_SLOTS: Final = 1 << 23
+"""Slots of one worker: 64 MiB of address space, of which only touched pages exist."""
+
+EXPORTED_EDGES: Final[tuple[float, ...]] = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
+"""Upper bounds in seconds of the histogram that /metrics shows."""
+
+
+def _fine_edges(lowest: float, highest: float, ratio: float) -> tuple[float, ...]:
+    """Edges at most `ratio` apart that include every exported edge, so that the exported counts are exact sums."""
+    stations = (lowest, *EXPORTED_EDGES, highest)
+    edges = [lowest]
+    for low, high in zip(stations, stations[1:], strict=False):
+        steps = 1
+        while (high / low) ** (1 / steps) > ratio:
+            steps += 1
+        edges.extend(low * (high / low) ** (step / steps) for step in range(1, steps))
+        edges.append(high)
+    return tuple(edges)
+
+
+FINE_EDGES: Final[tuple[float, ...]] = _fine_edges(0.00005, 120.0, 1.05)
+"""Upper bounds in seconds of the histogram that is counted and that judges read: each at most 5 % above the one before."""
+_EDGES: Final[list[float]] = list(FINE_EDGES)
+BUCKETS: Final = len(FINE_EDGES) + 1
+
+# A histogram is BUCKETS counts after a sum in nanoseconds.
+HISTOGRAM_SLOTS: Final = 1 + BUCKETS
+
+# The block of one (route, version).
+V_IN_FLIGHT: Final = 0
+V_REQUEST_BYTES: Final = 1
+V_RESPONSE_BYTES: Final = 2
+V_RETRIES: Final = 3  # requests sent again on a fresh connection
+V_REASONS: Final = 4
+V_FLAGS: Final = V_REASONS + 16  # errors by flag: index in errors.FLAGS
+V_DURATION: Final = V_FLAGS + 32
+V_UPSTREAM: Final = V_DURATION + HISTOGRAM_SLOTS
+VERSION_SLOTS: Final = V_UPSTREAM + HISTOGRAM_SLOTS
+
+# The block of one (route, assigned version, served version): a count for each status code 0..999, clamped.
+CODES_SLOTS: Final = 1000
+
+# The block of one (route, mirror upstream).
+MIRROR_OUTCOMES: Final[tuple[str, ...]] = (
+    "sent",
+    "sampled_out",
+    "dropped_method",
+    "dropped_loop",
+    "dropped_upgrade",
+    "dropped_in_flight",
+    "dropped_buffer",
+    "dropped_body_limit",
+    "dropped_unreachable",
+    "dropped_connections",
+    "dropped_aborted",
+)
+M_IN_FLIGHT: Final = 0
+M_BUFFERED: Final = 1  # bytes held for copies that the shadow has not taken yet
+M_TIMEOUTS: Final = 2
+M_FAILURES: Final = 3
+M_OUTCOMES: Final = 4
+M_DURATION: Final = M_OUTCOMES + 16
+M_CODES: Final = M_DURATION + HISTOGRAM_SLOTS
+MIRROR_SLOTS: Final = M_CODES + CODES_SLOTS
+
+# The block of one upstream.
+U_CONNECTING: Final = 0
+U_ACTIVE: Final = 1
+U_IDLE: Final = 2
+U_PENDING: Final = 3
+U_REQUESTS: Final = 4
+UPSTREAM_SLOTS: Final = 8
+
+# The block of one (upstream, endpoint).
+E_DOWN: Final = 0  # 1 while this worker could not connect
+E_FAILURES: Final = 1  # connects that failed
+ENDPOINT_SLOTS: Final = 2
+
+# The block of the worker itself; it stands at offset 0 of every region.
+W_CONNECTIONS: Final = 0  # client connections open
+W_ACCEPTED: Final = 1
+W_LOOP_LAG: Final = 2  # nanoseconds, the last measure
+W_LOG_DROPPED: Final = 3  # access log lines that found no room
+W_REQUESTS: Final = 4
+W_TUNNELS: Final = 5
+W_FAILURES: Final = 6  # exceptions that nothing expected
+W_REFUSED: Final = 7  # connections refused because `client.limits.connections` was reached
+WORKER_SLOTS: Final = 16
+
+IN_FLIGHT_SLOTS: Final = {
+    "version": (V_IN_FLIGHT,),
+    "mirror": (M_IN_FLIGHT, M_BUFFERED),
+    "upstream": (U_CONNECTING, U_ACTIVE, U_IDLE, U_PENDING, U_REQUESTS),
+    "endpoint": (E_DOWN,),
+    "worker": (W_CONNECTIONS, W_LOOP_LAG, W_TUNNELS),
+}
+"""By kind of block, the slots that describe the present. They are set to 0 when the worker that wrote them is gone."""
+
+BLOCK_SLOTS: Final = {
+    "version": VERSION_SLOTS,
+    "codes": CODES_SLOTS,
+    "mirror": MIRROR_SLOTS,
+    "upstream": UPSTREAM_SLOTS,
+    "endpoint": ENDPOINT_SLOTS,
+    "worker": WORKER_SLOTS,
+}
+
+assert len(REASONS) <= V_FLAGS - V_REASONS  # noqa: S101 - a layout that does not fit must not start
+assert len(FLAGS) <= V_DURATION - V_FLAGS  # noqa: S101
+assert len(MIRROR_OUTCOMES) <= M_DURATION - M_OUTCOMES  # noqa: S101
+
+
+class Cells:
+    """The mapped memory. `view` is indexed with absolute slots: a block's offset plus `base` of the worker."""
+
+    def __init__(self, descriptor: int, worker: int, workers: int) -> None:
+        """Map `descriptor`, grown to hold `workers` regions if it is smaller.
+
+        Raises OSError when the memory cannot be mapped.
+        """
+        size = workers * REGION_SLOTS * 8
+        if os.fstat(descriptor).st_size < size:
+            os.ftruncate(descriptor, size)
+        self.descriptor: Final = descriptor
+        self.workers: Final = workers
+        self.base: Final = worker * REGION_SLOTS
+        self._memory: Final = mmap.mmap(descriptor, size)
+        self.view: Final[memoryview] = memoryview(self._memory).cast("q")
+
+    def total(self, slot: int) -> int:
+        """The sum over all workers of the slot at `slot`, an absolute place in any of the regions."""
+        view = self.view
+        place = slot % REGION_SLOTS
+        if self.workers == 1:
+            return view[place]
+        return sum(view[place + worker * REGION_SLOTS] for worker in range(self.workers))
+
+
+def create_memory() -> int:
+    """A new anonymous memory; its descriptor is passed on and lives as long as anyone holds it."""
+    return os.memfd_create("tidegate-counters", os.MFD_CLOEXEC)
+
+
+def observe(view: memoryview, histogram: int, seconds: float) -> None:
+    """Count one duration in the histogram that starts at the absolute slot `histogram`."""
+    view[histogram] += int(seconds * 1e9)
+    view[histogram + 1 + bisect_left(_EDGES, seconds)] += 1
