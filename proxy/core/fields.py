@@ -1,0 +1,211 @@
+"""The head on its way through: which fields are passed on, which are the hop's own, which are added (RFC 9110 section 7.6).
+
+Lines that need no change stay the bytes they came in, and a head in which nothing is to be dropped is joined as it is:
+the ordinary request costs two joins and a look at its names.
+"""
+
+from typing import Final
+
+from proxy.core.http1 import list_members
+from proxy.core.plan import Rewrite
+from proxy.core.request import Request, Response
+
+VIA: Final = b"1.1 tidegate"
+MARKER: Final = b"x-tidegate-shadow"
+"""On every copy a mirror sends, so that a shadow knows it is one, and no copy is copied again."""
+
+OWN_PREFIX: Final = b"x-tidegate-"
+
+_HOP: Final = frozenset(
+    (
+        b"connection",
+        b"proxy-connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+_FORWARDING: Final = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
+_REQUEST_DROPPED: Final = _HOP | _FORWARDING | {b"via"}
+_RESPONSE_DROPPED: Final = _HOP | {b"via"}
+
+_KEPT_WHATEVER_CONNECTION_SAYS: Final = _FORWARDING | {
+    b"host",
+    b"content-length",
+    b"transfer-encoding",
+    b"authorization",
+    b"cookie",
+    b"set-cookie",
+    b"x-request-id",
+    b"traceparent",
+    b"tracestate",
+    b"via",
+}
+_ORDINARY_CONNECTION: Final = frozenset((b"keep-alive", b"Keep-Alive", b"close", b"Close", b"upgrade", b"Upgrade"))
+_LOOK_ALIKES: Final = _FORWARDING | {b"x-request-id"}
+_CREDENTIALS: Final = frozenset((b"authorization", b"cookie"))
+
+
+def _named_by_connection(value: bytes) -> frozenset[bytes]:
+    """The fields that a Connection value makes the hop's own; never those that others rely on."""
+    return frozenset(list_members(value)) - _KEPT_WHATEVER_CONNECTION_SAYS
+
+
+def _own_or_look_alike(names: list[bytes]) -> frozenset[bytes]:
+    """Names that speak for this proxy, also spelt with underscores, which CGI-like upstreams read as dashes."""
+    found = []
+    for name in names:
+        plain = name.replace(b"_", b"-")
+        if plain.startswith(OWN_PREFIX) or (plain != name and plain in _LOOK_ALIKES):
+            found.append(name)
+    return frozenset(found)
+
+
+def kept_lines(request: Request, drop_ids: frozenset[bytes], rewrite: Rewrite | None) -> list[bytes]:
+    """The field lines of `request` that are passed on. `drop_ids` are identity fields that the caller replaces."""
+    names = request.names
+    dropped = _REQUEST_DROPPED
+    plain = dropped.isdisjoint(names)
+    joined = b"\n".join(names)
+    if OWN_PREFIX in joined or b"_" in joined:
+        dropped |= _own_or_look_alike(names)
+        plain = False
+    if not plain:
+        connection = request.fields.get(b"connection")
+        if connection is not None and connection not in _ORDINARY_CONNECTION:
+            dropped |= _named_by_connection(connection)
+    if drop_ids:
+        dropped |= drop_ids
+        plain = False
+    if rewrite is not None and rewrite.dropped:
+        dropped |= rewrite.dropped
+        plain = False
+    if request.target[:1] != b"/" and request.target != b"*":  # absolute-form: its authority replaces Host
+        dropped |= {b"host"}
+        plain = False
+    if plain:
+        return request.lines
+    return [line for name, line in zip(names, request.lines, strict=True) if name not in dropped]
+
+
+def request_head(
+    request: Request,
+    kept: list[bytes],
+    forwarding: bytes,
+    identity: bytes,
+    rewrite: Rewrite | None,
+    raw_path: bool,
+    upgrade: bytes,
+) -> bytes:
+    """The head for the upstream, with its empty line.
+
+    `kept` are the lines passed on; `forwarding` and `identity` whole lines with CRLF. A body that came chunked goes on
+    chunked. `upgrade` is the protocol to ask for, or empty.
+    """
+    target = upstream_target(request, rewrite, raw_path)
+    parts = [request.method, b" ", target, b" HTTP/1.1\r\n"]
+    if kept:
+        parts.append(b"\r\n".join(kept))
+        parts.append(b"\r\n")
+    fields = request.fields
+    if (b"host" not in fields or (request.target[:1] != b"/" and request.target != b"*")) and not (
+        rewrite is not None and rewrite.sets_host
+    ):
+        parts.append(b"host: " + request.authority + b"\r\n")
+    if request.chunked:
+        parts.append(b"transfer-encoding: chunked\r\n")
+    te = fields.get(b"te")
+    if te is not None and b"trailers" in list_members(te):
+        parts.append(b"te: trailers\r\n")
+    if upgrade:
+        parts.append(b"connection: upgrade\r\nupgrade: " + upgrade + b"\r\n")
+    via = fields.get(b"via")
+    parts.append(b"via: 1.1 tidegate\r\n" if via is None else b"via: " + via + b", " + VIA + b"\r\n")
+    parts.append(forwarding)
+    parts.append(identity)
+    if rewrite is not None:
+        parts.append(rewrite.set_lines)
+    parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+def upstream_target(request: Request, rewrite: Rewrite | None, raw_path: bool) -> bytes:
+    """The target the upstream gets: in origin-form (or `*`), and the path that was matched."""
+    path = request.raw_path if raw_path else request.path
+    if rewrite is not None and rewrite.strip_prefix:
+        prefix = rewrite.strip_prefix
+        if path == prefix:
+            path = b"/"
+        elif path.startswith(prefix) and (path[len(prefix) : len(prefix) + 1] == b"/" or prefix.endswith(b"/")):
+            path = path[len(prefix) :]
+            if path[:1] != b"/":
+                path = b"/" + path
+            # "/shop//evil.example" must not become "//evil.example", which some read as an authority.
+            elif path[:2] == b"//":
+                path = b"/" + path.lstrip(b"/")
+    return path + b"?" + request.query if request.has_query else path
+
+
+def forwarding_lines(request: Request, peer: str, scheme: bytes, trusted: bool) -> bytes:
+    """X-Forwarded-For, -Proto, -Host and Forwarded (RFC 7239) for the upstream, as whole lines.
+
+    What came from an untrusted peer is overwritten; a trusted one's For and Forwarded are appended to, its Proto and
+    Host kept.
+    """
+    address = peer.encode("ascii", "replace")
+    host = request.authority
+    element = b"for=" + (b'"[' + address + b']"' if b":" in address else address or b"unknown") + b";proto=" + scheme
+    if host:
+        element += b';host="' + host + b'"' if _needs_quotes(host) else b";host=" + host
+    proto = scheme
+    if trusted:
+        fields = request.fields
+        before = fields.get(b"x-forwarded-for")
+        if before:
+            address = before + b", " + address if address else before
+        proto = fields.get(b"x-forwarded-proto") or scheme
+        host = fields.get(b"x-forwarded-host") or host
+        chain = fields.get(b"forwarded")
+        if chain:
+            element = chain + b", " + element
+    lines = b"x-forwarded-for: " + address + b"\r\n" if address else b""
+    lines += b"x-forwarded-proto: " + proto + b"\r\n"
+    if host:
+        lines += b"x-forwarded-host: " + host + b"\r\n"
+    return lines + b"forwarded: " + element + b"\r\n"
+
+
+def _needs_quotes(host: bytes) -> bool:
+    return b":" in host or b"[" in host
+
+
+def shadow_lines(kept: list[bytes], strip_credentials: bool) -> list[bytes]:
+    """The lines of a copy: those of the original, on request without credentials."""
+    if not strip_credentials:
+        return kept
+    return [line for line in kept if line.partition(b":")[0].lower() not in _CREDENTIALS]
+
+
+def response_head(response: Response, added: bytes) -> bytes:
+    """The head for the client, with its empty line. `added` are whole lines: framing, connection, cookies."""
+    names = response.names
+    lines = response.lines
+    via = b"via: 1.1 tidegate\r\n"
+    if not _RESPONSE_DROPPED.isdisjoint(names):
+        dropped = _RESPONSE_DROPPED
+        fields = response.fields
+        connection = fields.get(b"connection")
+        if connection is not None and connection not in _ORDINARY_CONNECTION:
+            dropped |= _named_by_connection(connection)
+        before = fields.get(b"via")
+        if before is not None:
+            via = b"via: " + before + b", " + VIA + b"\r\n"
+        lines = [line for name, line in zip(names, lines, strict=True) if name not in dropped]
+    status_line = b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)
+    if not lines:
+        return status_line + via + added + b"\r\n"
+    return status_line + b"\r\n".join(lines) + b"\r\n" + via + added + b"\r\n"

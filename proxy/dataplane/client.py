@@ -1,0 +1,439 @@
+"""A connection from a client: cuts what arrives into requests, one at a time and in order, and carries the answers back.
+
+It knows heads, body framing and the life of the connection; what becomes of a request is its `Exchange`'s business. Bytes
+that come while an exchange is under way belong to the next request: they wait here, bounded, and reading stops.
+"""
+
+import asyncio
+import socket
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from proxy.core import proxy_protocol
+from proxy.core.address import normalise, resolve_client
+from proxy.core.fields import forwarding_lines
+from proxy.core.framing import ChunkedDecoder
+from proxy.core.http1 import find_head_end, parse_request
+from proxy.core.plan import Plan
+from proxy.core.request import Request
+from proxy.dataplane.answers import failure_answer
+from proxy.dataplane.exchange import Exchange
+from proxy.dataplane.timers import Timed
+from proxy.dataplane.tunnel import Tunnel
+from proxy.errors import DPE, NR, SI, Flag, ProtocolError
+from proxy.telemetry.counters import W_ACCEPTED, W_CONNECTIONS, W_REFUSED, W_REQUESTS
+
+if TYPE_CHECKING:
+    from proxy.dataplane.listener import Listener
+
+_HELD: Final = 64 << 10
+"""Bytes of pipelined requests that wait for their turn before reading stops."""
+_LINGER: Final = 2.0
+"""Seconds for a client to take an answer that came before its request was over (RFC 9112 section 9.6)."""
+_LINGER_BYTES: Final = 1 << 20
+
+PREFACE, HEAD, BODY, BUSY, TUNNEL, LINGER, CLOSED = range(7)
+
+
+class ClientConnection(Timed):
+    """An asyncio protocol towards a client."""
+
+    def __init__(self, listener: "Listener") -> None:
+        super().__init__()
+        self.listener: Final = listener
+        self.runtime: Final = listener.runtime
+        self.secure: Final = listener.secure
+        self.transport: asyncio.Transport | None = None
+        self.phase: int = PREFACE if listener.proxy_protocol else HEAD
+        self.exchange: Exchange | None = None
+        self.tunnel: Tunnel | None = None
+        self.peer: str = ""
+        self.paused: bool = False  # the transport wants no more writes
+        self._pending: bytes = b""
+        self._searched: int = 0
+        self._taking: bool = False
+        self._reading: bool = True
+        self._remaining: int = 0
+        self._decoder: ChunkedDecoder | None = None
+        self._lingered: int = 0
+        self._plan: Plan | None = None
+        self._trusted: bool = False
+        self._authority: bytes = b"\0"
+        self._forwarding: bytes = b""
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+        runtime = self.runtime
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self.peer = normalise(peer[0]) or peer[0]
+        plan = runtime.plan
+        view = runtime.view
+        clients = self.listener.clients
+        clients.add(self)
+        view[runtime.base + W_ACCEPTED] += 1
+        view[runtime.base + W_CONNECTIONS] += 1
+        if plan is None or view[runtime.base + W_CONNECTIONS] > plan.client.max_connections:
+            view[runtime.base + W_REFUSED] += 1
+            self.abort()
+            return
+        runtime.wheel.arm(self, runtime.now() + plan.client.head)
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
+        self._closed()
+
+    def eof_received(self) -> bool:
+        self._closed()
+        return False
+
+    def _closed(self) -> None:
+        if self.phase == CLOSED:
+            return
+        self.phase = CLOSED
+        runtime = self.runtime
+        runtime.view[runtime.base + W_CONNECTIONS] -= 1
+        runtime.wheel.forget(self)
+        self.listener.clients.discard(self)
+        exchange = self.exchange
+        tunnel = self.tunnel
+        self.exchange = None
+        self.tunnel = None
+        self._pending = b""
+        if exchange is not None:
+            exchange.client_gone()
+        if tunnel is not None:
+            tunnel.end()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+        if self.exchange is not None:
+            self.exchange.on_client_pause(True)
+        elif self.tunnel is not None:
+            self.tunnel.on_client_pause(True)
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self.exchange is not None:
+            self.exchange.on_client_pause(False)
+        elif self.tunnel is not None:
+            self.tunnel.on_client_pause(False)
+        elif self.phase == HEAD and self._pending and not self._taking:
+            self._take(self._pending)
+
+    def data_received(self, data: bytes) -> None:
+        phase = self.phase
+        if phase == HEAD:
+            self._take(self._pending + data if self._pending else data)
+        elif phase == BODY:
+            self._body(data)
+        elif phase == BUSY:
+            self._pending += data
+            if len(self._pending) > _HELD:
+                self.set_reading(False)
+        elif phase == TUNNEL:
+            if self.tunnel is not None:
+                self.tunnel.from_client(data)
+        elif phase == LINGER:
+            self._lingered += len(data)
+            if self._lingered > _LINGER_BYTES:
+                self.abort()
+        elif phase == PREFACE:
+            self._take_preface(self._pending + data)
+
+    def expired(self, now: float) -> None:  # noqa: ARG002
+        phase = self.phase
+        if phase in (HEAD, PREFACE):
+            if self._pending and phase == HEAD:
+                self._refuse(408, SI, "the request's head did not come in time")
+            else:
+                self.abort()
+        elif phase in (BODY, BUSY) and self.exchange is not None:
+            self.exchange.client_silent(phase == BODY)
+        else:
+            self.abort()
+
+    # Reading requests.
+
+    def _take_preface(self, data: bytes) -> None:
+        """The PROXY protocol's preface, which a listener that wants it gets before anything else."""
+        try:
+            preface = proxy_protocol.parse(data)
+        except ProtocolError:
+            self.runtime.count_refusal(400, DPE)
+            self.abort()
+            return
+        if preface is None:
+            self._pending = data
+            return
+        if preface.address:
+            self.peer = preface.address
+        self._pending = b""
+        self.phase = HEAD
+        if len(data) > preface.consumed:
+            self._take(data[preface.consumed :])
+
+    def _take(self, data: bytes) -> None:
+        """Take requests off `data` until one is under way or more bytes are needed."""
+        self._taking = True
+        while data and self.phase == HEAD and not self.paused:
+            plan = self.runtime.plan
+            assert plan is not None  # noqa: S101 - nothing is accepted before
+            end = find_head_end(data, self._searched)
+            if end < 0:
+                if len(data) > plan.client.max_head:
+                    self._refuse_long(data, plan)
+                    return
+                if not self._pending and self.deadline > self.runtime.now() + plan.client.head:
+                    self.runtime.wheel.arm(self, self.runtime.now() + plan.client.head)
+                self._searched = max(len(data) - 3, 0)
+                break
+            self._searched = 0
+            if end > plan.client.max_head:
+                self._refuse_long(data[:end], plan)
+                return
+            try:
+                request = parse_request(data[:end], plan.client.max_fields, plan.client.max_target)
+            except ProtocolError as error:
+                self._refuse(error.status, DPE, error.detail)
+                return
+            self._pending = b""
+            data = data[end + 4 :]
+            self._begin(plan, request)
+            if self.phase == BODY and data:
+                rest = data
+                data = b""
+                self._body(rest)
+                if self.phase == HEAD:  # answered already
+                    data = self._pending
+        if self.phase in (HEAD, BUSY):
+            if data:
+                self._pending = data
+        self._taking = False
+
+    def _refuse_long(self, data: bytes, plan: Plan) -> None:
+        line = data.find(b"\r\n")
+        target = (line if line >= 0 else len(data)) > plan.client.max_target + 32
+        self._refuse(414 if target else 431, DPE, "request target too long" if target else "request head too long")
+
+    def _begin(self, plan: Plan, request: Request) -> None:
+        runtime = self.runtime
+        view = runtime.view
+        view[runtime.base + W_REQUESTS] += 1
+        self.deadline = inf
+        fields = request.fields
+        if plan is not self._plan:
+            self._plan = plan
+            self._trusted = plan.trusted.contains(self.peer)
+            self._authority = b"\0"
+        request.client = (
+            resolve_client(self.peer, fields.get(b"x-forwarded-for", b""), plan.trusted) if self._trusted else self.peer
+        )
+        route = plan.find(request)
+        if route is None:
+            clean = request.clean
+            status, flag, detail = (404, NR, "") if clean else (400, DPE, "this path could be read in two ways")
+            self._answer_without_route(request, status, flag, detail)
+            return
+        if request.content_length > 0:
+            self._remaining = request.content_length
+            self._decoder = None
+            self.phase = BODY
+            self._await_body(plan)
+        elif request.chunked:
+            self._decoder = ChunkedDecoder()
+            self.phase = BODY
+            self._await_body(plan)
+        else:
+            self.phase = BUSY
+        exchange = Exchange(self, plan, route, request)
+        self.exchange = exchange
+        exchange.begin()
+
+    def _await_body(self, plan: Plan) -> None:
+        runtime = self.runtime
+        runtime.wheel.arm(self, runtime.now() + plan.client.body)
+
+    def _body(self, data: bytes) -> None:
+        exchange = self.exchange
+        plan = self._plan
+        if exchange is None or plan is None:
+            return
+        decoder = self._decoder
+        if decoder is None:
+            remaining = self._remaining - len(data)
+            if remaining > 0:
+                self._remaining = remaining
+                self._still_coming(plan)
+                exchange.body(data)
+            else:
+                self._body_done(data[remaining:] if remaining < 0 else b"")
+                exchange.last_body(data[:remaining] if remaining < 0 else data, [])
+            return
+        try:
+            pieces = decoder.feed(data)
+        except ProtocolError as error:
+            exchange.client_broke(error.status, error.detail)
+            return
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if decoder.done:
+            self._decoder = None
+            self._body_done(decoder.rest)
+            exchange.last_body(body, decoder.trailers)
+        else:
+            self._still_coming(plan)
+            if body:
+                exchange.body(body)
+
+    def _still_coming(self, plan: Plan) -> None:
+        if self._reading:
+            self.deadline = max(self.runtime.now() + plan.client.body, self.due)
+
+    def _body_done(self, rest: bytes) -> None:
+        self.phase = BUSY
+        self.deadline = inf
+        if rest:
+            self._pending = rest
+
+    # What an exchange calls.
+
+    def write(self, data: bytes) -> None:
+        transport = self.transport
+        if transport is not None and self.phase != CLOSED:
+            transport.write(data)
+
+    def set_reading(self, reading: bool) -> None:
+        """Take more from the client, or no more for now. Whoever stops reading also stops the client's clock."""
+        transport = self.transport
+        if reading == self._reading or transport is None or self.phase == CLOSED or transport.is_closing():
+            return
+        self._reading = reading
+        if reading:
+            transport.resume_reading()
+            if self.phase == BODY and self._plan is not None:
+                self._await_body(self._plan)
+        else:
+            transport.pause_reading()
+            if self.phase == BODY:
+                self.deadline = inf
+
+    def write_deadline(self, seconds: float) -> None:
+        """The client must take what was written within `seconds`; infinite: no matter when."""
+        if seconds == inf:
+            self.deadline = inf
+        else:
+            self.runtime.wheel.arm(self, self.runtime.now() + seconds)
+
+    def forwarding(self, request: Request) -> bytes:
+        """The forwarding lines for the upstream; made once for a client that asks for the same authority again."""
+        if self._trusted:
+            return forwarding_lines(request, self.peer, b"https" if self.secure else b"http", True)
+        if request.authority != self._authority:
+            self._forwarding = forwarding_lines(request, self.peer, b"https" if self.secure else b"http", False)
+            self._authority = request.authority
+        return self._forwarding
+
+    def exchange_done(self, keep: bool) -> None:
+        """The answer is written. `keep`: the connection may carry another request."""
+        self.exchange = None
+        phase = self.phase
+        if phase == CLOSED:
+            return
+        if phase == BODY or not keep:
+            self._finish(phase == BODY or bool(self._pending))
+            return
+        self.phase = HEAD
+        plan = self._plan
+        if not self._reading:
+            self.set_reading(True)
+        if plan is not None:
+            runtime = self.runtime
+            deadline = runtime.now() + plan.client.keepalive
+            if deadline < self.due:
+                runtime.wheel.arm(self, deadline)
+            else:
+                self.deadline = deadline
+        if self._pending and not self._taking:
+            data = self._pending
+            self._pending = b""
+            self._take(data)
+
+    def switch(self, tunnel: Tunnel) -> None:
+        """From here on the connection belongs to another protocol."""
+        self.exchange = None
+        self.tunnel = tunnel
+        self.phase = TUNNEL
+        self.deadline = inf
+        rest = self._pending
+        self._pending = b""
+        if not self._reading:
+            self.set_reading(True)
+        if rest:
+            tunnel.from_client(rest)
+
+    def abort(self) -> None:
+        """Cut the connection off, so that the client cannot take what it got for the whole."""
+        transport = self.transport
+        if transport is not None and self.phase != CLOSED:
+            endpoint = transport.get_extra_info("socket")
+            if endpoint is not None and endpoint.family != socket.AF_UNIX:
+                endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            transport.abort()
+        self._closed()
+
+    def close(self) -> None:
+        """Send what was written, then close."""
+        transport = self.transport
+        if transport is not None and self.phase != CLOSED:
+            transport.close()
+        self._closed()
+
+    def close_if_idle(self) -> None:
+        """The worker drains: a connection between two requests ends here."""
+        if self.phase in (HEAD, PREFACE) and not self._pending:
+            self.close()
+
+    # Ending.
+
+    def _finish(self, more_to_come: bool) -> None:
+        """Close; where the client is still sending, give it time to read first, for a reset would take the answer away."""
+        transport = self.transport
+        if transport is None:
+            return
+        if not more_to_come or not transport.can_write_eof():
+            self.close()
+            return
+        self.phase = LINGER
+        self._pending = b""
+        self._decoder = None
+        transport.write_eof()
+        self.set_reading(True)
+        self.runtime.wheel.arm(self, self.runtime.now() + _LINGER)
+
+    def _answer_without_route(self, request: Request, status: int, flag: Flag, detail: str) -> None:
+        """404 and its like: the connection stays where the request had no body to wait for."""
+        keep = request.keep_alive and not request.chunked and request.content_length <= 0 and not self.runtime.draining
+        connection = b"connection: close\r\n" if not keep else b"connection: keep-alive\r\n" if request.minor == 0 else b""
+        self._count_and_write(request, status, flag, detail, connection)
+        if keep:
+            self.phase = BUSY
+            self.exchange_done(True)
+        else:
+            self._finish(request.chunked or request.content_length > 0)
+
+    def _refuse(self, status: int, flag: Flag, detail: str) -> None:
+        """Answer what cannot be understood, and end the connection: nobody knows where the next request would begin."""
+        self._count_and_write(None, status, flag, detail, b"connection: close\r\n")
+        self._finish(True)
+
+    def _count_and_write(self, request: Request | None, status: int, flag: Flag, detail: str, added: bytes) -> None:
+        runtime = self.runtime
+        runtime.count_refusal(status, flag)
+        request_id = b"%032x" % runtime.rng.getrandbits(128)
+        accept = b"" if request is None else request.fields.get(b"accept", b"")
+        head_only = request is not None and request.method == b"HEAD"
+        self.write(failure_answer(status, flag, detail, request_id, accept, head_only, added, runtime.wall()))
+        plan = runtime.plan
+        if plan is not None and plan.access_log:
+            runtime.refused_line(request, self.peer, status, flag, request_id)

@@ -1,0 +1,348 @@
+"""The connections of one worker to one upstream: which endpoint, which connection, how many, and who waits.
+
+A request takes the connection that was used last, so that the ones nobody needs grow old and close. Where none is idle
+one is opened; where none may be opened the request waits its turn, and the wait is bounded in number and time. Limits are
+totals over all workers: each worker adds its own exact count to what the others have written down.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from proxy.core.plan import Endpoint, Upstream
+from proxy.dataplane.runtime import Runtime, log
+from proxy.dataplane.timers import Timed
+from proxy.dataplane.upstream import IDLE, UpstreamConnection, UpstreamUser
+from proxy.errors import UF, UH, UO, Flag
+from proxy.telemetry.counters import E_DOWN, E_FAILURES, U_ACTIVE, U_CONNECTING, U_IDLE, U_PENDING, U_REQUESTS
+
+_REST_AFTER_FAILURE: Final = 0.25
+"""Seconds an endpoint that refused is left alone; doubles with each failure in a row, so that a dead one costs little."""
+_LONGEST_REST: Final = 5.0
+
+
+class EndpointState:
+    """What this worker knows of one endpoint."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint: Final = endpoint
+        self.idle: Final[list[UpstreamConnection]] = []
+        self.retired: bool = False  # no longer in the plan: what is open ends with its exchange
+        self.down_until: float = 0.0
+        self.failures: int = 0
+        self.current: int = 0  # of smooth weighted round robin
+
+
+class Claim(Timed):
+    """A wish for a connection: waiting for its turn, or for a connection to open. Give it up with `cancel`."""
+
+    def __init__(self, pool: "Pool", user: UpstreamUser) -> None:
+        super().__init__()
+        self._pool: Final = pool
+        self.user: UpstreamUser | None = user
+        self.task: asyncio.Task[None] | None = None
+
+    def cancel(self) -> None:
+        """The user wants it no more. A connection that opens all the same is kept for others."""
+        self.user = None
+        self._pool.runtime.wheel.forget(self)
+        if self.task is None:
+            self._pool.forget(self)
+
+    def expired(self, now: float) -> None:  # noqa: ARG002
+        if self.task is not None:
+            self.task.cancel()  # the dial reports it
+            return
+        user = self.user
+        self._pool.forget(self)
+        self.user = None
+        if user is not None:
+            user.on_unreachable(UO)
+
+
+class Pool:
+    """Connections to one upstream. It outlives plans: what a new plan does not change stays open."""
+
+    def __init__(self, runtime: Runtime, upstream: Upstream, tls: ssl.SSLContext | None) -> None:
+        self.runtime: Final = runtime
+        self.upstream: Upstream = upstream
+        self.tls: ssl.SSLContext | None = tls
+        self.states: list[EndpointState] = []
+        self.requests: int = 0
+        self._waiting: Final[deque[Claim]] = deque()
+        self._connections: Final[set[UpstreamConnection]] = set()
+        self._connecting: int = 0
+        self._written: Final[list[int]] = [0, 0, 0, 0, 0]
+        self.update(upstream, upstream.endpoints, tls)
+
+    def update(self, upstream: Upstream, endpoints: list[Endpoint], tls: ssl.SSLContext | None) -> None:
+        """Take a new policy and set of endpoints; endpoints that stay keep connections and state."""
+        if upstream.slot != self.upstream.slot:
+            self.write_down(gone=True)
+        changed_tls = tls is not self.tls
+        self.upstream = upstream
+        self.tls = tls
+        known = {state.endpoint.key: state for state in self.states}
+        fresh: list[EndpointState] = []
+        for endpoint in endpoints:
+            before = known.get(endpoint.key)
+            if before is None or changed_tls:
+                fresh.append(EndpointState(endpoint))
+                continue
+            del known[endpoint.key]
+            if before.endpoint is not endpoint:
+                state = EndpointState(endpoint)
+                state.down_until, state.failures = before.down_until, before.failures
+                state.idle.extend(before.idle)
+                before.idle.clear()
+                for connection in state.idle:
+                    connection.state = state  # type: ignore[misc]
+                before.retired = True
+                fresh.append(state)
+            else:
+                fresh.append(before)
+        for state in known.values():
+            self._retire(state)
+        self.states = fresh
+
+    def _retire(self, state: EndpointState) -> None:
+        state.retired = True
+        self.runtime.view[state.endpoint.slot + E_DOWN] = 0
+        for connection in state.idle.copy():
+            connection.close()
+
+    def close(self) -> None:
+        """The upstream left the plan: idle connections close, busy ones with their exchange."""
+        for state in self.states:
+            self._retire(state)
+        self.states = []
+        self.write_down(gone=not self._connections)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is open, opening or waiting."""
+        return not self._connections and self._connecting == 0 and not self._waiting
+
+    # Taking and giving back.
+
+    def acquire(self, user: UpstreamUser) -> Claim | Flag | None:
+        """A connection for `user`: at once (None; `on_connected` has been called), or later (a claim), or not at all (a flag)."""
+        upstream = self.upstream
+        if self._total(U_REQUESTS, self.requests) >= upstream.max_requests:
+            return UO
+        states = self.states
+        now = self.runtime.now()
+        state = states[0] if len(states) == 1 and states[0].down_until <= now else self._pick(now)
+        if state is None:
+            return UH
+        idle = state.idle
+        while idle:
+            connection = idle.pop()
+            transport = connection.transport
+            if connection.phase == IDLE and transport is not None and not transport.is_closing():
+                self.requests += 1
+                connection.attach(user)
+                user.on_connected(connection)
+                return None
+            connection.close()
+        opened = self._total(U_ACTIVE, len(self._connections) + self._connecting, U_IDLE, U_CONNECTING)
+        if opened >= upstream.max_connections:
+            if self._steal_idle(state) is False and self._total(U_PENDING, len(self._waiting)) >= upstream.max_pending:
+                return UO
+            if len(self._connections) + self._connecting >= upstream.max_connections or opened > upstream.max_connections:
+                claim = Claim(self, user)
+                self.requests += 1
+                self._waiting.append(claim)
+                self.runtime.wheel.arm(claim, now + upstream.connect)
+                return claim
+        self.requests += 1
+        return self._dial(state, user, now)
+
+    def _steal_idle(self, wanted: EndpointState) -> bool:
+        """Close another endpoint's idle connection where the limit is reached by idleness."""
+        for state in self.states:
+            if state is not wanted and state.idle:
+                state.idle[0].close()
+                return True
+        return False
+
+    def finished(self) -> None:
+        """A request that `acquire` took on is over, however it ended."""
+        self.requests -= 1
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """An exchange is over and its connection can carry another."""
+        state = connection.state
+        waiting = self._waiting
+        while waiting:
+            claim = waiting.popleft()
+            user = claim.user
+            self.runtime.wheel.forget(claim)
+            if user is not None:
+                claim.user = None
+                connection.attach(user)
+                user.on_connected(connection)
+                return
+        if state.retired or len(state.idle) >= self.upstream.max_idle or self.runtime.draining:
+            connection.close()
+            return
+        state.idle.append(connection)
+        connection.deadline_in(self.runtime.now(), self.upstream.keepalive)
+
+    def forget(self, claim: Claim) -> None:
+        """A claim that waited is given up."""
+        if claim in self._waiting:
+            self._waiting.remove(claim)
+
+    def connection_gone(self, connection: UpstreamConnection) -> None:
+        """A connection closed: its place is free."""
+        self._connections.discard(connection)
+        if connection in connection.state.idle:
+            connection.state.idle.remove(connection)
+        self._serve_waiting()
+
+    def _serve_waiting(self) -> None:
+        while self._waiting and len(self._connections) + self._connecting < self.upstream.max_connections:
+            claim = self._waiting.popleft()
+            user = claim.user
+            self.runtime.wheel.forget(claim)
+            if user is None:
+                continue
+            now = self.runtime.now()
+            state = self._pick(now)
+            if state is None:
+                claim.user = None
+                user.on_unreachable(UH)
+                continue
+            self._start(state, claim, now)
+
+    # Choosing an endpoint.
+
+    def _pick(self, now: float) -> EndpointState | None:
+        """Smooth weighted round robin (as nginx deals) over the endpoints that are not resting; None when all are."""
+        best: EndpointState | None = None
+        total = 0
+        for state in self.states:
+            if state.down_until > now:
+                continue
+            weight = state.endpoint.weight
+            state.current += weight
+            total += weight
+            if best is None or state.current > best.current:
+                best = state
+        if best is not None:
+            best.current -= total
+        return best
+
+    # Opening.
+
+    def _dial(self, state: EndpointState, user: UpstreamUser, now: float) -> Claim:
+        claim = Claim(self, user)
+        self._start(state, claim, now)
+        return claim
+
+    def _start(self, state: EndpointState, claim: Claim, now: float) -> None:
+        self._connecting += 1
+        claim.task = self.runtime.spawn("dial", self._open(state, claim))
+        self.runtime.wheel.arm(claim, now + self.upstream.connect)
+
+    async def _open(self, state: EndpointState, claim: Claim) -> None:
+        endpoint = state.endpoint
+        loop = self.runtime.loop
+        connection = UpstreamConnection(self, state)
+        factory: Callable[[], UpstreamConnection] = lambda: connection  # noqa: E731
+        context = self.tls if endpoint.tls else None
+        name = endpoint.server_name if endpoint.tls else None
+        failure = ""
+        try:
+            if endpoint.unix:
+                await loop.create_unix_connection(factory, endpoint.unix, ssl=context, server_hostname=name)  # type: ignore[type-var]
+            else:
+                await loop.create_connection(factory, endpoint.host, endpoint.port, ssl=context, server_hostname=name)  # type: ignore[type-var]
+        except OSError as error:  # ssl.SSLError is one
+            failure = f"{type(error).__name__}: {error.strerror or error}"
+        except asyncio.CancelledError:
+            failure = "timed out"
+        except RuntimeError as error:
+            failure = str(error)
+        finally:
+            self._connecting -= 1
+            self.runtime.wheel.forget(claim)
+        if failure:
+            self._failed(state, claim, failure)
+        else:
+            self._opened(state, claim, connection)
+
+    def _opened(self, state: EndpointState, claim: Claim, connection: UpstreamConnection) -> None:
+        if state.failures:
+            state.failures = 0
+            state.down_until = 0.0
+            self.runtime.view[state.endpoint.slot + E_DOWN] = 0
+            log.info("endpoint reachable again", extra={"upstream": self.upstream.name, "endpoint": state.endpoint.label})
+        transport = connection.transport
+        user = claim.user
+        claim.user = None
+        if transport is None or transport.is_closing():
+            if user is not None:
+                user.on_unreachable(UF)
+            self._serve_waiting()
+            return
+        self._connections.add(connection)
+        connection.silence = self.upstream.idle
+        if user is None:
+            connection.phase = IDLE
+            connection.reused = True
+            self.release(connection)
+            return
+        connection.attach(user)
+        user.on_connected(connection)
+
+    def _failed(self, state: EndpointState, claim: Claim, failure: str) -> None:
+        state.failures += 1
+        rest = min(_REST_AFTER_FAILURE * 2 ** min(state.failures - 1, 8), _LONGEST_REST)
+        state.down_until = self.runtime.now() + rest
+        view = self.runtime.view
+        if not state.retired:
+            view[state.endpoint.slot + E_DOWN] = 1
+        view[state.endpoint.slot + E_FAILURES] += 1
+        log.warning(
+            "could not connect",
+            extra={"upstream": self.upstream.name, "endpoint": state.endpoint.label, "error": failure},
+        )
+        user = claim.user
+        claim.user = None
+        if user is not None:
+            user.on_unreachable(UF)
+        self._serve_waiting()
+
+    # Numbers.
+
+    def _total(self, slot: int, own: int, second: int = -1, third: int = -1) -> int:
+        """`own` of this worker plus what the other workers wrote down in the slots."""
+        cells = self.runtime.cells
+        if cells.workers == 1:
+            return own
+        place = self.upstream.slot
+        view = self.runtime.view
+        for which in (slot, second, third):
+            if which >= 0:
+                own += cells.total(place + which) - view[place + which]
+        return own
+
+    def write_down(self, gone: bool = False) -> None:
+        """Put the numbers of the present into shared memory. As differences: a shadow's pool may share the slots."""
+        idle = sum(len(state.idle) for state in self.states)
+        numbers = (
+            (0, 0, 0, 0, 0)
+            if gone
+            else (self._connecting, len(self._connections) - idle, idle, len(self._waiting), self.requests)
+        )
+        view = self.runtime.view
+        place = self.upstream.slot
+        written = self._written
+        for offset, number in zip((U_CONNECTING, U_ACTIVE, U_IDLE, U_PENDING, U_REQUESTS), numbers, strict=True):
+            if written[offset] != number:
+                view[place + offset] += number - written[offset]
+                written[offset] = number
