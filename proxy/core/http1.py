@@ -108,6 +108,8 @@ def _content_length(value: bytes) -> int:
 def _keeps_alive(minor: int, connection: bytes | None) -> bool:
     if connection is None:
         return minor == 1
+    if connection in (b"keep-alive", b"Keep-Alive"):  # what it nearly always says
+        return True
     members = list_members(connection)
     if b"close" in members:
         return False

@@ -26,15 +26,11 @@ _HOST: Final = _UNRESERVED + b"!$&'()*+;="
 _ADDRESS: Final = b"0123456789abcdefABCDEF:."
 
 # What an escape becomes: the character itself if unreserved, else the same escape in upper case.
+_DIGITS: Final = "0123456789abcdefABCDEF"
 _ESCAPES: Final[dict[bytes, bytes]] = {
-    spelled: bytes((byte,)) if byte in _UNRESERVED else b"%%%02X" % byte
-    for byte in range(256)
-    for spelled in (
-        b"%02x" % byte,
-        b"%02X" % byte,
-        (b"%02x" % byte)[:1] + (b"%02X" % byte)[1:],
-        (b"%02X" % byte)[:1] + (b"%02x" % byte)[1:],
-    )
+    (high + low).encode(): bytes((byte,)) if (byte := int(high + low, 16)) in _UNRESERVED else b"%%%02X" % byte
+    for high in _DIGITS
+    for low in _DIGITS
 }
 
 _HOSTS_REMEMBERED: Final = 1024
