@@ -83,7 +83,8 @@ class Request:
         return found
 
 
-_HEX: Final = {bytes(f"{n:{form}}", "ascii"): bytes((n,)) for n in range(256) for form in ("02x", "02X")}
+_DIGITS: Final = "0123456789abcdefABCDEF"
+_HEX: Final = {(high + low).encode(): bytes((int(high + low, 16),)) for high in _DIGITS for low in _DIGITS}
 
 
 def unquote_plus(text: bytes) -> bytes:
