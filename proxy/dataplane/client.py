@@ -252,8 +252,14 @@ class ClientConnection(Timed):
         exchange.begin()
 
     def _await_body(self, plan: Plan) -> None:
-        runtime = self.runtime
-        runtime.wheel.arm(self, runtime.now() + plan.client.body)
+        self._late_in(plan.client.body)
+
+    def _late_in(self, seconds: float) -> None:
+        deadline = self.runtime.now() + seconds
+        if deadline < self.due:
+            self.runtime.wheel.arm(self, deadline)
+        else:
+            self.deadline = deadline
 
     def _body(self, data: bytes) -> None:
         exchange = self.exchange
@@ -288,7 +294,7 @@ class ClientConnection(Timed):
 
     def _still_coming(self, plan: Plan) -> None:
         if self._reading:
-            self.deadline = max(self.runtime.now() + plan.client.body, self.due)
+            self._await_body(plan)
 
     def _body_done(self, rest: bytes) -> None:
         self.phase = BUSY
@@ -323,7 +329,7 @@ class ClientConnection(Timed):
         if seconds == inf:
             self.deadline = inf
         else:
-            self.runtime.wheel.arm(self, self.runtime.now() + seconds)
+            self._late_in(seconds)
 
     def forwarding(self, request: Request) -> bytes:
         """The forwarding lines for the upstream; made once for a client that asks for the same authority again."""
@@ -348,12 +354,7 @@ class ClientConnection(Timed):
         if not self._reading:
             self.set_reading(True)
         if plan is not None:
-            runtime = self.runtime
-            deadline = runtime.now() + plan.client.keepalive
-            if deadline < self.due:
-                runtime.wheel.arm(self, deadline)
-            else:
-                self.deadline = deadline
+            self._late_in(plan.client.keepalive)
         if self._pending and not self._taking:
             data = self._pending
             self._pending = b""
@@ -388,6 +389,27 @@ class ClientConnection(Timed):
         if transport is not None and self.phase != CLOSED:
             transport.close()
         self._closed()
+
+    def generation(self) -> int:
+        """Of the plan that what is under way here stands on; beyond all others where nothing is."""
+        if self.exchange is not None:
+            return self.exchange.plan.generation
+        if self.tunnel is not None:
+            return self.tunnel.generation
+        return 1 << 62
+
+    def cut_short(self) -> int:
+        """The time to drain is over. Answers how many exchanges and tunnels that ended: 1 or 0."""
+        exchange = self.exchange
+        tunnel = self.tunnel
+        if exchange is not None:
+            exchange.cut_short()
+        elif tunnel is not None:
+            tunnel.end()
+        else:
+            self.close()
+            return 0
+        return 1
 
     def close_if_idle(self) -> None:
         """The worker drains: a connection between two requests ends here."""

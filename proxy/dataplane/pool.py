@@ -71,6 +71,7 @@ class Pool:
         self.tls: ssl.SSLContext | None = tls
         self.states: list[EndpointState] = []
         self.requests: int = 0
+        self._shared: Final = runtime.cells.workers > 1
         self._waiting: Final[deque[Claim]] = deque()
         self._connections: Final[set[UpstreamConnection]] = set()
         self._connecting: int = 0
@@ -127,43 +128,52 @@ class Pool:
 
     # Taking and giving back.
 
-    def acquire(self, user: UpstreamUser) -> Claim | Flag | None:
-        """A connection for `user`: at once (None; `on_connected` has been called), or later (a claim), or not at all (a flag)."""
+    def acquire(self, user: UpstreamUser, fresh: bool, last_resort: bool) -> Claim | Flag | None:
+        """A connection for `user`: at once (None; `on_connected` has been called), or later (a claim), or not at all (a flag).
+
+        `fresh` passes over pooled connections. `last_resort` tries an endpoint that refused a moment ago where all did:
+        nobody else would answer. Unless the answer is a flag, `finished` must be called once when the request is over.
+        """
         upstream = self.upstream
         if self._total(U_REQUESTS, self.requests) >= upstream.max_requests:
             return UO
         states = self.states
         now = self.runtime.now()
-        state = states[0] if len(states) == 1 and states[0].down_until <= now else self._pick(now)
+        state = states[0] if len(states) == 1 and states[0].down_until <= now else self._pick(now, last_resort)
         if state is None:
             return UH
         idle = state.idle
-        while idle:
+        while idle and not fresh:
             connection = idle.pop()
             transport = connection.transport
             if connection.phase == IDLE and transport is not None and not transport.is_closing():
-                self.requests += 1
+                self._begun()
                 connection.attach(user)
                 user.on_connected(connection)
                 return None
             connection.close()
         opened = self._total(U_ACTIVE, len(self._connections) + self._connecting, U_IDLE, U_CONNECTING)
-        if opened >= upstream.max_connections:
-            if self._steal_idle(state) is False and self._total(U_PENDING, len(self._waiting)) >= upstream.max_pending:
-                return UO
-            if len(self._connections) + self._connecting >= upstream.max_connections or opened > upstream.max_connections:
-                claim = Claim(self, user)
-                self.requests += 1
-                self._waiting.append(claim)
-                self.runtime.wheel.arm(claim, now + upstream.connect)
-                return claim
-        self.requests += 1
-        return self._dial(state, user, now)
+        claim = Claim(self, user)
+        if opened < upstream.max_connections or self._steal_idle():
+            self._begun()
+            self._start(state, claim, now)
+            return claim
+        if self._total(U_PENDING, len(self._waiting)) >= upstream.max_pending:
+            return UO
+        self._begun()
+        self._waiting.append(claim)
+        self.runtime.wheel.arm(claim, now + upstream.connect)
+        return claim
 
-    def _steal_idle(self, wanted: EndpointState) -> bool:
-        """Close another endpoint's idle connection where the limit is reached by idleness."""
+    def _begun(self) -> None:
+        self.requests += 1
+        if self._shared:
+            self.write_down()
+
+    def _steal_idle(self) -> bool:
+        """Close an idle connection to make room, where the limit is reached by idleness."""
         for state in self.states:
-            if state is not wanted and state.idle:
+            if state.idle:
                 state.idle[0].close()
                 return True
         return False
@@ -171,6 +181,8 @@ class Pool:
     def finished(self) -> None:
         """A request that `acquire` took on is over, however it ended."""
         self.requests -= 1
+        if self._shared:
+            self.write_down()
 
     def release(self, connection: UpstreamConnection) -> None:
         """An exchange is over and its connection can carry another."""
@@ -211,7 +223,7 @@ class Pool:
             if user is None:
                 continue
             now = self.runtime.now()
-            state = self._pick(now)
+            state = self._pick(now, True)
             if state is None:
                 claim.user = None
                 user.on_unreachable(UH)
@@ -220,8 +232,11 @@ class Pool:
 
     # Choosing an endpoint.
 
-    def _pick(self, now: float) -> EndpointState | None:
-        """Smooth weighted round robin (as nginx deals) over the endpoints that are not resting; None when all are."""
+    def _pick(self, now: float, last_resort: bool) -> EndpointState | None:
+        """Smooth weighted round robin (as nginx deals) over the endpoints that are not resting.
+
+        Where all are resting: None, or as a last resort the one whose rest ends first.
+        """
         best: EndpointState | None = None
         total = 0
         for state in self.states:
@@ -234,14 +249,13 @@ class Pool:
                 best = state
         if best is not None:
             best.current -= total
+        elif last_resort:
+            for state in self.states:
+                if best is None or state.down_until < best.down_until:
+                    best = state
         return best
 
     # Opening.
-
-    def _dial(self, state: EndpointState, user: UpstreamUser, now: float) -> Claim:
-        claim = Claim(self, user)
-        self._start(state, claim, now)
-        return claim
 
     def _start(self, state: EndpointState, claim: Claim, now: float) -> None:
         self._connecting += 1
@@ -314,7 +328,7 @@ class Pool:
         user = claim.user
         claim.user = None
         if user is not None:
-            user.on_unreachable(UF)
+            user.on_unreachable(UF if state.failures == 1 else UH)
         self._serve_waiting()
 
     # Numbers.

@@ -26,11 +26,13 @@ _MAX_INTERIM: Final = 32
 IDLE, HEAD, LENGTH, CHUNKED, UNTIL_CLOSE, TUNNEL, CLOSED = range(7)
 
 
-class UpstreamUser:
+class UpstreamUser(Timed):
     """Who a connection works for. All calls come from the event loop; none may block."""
 
-    method: bytes = b""
-    request_done: bool = False
+    def __init__(self) -> None:
+        super().__init__()
+        self.method: bytes = b""
+        self.request_done: bool = False
 
     def on_connected(self, connection: "UpstreamConnection") -> None:
         """The connection is yours: write to it."""
@@ -131,6 +133,16 @@ class UpstreamConnection(Timed):
             self.pool.connection_gone(self)
             if self.transport is not None:
                 self.transport.abort()
+        self.pool.runtime.wheel.forget(self)
+
+    def finish_tunnel(self) -> None:
+        """Send what was written, then close."""
+        self.user = None
+        if self.phase != CLOSED:
+            self.phase = CLOSED
+            self.pool.connection_gone(self)
+            if self.transport is not None:
+                self.transport.close()
         self.pool.runtime.wheel.forget(self)
 
     # What the event loop calls.

@@ -1,0 +1,563 @@
+"""One request and its answer: the only thing that knows both sides.
+
+The life of an exchange: decide, find a connection, send the head, stream the body up and the answer down, count. Each step
+is a plain call made by whichever side has news; nothing is awaited. Until the upstream has answered, an exchange may move
+on: to another endpoint, to the fallback version, or once more to the same one where a pooled connection turned out to be
+closed already. After the first byte of an answer it can only go on or be cut off, for what the client has it keeps.
+"""
+
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from proxy.core.decide import Decision, decide, find_unit
+from proxy.core.cookies import set_cookie_line
+from proxy.core.fields import kept_lines, request_head, response_head
+from proxy.core.framing import encode_chunk, last_chunk
+from proxy.core.plan import NONE, REASONS, Plan, Route, Version
+from proxy.core.request import Request, Response
+from proxy.core.trace import make_traceparent, trace_id_of, valid_request_id, valid_traceparent
+from proxy.dataplane.answers import failure_answer
+from proxy.dataplane.mirror import Copy, start_copies
+from proxy.dataplane.pool import Claim, Pool
+from proxy.dataplane.tunnel import Tunnel
+from proxy.dataplane.upstream import UpstreamConnection, UpstreamUser
+from proxy.errors import DC, DN, DPE, E5, FB, SI, UF, UH, UO, Flag
+from proxy.telemetry.access_log import format_line
+from proxy.telemetry.counters import (
+    V_DURATION,
+    V_FLAGS,
+    V_IN_FLIGHT,
+    V_REASONS,
+    V_REQUEST_BYTES,
+    V_RESPONSE_BYTES,
+    V_RETRIES,
+    V_UPSTREAM,
+    observe,
+)
+
+if TYPE_CHECKING:
+    from proxy.dataplane.client import ClientConnection
+
+_REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+"""Idempotent methods (RFC 9110 section 9.2.2): sending one again does no harm."""
+_HELD: Final = 64 << 10
+"""Bytes of a request kept in case it must be sent again."""
+_ATTEMPTS: Final = 3
+"""Endpoints of one version that are tried before the next version of the chain is."""
+
+_NOTHING_DROPPED: Final[frozenset[bytes]] = frozenset()
+
+
+class Exchange(UpstreamUser):
+    """From a parsed head to the last byte of the answer."""
+
+    def __init__(self, client: "ClientConnection", plan: Plan, route: Route, request: Request) -> None:
+        super().__init__()
+        self.client: Final = client
+        self.runtime: Final = client.runtime
+        self.plan: Final = plan
+        self.route: Final = route
+        self.request: Final = request
+        self.method = request.method
+        self.request_done = not request.chunked and request.content_length <= 0
+        self._decision: Decision | None = None
+        self._chain: list[Version] = []
+        self._served: int = -1  # place in the chain of who is asked or answered
+        self._attempts: int = 0
+        self._flag: Flag | None = None
+        self._pool: Pool | None = None
+        self._claim: Claim | None = None
+        self._connection: UpstreamConnection | None = None
+        self._kept: list[bytes] = []
+        self._identity: bytes = b""
+        self._unit_hash: str = ""
+        self._request_id: bytes = b""
+        self._traceparent: bytes = b""
+        self._mint: bytes = b""  # the whole set-cookie line, where one is due
+        self._sent: list[bytes] | None = []  # body bytes sent or waiting, while they may have to be sent (again)
+        self._sent_size: int = 0
+        self._resent: bool = False
+        self._copies: list[Copy] | None = None
+        self._started: float = self.runtime.now()
+        self._upstream_started: float = 0.0
+        self._status: int = 0
+        self._answering: bool = False
+        self._chunk_out: bool = False
+        self._keep: bool = True
+        self._request_bytes: int = 0
+        self._response_bytes: int = 0
+        self._over: bool = False
+
+    # The way up.
+
+    def begin(self) -> None:
+        """Decide, and set off."""
+        route = self.route
+        request = self.request
+        runtime = self.runtime
+        unit, _, mint = find_unit(route, request, runtime.cookies)
+        if mint:
+            unit, signed = runtime.cookies.mint(runtime.rng.randbytes(16))
+            self._mint = set_cookie_line(mint, signed, self.client.secure)
+        decision = decide(route, request, unit)
+        self._decision = decision
+        version = decision.version
+        dropped = self._take_ids(request)
+        view = runtime.view
+        if version is None:
+            assigned = route.default
+            view[assigned.slot + V_IN_FLIGHT] += 1
+            view[assigned.slot + V_REASONS + decision.reason] += 1
+            self._chain = assigned.chain
+            self._fail(DN)
+            return
+        view[version.slot + V_IN_FLIGHT] += 1
+        view[version.slot + V_REASONS + decision.reason] += 1
+        self._chain = version.chain
+        if 0 <= route.max_body < request.content_length:
+            self._fail(DPE, 413, "the body is larger than this route takes")
+            return
+        if unit is not None:
+            self._unit_hash = runtime.hasher(unit)
+            self._identity += b"x-tidegate-unit-hash: " + self._unit_hash.encode() + b"\r\n"
+        self._kept = kept_lines(request, dropped, route.rewrite)
+        self._try_version(0)
+        if route.mirrors and not self._over:
+            self._copies = start_copies(
+                runtime, route, request, unit, self._kept, self.client.forwarding(request), self._identity
+            )
+
+    def _take_ids(self, request: Request) -> frozenset[bytes]:
+        """Keep or make x-request-id and traceparent; answers the names of those that came and cannot be kept."""
+        fields = request.fields
+        request_id = fields.get(b"x-request-id")
+        trace = fields.get(b"traceparent")
+        dropped = _NOTHING_DROPPED
+        if request_id is not None and not valid_request_id(request_id):
+            request_id = None
+            dropped |= {b"x-request-id"}
+        if trace is not None and not valid_traceparent(trace):
+            trace = None
+            dropped |= {b"traceparent", b"tracestate"}
+        if trace is None:
+            entropy = self.runtime.rng.getrandbits(192)
+            trace = make_traceparent(entropy >> 64, entropy)
+            self._identity = b"traceparent: " + trace + b"\r\n"
+        if request_id is None:
+            request_id = trace_id_of(trace)
+            self._identity += b"x-request-id: " + request_id + b"\r\n"
+        self._request_id = request_id
+        self._traceparent = trace
+        return dropped
+
+    def _try_version(self, place: int) -> None:
+        """Ask the version at this place of the chain, or the first after it that can be reached."""
+        chain = self._chain
+        flag = UH
+        while place < len(chain):
+            self._served = place
+            self._attempts = 0
+            flag = self._try_endpoint()
+            if flag is None:
+                return
+            if flag is UO:
+                break
+            place += 1
+        self._served = -1
+        self._fail(flag or UH)
+
+    def _try_endpoint(self, fresh: bool = False) -> Flag | None:
+        """Ask for a connection to the version in turn; None when one is there or on its way."""
+        version = self._chain[self._served]
+        pool = self.runtime.pools.get(version.upstream.name)
+        if pool is None:
+            return UH
+        self._pool = pool
+        self._attempts += 1
+        outcome = pool.acquire(self, fresh, self._served + 1 == len(self._chain))
+        if isinstance(outcome, Flag):
+            self._pool = None
+            return outcome
+        self._claim = outcome
+        if outcome is not None and not self.request_done:
+            self.client.set_reading(False)
+        return None
+
+    def on_unreachable(self, flag: Flag) -> None:
+        self._leave_pool()
+        self._claim = None
+        if flag is UO:
+            self._served = -1
+            self._fail(UO)
+            return
+        if self._attempts < _ATTEMPTS and len(self._endpoints()) > self._attempts:
+            again = self._try_endpoint()
+            if again is None:
+                return
+        if self._served + 1 < len(self._chain):
+            self._try_version(self._served + 1)
+            return
+        self._served = -1
+        self._fail(flag)
+
+    def _endpoints(self) -> list[object]:
+        pool = self.runtime.pools.get(self._chain[self._served].upstream.name)
+        return [] if pool is None else [*pool.states]
+
+    def on_connected(self, connection: UpstreamConnection) -> None:
+        request = self.request
+        version = self._chain[self._served]
+        self._claim = None
+        self._connection = connection
+        now = self.runtime.now()
+        self._upstream_started = now
+        head = request_head(
+            request,
+            self._kept,
+            self.client.forwarding(request),
+            version.head_lines + self._identity,
+            self.route.rewrite,
+            self.route.raw_paths,
+            request.upgrade,
+        )
+        sent = self._sent
+        if sent:
+            connection.write(head + b"".join(sent))
+        else:
+            connection.write(head)
+        if self.request_done:
+            connection.deadline_in(now, version.upstream.response)
+        else:
+            connection.no_deadline()
+            if not self._may_send_again():
+                self._sent = None
+            self.client.set_reading(True)
+
+    def _may_send_again(self) -> bool:
+        return self.method in _REPEATABLE
+
+    def body(self, data: bytes) -> None:
+        """More of the request's body, decoded; the end is yet to come."""
+        if self._over:
+            return
+        self._request_bytes += len(data)
+        if 0 <= self.route.max_body < self._request_bytes:
+            self._fail(DPE, 413, "the body is larger than this route takes")
+            return
+        self._send(encode_chunk(data) if self.request.chunked else data)
+        copies = self._copies
+        if copies is not None:
+            for copy in copies:
+                copy.body(data)
+
+    def last_body(self, data: bytes, trailers: list[bytes]) -> None:
+        """The rest of the request's body."""
+        if self._over:
+            return
+        self._request_bytes += len(data)
+        if 0 <= self.route.max_body < self._request_bytes:
+            self._fail(DPE, 413, "the body is larger than this route takes")
+            return
+        self.request_done = True
+        self._send(encode_chunk(data) + last_chunk(trailers) if self.request.chunked else data)
+        connection = self._connection
+        if connection is not None and not self._answering:
+            connection.deadline_in(self.runtime.now(), self._chain[self._served].upstream.response)
+        copies = self._copies
+        if copies is not None:
+            for copy in copies:
+                copy.last_body(data, trailers)
+
+    def _send(self, data: bytes) -> None:
+        sent = self._sent
+        if sent is not None:
+            sent.append(data)
+            self._sent_size += len(data)
+            if self._connection is not None and self._sent_size > _HELD:
+                self._sent = None
+        if self._connection is not None:
+            self._connection.write(data)
+
+    def on_upstream_pause(self, paused: bool) -> None:
+        connection = self._connection
+        if connection is None or self.request_done:
+            return
+        self.client.set_reading(not paused)
+        if paused:
+            connection.deadline_in(self.runtime.now(), connection.silence)
+        elif not self._answering:
+            connection.no_deadline()
+
+    # The way down.
+
+    def on_interim(self, response: Response) -> None:
+        if self.request.minor == 1:
+            self.client.write(response_head(response, b""))
+
+    def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
+        request = self.request
+        self._answering = True
+        self._status = response.status
+        self._sent = None
+        added = self._mint
+        keep = request.keep_alive and self.request_done and not self.runtime.draining
+        if response.content_length < 0 and not response.bodiless:
+            if request.minor == 1:
+                self._chunk_out = True
+                added += b"transfer-encoding: chunked\r\n"
+                body = encode_chunk(body)
+                if complete:
+                    body += last_chunk(trailers)
+            else:
+                keep = False
+        if not keep:
+            added += b"connection: close\r\n"
+        elif request.minor == 0:
+            added += b"connection: keep-alive\r\n"
+        self._keep = keep
+        if self.route.debug is not None:
+            added += self._debug_lines()
+        self.client.write(response_head(response, added) + body)
+        self._response_bytes = len(body)
+        if complete:
+            self._finish()
+
+    def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
+        if self._chunk_out:
+            data = encode_chunk(data)
+            if complete:
+                data += last_chunk(trailers)
+        if data:
+            self._response_bytes += len(data)
+            self.client.write(data)
+        if complete:
+            self._finish()
+
+    def on_client_pause(self, paused: bool) -> None:
+        """The client takes no more (or again takes) what is written to it."""
+        connection = self._connection
+        if connection is None:
+            return
+        connection.set_reading(not paused)
+        if paused:
+            connection.no_deadline()
+            self.client.write_deadline(connection.silence)
+        else:
+            self.client.write_deadline(inf)
+            if self._answering or self.request_done:
+                connection.deadline_in(self.runtime.now(), connection.silence)
+
+    def on_switch(self, response: Response, rest: bytes) -> bool:
+        request = self.request
+        connection = self._connection
+        pool = self._pool
+        if not request.upgrade or connection is None or pool is None:
+            return False
+        protocol = response.fields.get(b"upgrade", request.upgrade)
+        added = self._mint + b"connection: upgrade\r\nupgrade: " + protocol + b"\r\n"
+        self.client.write(response_head(response, added))
+        self._status = 101
+        tunnel = Tunnel(self.client, connection, pool, self._chain[0])
+        self._connection = None
+        self._pool = None
+        connection.user = tunnel
+        self._settle()
+        self.client.switch(tunnel)
+        tunnel.start(rest)
+        return True
+
+    # What goes wrong.
+
+    def on_broken(self, flag: Flag, untouched: bool) -> None:
+        self._connection = None
+        if self._answering:
+            self._cut_off(flag)
+            return
+        self._leave_pool()
+        if untouched and not self._resent and self._sent is not None and self._may_send_again():
+            self._resent = True
+            self.runtime.view[self._chain[0].slot + V_RETRIES] += 1
+            refused = self._try_endpoint(fresh=True)
+            if refused is None:
+                return
+            flag = refused
+        self._fail(flag)
+
+    def client_gone(self) -> None:
+        """The client closed its connection before the answer was whole."""
+        if not self._over:
+            self._flag = DC
+            self._status = 499
+            self._drop_upstream()
+            self._settle()
+
+    def client_silent(self, sending: bool) -> None:
+        """The client sent no more of its body, or did not take the answer, for too long."""
+        if self._over:
+            return
+        if sending and not self._answering:
+            self._fail(SI, 408, "the request's body did not come in time")
+        else:
+            self._cut_off(SI if sending else DC)
+
+    def client_broke(self, status: int, detail: str) -> None:
+        """The client's body was not valid."""
+        if self._over:
+            return
+        if self._answering:
+            self._cut_off(DPE)
+        else:
+            self._fail(DPE, status, detail)
+
+    def cut_short(self) -> None:
+        """The worker's time to drain is over."""
+        if not self._over:
+            self._cut_off(DC)
+
+    def _cut_off(self, flag: Flag) -> None:
+        """The answer has begun and cannot be finished: the client must be able to tell."""
+        self._flag = flag
+        if flag is DC:
+            self._status = 499
+        self._drop_upstream()
+        self.client.exchange = None
+        self._settle()
+        self.client.abort()
+
+    def _fail(self, flag: Flag, status: int = 0, detail: str = "") -> None:
+        """Answer in the upstream's place."""
+        self._flag = flag
+        self._status = status or flag.status
+        self._drop_upstream()
+        request = self.request
+        keep = request.keep_alive and self.request_done and not self.runtime.draining
+        added = self._mint
+        if not keep:
+            added += b"connection: close\r\n"
+        elif request.minor == 0:
+            added += b"connection: keep-alive\r\n"
+        self._keep = keep
+        if self.route.debug is not None:
+            added += self._debug_lines()
+        answer = failure_answer(
+            self._status,
+            flag,
+            detail,
+            self._request_id,
+            request.fields.get(b"accept", b""),
+            request.method == b"HEAD",
+            added,
+            self.runtime.wall(),
+        )
+        self._response_bytes = len(answer)
+        self.client.write(answer)
+        self._finish()
+
+    def _debug_lines(self) -> bytes:
+        """Why this answer, for those who may know."""
+        networks = self.route.debug
+        decision = self._decision
+        if networks is None or decision is None or not networks.contains(self.request.client):
+            return b""
+        served = self._chain[self._served].name if self._served >= 0 else NONE
+        flags = ",".join(self._flags()) or "-"
+        return (
+            f"x-tidegate-route: {self.route.name}\r\nx-tidegate-version: {self._chain[0].name}\r\n"
+            f"x-tidegate-served: {served}\r\nx-tidegate-reason: {REASONS[decision.reason]}\r\n"
+            f"x-tidegate-flags: {flags}\r\nx-request-id: {self._request_id.decode('latin-1')}\r\n"
+        ).encode("latin-1")
+
+    def _flags(self) -> list[str]:
+        flags = [] if self._flag is None else [self._flag.code]
+        if self._served > 0:
+            flags.append(FB.code)
+        return flags
+
+    # The end.
+
+    def _finish(self) -> None:
+        client = self.client
+        if not self._over:
+            self._settle()
+        client.exchange_done(self._keep)
+
+    def _drop_upstream(self) -> None:
+        """Let go of whatever was on its way."""
+        connection = self._connection
+        self._connection = None
+        if connection is not None:
+            connection.close()
+        claim = self._claim
+        self._claim = None
+        if claim is not None:
+            claim.cancel()
+        copies = self._copies
+        if copies is not None and not self.request_done:
+            for copy in copies:
+                copy.abandon()
+
+    def _leave_pool(self) -> None:
+        pool = self._pool
+        self._pool = None
+        if pool is not None:
+            pool.finished()
+
+    def _settle(self) -> None:
+        """Count, once."""
+        self._over = True
+        self._connection = None
+        self._copies = None
+        self._leave_pool()
+        runtime = self.runtime
+        view = runtime.view
+        now = runtime.now()
+        version = self._chain[0]
+        slot = version.slot
+        status = self._status
+        served = self._served
+        flag = self._flag
+        view[slot + V_IN_FLIGHT] -= 1
+        denied = flag is DN
+        if served >= 0 and not denied:
+            view[version.codes[served] + status] += 1
+        else:
+            view[version.codes_none + status] += 1
+        observe(view, slot + V_DURATION, now - self._started)
+        if self._upstream_started and self._answering:
+            observe(view, slot + V_UPSTREAM, now - self._upstream_started)
+        if self._request_bytes:
+            view[slot + V_REQUEST_BYTES] += self._request_bytes
+        view[slot + V_RESPONSE_BYTES] += self._response_bytes
+        if flag is not None:
+            if flag.code in self.route.error_flags or (flag is not DC and status in self.route.error_codes):
+                view[slot + V_FLAGS + flag.index] += 1
+        elif status in self.route.error_codes:
+            view[slot + V_FLAGS + E5.index] += 1
+        if self.plan.access_log:
+            self._write_line(now)
+
+    def _write_line(self, now: float) -> None:
+        decision = self._decision
+        request = self.request
+        self.runtime.access(
+            format_line(
+                wall=self.runtime.wall(),
+                route=self.route.name,
+                assigned=self._chain[0].name,
+                served=self._chain[self._served].name if self._served >= 0 else NONE,
+                reason="" if decision is None else REASONS[decision.reason],
+                unit_hash=self._unit_hash,
+                client=request.client,
+                method=request.method,
+                host=request.host,
+                path=request.path,
+                status=self._status,
+                flags=",".join(self._flags()),
+                duration=now - self._started,
+                upstream_duration=now - self._upstream_started if self._upstream_started else -1.0,
+                request_bytes=self._request_bytes,
+                response_bytes=self._response_bytes,
+                request_id=self._request_id,
+                trace_id=trace_id_of(self._traceparent),
+            )
+        )

@@ -1,0 +1,172 @@
+"""Takes plans from control and puts them in force.
+
+A plan comes as parts, each once, and is built part by part in bites of a few milliseconds between which requests are
+served; what a plan has in common with the one before is not built again. The swap itself is one assignment.
+"""
+
+import asyncio
+import json
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from proxy.channel import messages
+from proxy.core.cookies import UnitCookies
+from proxy.core.hashing import UnitHasher
+from proxy.core.match import Matcher, compile_matcher
+from proxy.core.plan import Endpoint, Plan, Route, Spec, Upstream
+from proxy.core.routing import RouteTable
+from proxy.dataplane.pool import Pool
+from proxy.dataplane.runtime import Runtime, log
+from proxy.dataplane.tls import client_context
+
+_BITE: Final = 0.001
+"""Seconds of building at a stretch."""
+
+
+class Intake:
+    """The worker's end of plans: `take` what control sends; `swapped` is called with each plan's listeners once it serves."""
+
+    def __init__(self, runtime: Runtime, swapped: Callable[[list[Spec]], Any]) -> None:
+        self._runtime: Final = runtime
+        self._swapped: Final = swapped
+        self._queue: Final[deque[tuple[int, bytes]]] = deque()
+        self._specs: dict[str, Spec] = {}
+        self._upstreams: dict[str, Upstream] = {}
+        self._segments: dict[str, Matcher] = {}
+        self._routes: dict[str, Route] = {}
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._running: bool = False
+        self._bite_from: float = 0.0
+
+    def take(self, kind: int, payload: bytes) -> None:
+        """A PART, PLAN or ENDPOINTS message; they are worked off in order."""
+        self._queue.append((kind, payload))
+        if not self._running:
+            self._running = True
+            self._runtime.spawn("intake", self._work())
+
+    async def _breathe(self) -> None:
+        if self._runtime.now() - self._bite_from > _BITE:
+            await asyncio.sleep(0)
+            self._bite_from = self._runtime.now()
+
+    async def _work(self) -> None:
+        self._bite_from = self._runtime.now()
+        try:
+            while self._queue:
+                kind, payload = self._queue.popleft()
+                if kind == messages.PART:
+                    part = json.loads(payload)
+                    self._specs[part["digest"]] = part["spec"]
+                elif kind == messages.ENDPOINTS:
+                    self._endpoints(json.loads(payload))
+                else:
+                    await self._plan(json.loads(payload))
+                await self._breathe()
+        finally:
+            self._running = False
+
+    async def _plan(self, message: Spec) -> None:
+        runtime = self._runtime
+        started = runtime.now()
+        generation: int = message["generation"]
+        try:
+            plan, used = await self._build(message)
+            contexts = await self._load_contexts(plan)
+        except (KeyError, ValueError, TypeError, OSError) as error:  # ssl.SSLError is an OSError
+            # Control has checked all this: what still fails here is a defect, or a file that went away meanwhile.
+            log.error("a plan could not be taken; the one before goes on", extra={"generation": generation}, exc_info=error)
+            failure = {"generation": generation, "error": f"{type(error).__name__}: {error}"}
+            runtime.send(messages.FAILED, json.dumps(failure).encode())
+            return
+        self._specs = {digest: spec for digest, spec in self._specs.items() if digest in used}
+        self._contexts = contexts
+        before = runtime.plan
+        if before is None or before.cookie_keys != plan.cookie_keys:
+            runtime.cookies = UnitCookies(plan.cookie_keys)
+        if before is None or before.unit_hash_key != plan.unit_hash_key:
+            runtime.hasher = UnitHasher(plan.unit_hash_key)
+        self._bring_pools(plan)
+        runtime.plan = plan
+        result = self._swapped(message["spec"]["listeners"])
+        if result is not None:
+            await result
+        ready = {"generation": generation, "seconds": round(runtime.now() - started, 6)}
+        runtime.send(messages.READY, json.dumps(ready).encode())
+
+    async def _build(self, message: Spec) -> tuple[Plan, set[str]]:
+        base = self._runtime.base
+        specs = self._specs
+        upstreams: dict[str, Upstream] = {}
+        by_name: dict[str, Upstream] = {}
+        for digest in message["upstreams"]:
+            upstream = self._upstreams.get(digest) or Upstream(specs[digest], base)
+            upstreams[digest] = upstream
+            by_name[upstream.name] = upstream
+            await self._breathe()
+        segments: dict[str, Matcher] = {}
+        named: dict[str, Matcher] = {}
+        for digest in message["segments"]:
+            spec = specs[digest]
+            segments[digest] = self._segments.get(digest) or compile_matcher(spec["where"], named)
+            named[spec["name"]] = segments[digest]
+            await self._breathe()
+        routes: dict[str, Route] = {}
+        table = RouteTable()
+        ordered: list[Route] = []
+        for digest in message["routes"]:
+            route = self._routes.get(digest)
+            if route is None:
+                route = Route(specs[digest], by_name, named, base)
+            routes[digest] = route
+            ordered.append(route)
+            table.add(route)
+            await self._breathe()
+        plan = Plan(message["spec"] | {"generation": message["generation"]}, by_name, ordered, table.find, base)
+        self._upstreams, self._segments, self._routes = upstreams, segments, routes
+        return plan, {*upstreams, *segments, *routes}
+
+    async def _load_contexts(self, plan: Plan) -> dict[str, ssl.SSLContext]:
+        """TLS contexts by what they are made from, loaded beside the event loop."""
+        contexts: dict[str, ssl.SSLContext] = {}
+        for upstream in plan.upstreams.values():
+            if any(endpoint.tls for endpoint in upstream.endpoints):
+                stamp = _stamp(upstream)
+                if stamp not in contexts:
+                    known = self._contexts.get(stamp)
+                    contexts[stamp] = known or await self._runtime.loop.run_in_executor(
+                        None, client_context, upstream.tls
+                    )
+        return contexts
+
+    def _bring_pools(self, plan: Plan) -> None:
+        runtime = self._runtime
+        shadows = {mirror.upstream.name for route in plan.routes for mirror in route.mirrors}
+        self._bring(runtime.pools, plan, set(plan.upstreams))
+        self._bring(runtime.shadows, plan, shadows)
+
+    def _bring(self, pools: dict[str, Pool], plan: Plan, wanted: set[str]) -> None:
+        for name in wanted:
+            upstream = plan.upstreams[name]
+            context = self._contexts.get(_stamp(upstream))
+            pool = pools.get(name)
+            if pool is None:
+                pools[name] = Pool(self._runtime, upstream, context)
+            elif pool.upstream is not upstream or pool.tls is not context:
+                pool.update(upstream, upstream.endpoints, context)
+        for name in [name for name in pools if name not in wanted]:
+            pools.pop(name).close()
+
+    def _endpoints(self, message: Spec) -> None:
+        runtime = self._runtime
+        endpoints = [Endpoint(spec, runtime.base) for spec in message["endpoints"]]
+        for pools in (runtime.pools, runtime.shadows):
+            pool = pools.get(message["upstream"])
+            if pool is not None:
+                pool.update(pool.upstream, endpoints, pool.tls)
+
+
+def _stamp(upstream: Upstream) -> str:
+    return json.dumps(upstream.tls, sort_keys=True)

@@ -1,0 +1,111 @@
+"""After 101: bytes both ways until one side ends. A tunnel holds its own ends and outlives plans.
+
+The exchange that opened it is over and counted; a tunnel adds the bytes it carried to its version when it ends.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.core.plan import Version
+from proxy.core.request import Response
+from proxy.dataplane.upstream import UpstreamConnection, UpstreamUser
+from proxy.errors import Flag
+from proxy.telemetry.counters import V_REQUEST_BYTES, V_RESPONSE_BYTES, W_TUNNELS
+
+if TYPE_CHECKING:
+    from proxy.dataplane.client import ClientConnection
+    from proxy.dataplane.pool import Pool
+
+
+class Tunnel(UpstreamUser):
+    """Carries another protocol between a client and an endpoint, with back-pressure both ways."""
+
+    def __init__(
+        self, client: "ClientConnection", connection: UpstreamConnection, pool: "Pool", version: Version
+    ) -> None:
+        super().__init__()
+        self.client: Final = client
+        self.connection: Final = connection
+        self.version: Final = version
+        self.runtime: Final = client.runtime
+        self.generation: Final = 0 if client.runtime.plan is None else client.runtime.plan.generation
+        self._pool: Final = pool
+        self._silence: Final[float] = version.upstream.tunnel
+        self._up: int = 0
+        self._down: int = 0
+        self._over: bool = False
+
+    def start(self, rest: bytes) -> None:
+        """Both ends are in place; `rest` came from the upstream behind its 101."""
+        self.runtime.view[self.runtime.base + W_TUNNELS] += 1
+        self.connection.set_reading(True)
+        self._alive()
+        if rest:
+            self.on_tunnel(rest)
+
+    def _alive(self) -> None:
+        wheel = self.runtime.wheel
+        deadline = self.runtime.now() + self._silence
+        if deadline < self.due:
+            wheel.arm(self, deadline)
+        else:
+            self.deadline = deadline
+
+    def expired(self, now: float) -> None:  # noqa: ARG002
+        self.end()
+
+    def from_client(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if not self._over:
+            self._up += len(data)
+            self._alive()
+            self.connection.write(data)
+
+    def on_tunnel(self, data: bytes) -> None:
+        if not self._over:
+            self._down += len(data)
+            self._alive()
+            self.client.write(data)
+
+    def on_upstream_pause(self, paused: bool) -> None:
+        self.client.set_reading(not paused)
+
+    def on_client_pause(self, paused: bool) -> None:
+        """The client takes no more (or again takes) what is written to it."""
+        self.connection.set_reading(not paused)
+
+    def on_broken(self, flag: Flag, untouched: bool) -> None:  # noqa: ARG002
+        self.end()
+
+    def end(self) -> None:
+        """One side has ended: send the other what is still to be sent, and close it too."""
+        if self._over:
+            return
+        self._over = True
+        runtime = self.runtime
+        view = runtime.view
+        view[runtime.base + W_TUNNELS] -= 1
+        view[self.version.slot + V_REQUEST_BYTES] += self._up
+        view[self.version.slot + V_RESPONSE_BYTES] += self._down
+        runtime.wheel.forget(self)
+        self._pool.finished()
+        self.connection.finish_tunnel()
+        self.client.tunnel = None
+        self.client.close()
+
+    def on_connected(self, connection: UpstreamConnection) -> None:
+        raise AssertionError("a tunnel has its connection from the start")
+
+    def on_unreachable(self, flag: Flag) -> None:
+        raise AssertionError("a tunnel has its connection from the start")
+
+    def on_interim(self, response: Response) -> None:
+        raise AssertionError("HTTP is over")
+
+    def on_switch(self, response: Response, rest: bytes) -> bool:
+        raise AssertionError("HTTP is over")
+
+    def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
+        raise AssertionError("HTTP is over")
+
+    def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
+        raise AssertionError("HTTP is over")
