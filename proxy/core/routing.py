@@ -173,9 +173,9 @@ class RouteTable:
 def wire_path(text: str, *, raw: bool = False) -> bytes:
     """A configured path as a request would carry it.
 
-    What a request's path cannot hold as it is (spaces, text outside ASCII, `?`, `#`) is escaped; unreserved escapes are
-    decoded and the others written in upper case, as they are in a request's path (core/target.py). For raw paths escapes
-    stay as written.
+    What a request's path cannot hold as it is (spaces, text outside ASCII, `?`, `#`) is escaped; unreserved escapes
+    are decoded and the others written in upper case, as they are in a request's path (core/target.py). For raw paths
+    escapes stay as written.
     """
     escaped = b"".join(
         bytes((byte,)) if 0x21 <= byte <= 0x7E and byte not in b"?#" else b"%%%02X" % byte for byte in text.encode()
