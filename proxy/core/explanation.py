@@ -17,8 +17,8 @@ def explain(route: Route, request: Request, unit: bytes | None, kind: str, segme
 
     `kind` says where the unit came from, `segments` are the specs of the plan's segments by name. The value has:
     route, unit, unit_kind, bucket (-1 without a unit), version (None when all are denied), reason, rule, denied
-    (names), preview, rules (label, kind, matched, effect and the matcher's trace, in order of precedence) and scores (per
-    version weight, -ln(u) / w and whether it was denied; the smallest time among those not denied wins the split).
+    (names), preview, rules (label, kind, matched, effect and the matcher's trace, in order of precedence) and scores
+    (per version weight, time -ln(u) / w and whether it was denied; the smallest time not denied wins the split).
     """
     decision = decide(route, request, unit)
     denied = [version.name for version in route.versions if decision.denied >> version.index & 1]
@@ -34,12 +34,12 @@ def explain(route: Route, request: Request, unit: bytes | None, kind: str, segme
         "default": route.default.name,
         "denied": denied,
         "preview": _preview(route, request, denied),
-        "rules": [_rule(route, rule, request, unit, segments) for rule in ranked],
-        "scores": _scores(route, route.split, unit, denied),
+        "rules": [_rule(rule, request, unit, segments, denied) for rule in ranked],
+        "scores": _scores(route.split, unit, denied),
     }
 
 
-def _rule(route: Route, rule: Rule, request: Request, unit: bytes | None, segments: Mapping[str, Spec]) -> Spec:
+def _rule(rule: Rule, request: Request, unit: bytes | None, segments: Mapping[str, Spec], denied: list[str]) -> Spec:
     kind = "deny" if rule.deny is not None else "override" if rule.units is not None else "segment"
     trace: Spec = {"label": rule.label, "kind": kind, "matched": rule_holds(rule, request, unit)}
     if rule.deny is not None:
@@ -49,7 +49,7 @@ def _rule(route: Route, rule: Rule, request: Request, unit: bytes | None, segmen
     if rule.split is not None:
         trace["split"] = {name: weight for _, name, weight in rule.split.arms}
         if trace["matched"] and unit is not None:
-            trace["scores"] = _scores(route, rule.split, unit, [])
+            trace["scores"] = _scores(rule.split, unit, denied)
     if rule.where is not None:
         trace["where"] = trace_matcher(rule.where, request, segments)
     return trace
@@ -73,12 +73,11 @@ def _preview(route: Route, request: Request, denied: list[str]) -> Spec | None:
     return {"asked": _text(name), "client": request.client, "outcome": outcome}
 
 
-def _scores(route: Route, dealer: Dealer, unit: bytes | None, denied: list[str]) -> list[Spec]:
+def _scores(dealer: Dealer, unit: bytes | None, denied: list[str]) -> list[Spec]:
     times = {} if unit is None else dict(dealer.times(unit))
     return [
         {"version": name, "weight": weight, "time": times.get(index), "denied": name in denied}
         for index, name, weight in dealer.arms
-        if route.versions[index].name == name
     ]
 
 

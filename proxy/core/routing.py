@@ -173,16 +173,16 @@ class RouteTable:
 def wire_path(text: str, *, raw: bool = False) -> bytes:
     """A configured path as a request would carry it.
 
-    What a URI cannot hold is escaped, and unreserved escapes are decoded as they are in a request's path (RFC 3986
-    section 6.2.2.2). For raw paths escapes stay as written.
+    What a request's path cannot hold as it is (spaces, text outside ASCII, `?`, `#`) is escaped; unreserved escapes
+    are decoded and the others written in upper case, as they are in a request's path (core/target.py). For raw paths
+    escapes stay as written.
     """
     escaped = b"".join(
-        bytes((byte,)) if 0x21 <= byte <= 0x7E and byte not in b'"<>\\^`{|}' else b"%%%02X" % byte
-        for byte in text.encode()
+        bytes((byte,)) if 0x21 <= byte <= 0x7E and byte not in b"?#" else b"%%%02X" % byte for byte in text.encode()
     )
     return escaped if raw else _ESCAPE.sub(_decoded, escaped)
 
 
 def _decoded(found: re.Match[bytes]) -> bytes:
     byte = int(found[0][1:], 16)
-    return bytes((byte,)) if byte in _UNRESERVED else found[0]
+    return bytes((byte,)) if byte in _UNRESERVED else found[0].upper()
