@@ -1,0 +1,84 @@
+"""What the exposition shows and no counter holds: what the control process knows about itself and its workers.
+
+The control process fills a `Facts` in as things happen; a scrape reads it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class Weight:
+    """What the file says and what is in force, for one version of a route. In the file's own numbers, not yet percent."""
+
+    route: str
+    version: str
+    file: float
+    effective: float
+
+
+class Worker:
+    """One worker's seat. It outlives the processes that sit on it, so that its sums never go back."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.up = False
+        self.restarts = 0
+        self._cpu_before = 0.0
+        self._cpu_now = 0.0
+
+    @property
+    def cpu_seconds(self) -> float:
+        """User and system time of all processes that sat here."""
+        return self._cpu_before + self._cpu_now
+
+    def started(self, pid: int) -> None:
+        """A process took the seat; it counts as a restart unless it is the first. `up` is set once it serves."""
+        if self.pid:
+            self.restarts += 1
+        self._cpu_before += self._cpu_now
+        self._cpu_now = 0.0
+        self.pid = pid
+        self.up = False
+
+    def cpu(self, seconds: float) -> None:
+        """The present process has used `seconds` so far; a smaller figure than before is a misreading and ignored."""
+        self._cpu_now = max(self._cpu_now, seconds)
+
+
+@dataclass(slots=True)
+class Facts:
+    """All of it. Times are Unix seconds; 0 means never."""
+
+    generation: int = 0
+    last_reload_success: bool = True
+    last_reload_time: float = 0.0
+    """When the plan in force was taken: the last reload that succeeded."""
+    reloads: int = 0
+    reload_failures: int = 0
+    problems: list[str] = field(default_factory=list)
+    """What is wrong with the file as it lies there now, one line each; empty when it is the one in force."""
+    weights: list[Weight] = field(default_factory=list)
+    workers: dict[int, Worker] = field(default_factory=dict)
+    log_lines_lost: int = 0
+    log_lines_repeated: int = 0
+    access_lines_lost: dict[str, int] = field(default_factory=dict)
+    """By reason, lines that reached the control process and not the file: full (the queue), failed (the write)."""
+
+    def worker(self, index: int) -> Worker:
+        """The seat of worker `index`, made when first asked for."""
+        return self.workers.setdefault(index, Worker())
+
+
+def weights_of(spec: dict[str, Any], file: dict[str, dict[str, float]] | None = None) -> list[Weight]:
+    """The weights of all versions of `spec`; `file` are the file's by route and version, where others are in force."""
+    return [
+        Weight(
+            route["name"],
+            version["name"],
+            (file or {}).get(route["name"], {}).get(version["name"], version["weight"]),
+            version["weight"],
+        )
+        for route in spec["routes"]
+        for version in route["versions"]
+    ]

@@ -1,0 +1,129 @@
+"""The names, types and meanings of all metrics: the one table that exposition, documentation and tests go by."""
+
+from typing import Final
+
+COUNTER: Final = "counter"
+GAUGE: Final = "gauge"
+HISTOGRAM: Final = "histogram"
+
+
+class Metric:
+    """One family. `name` is complete: a counter's ends in _total."""
+
+    def __init__(self, name: str, kind: str, labels: tuple[str, ...], meaning: str) -> None:
+        self.name: Final = name
+        self.kind: Final = kind
+        self.labels: Final = labels
+        self.meaning: Final = meaning
+
+
+_ROUTE: Final = ("route", "version")
+_SHADOW: Final = ("route", "upstream")
+_WORKER: Final = ("worker",)
+
+REQUESTS: Final = Metric(
+    "tidegate_requests_total", COUNTER, ("route", "version", "served", "code"),
+    "Requests answered, by the version assigned, the version that served, and the status code.",
+)  # fmt: skip
+DURATION: Final = Metric(
+    "tidegate_request_duration_seconds", HISTOGRAM, _ROUTE, "From a request's first byte to its answer's last, in seconds."
+)
+UPSTREAM_DURATION: Final = Metric(
+    "tidegate_upstream_duration_seconds", HISTOGRAM, _ROUTE, "From the request sent upstream to the head of its answer, in seconds."
+)
+REQUEST_BYTES: Final = Metric("tidegate_request_bytes_total", COUNTER, _ROUTE, "Bytes of requests received from clients.")
+RESPONSE_BYTES: Final = Metric("tidegate_response_bytes_total", COUNTER, _ROUTE, "Bytes of responses sent to clients.")
+IN_FLIGHT: Final = Metric("tidegate_in_flight", GAUGE, _ROUTE, "Requests being answered now.")
+ERRORS: Final = Metric(
+    "tidegate_errors_total", COUNTER, ("route", "version", "flag"),
+    "Requests that failed, by the flag that says how; 5xx is an answer of the upstream's own.",
+)  # fmt: skip
+DECISIONS: Final = Metric(
+    "tidegate_decisions_total", COUNTER, ("route", "version", "reason"), "Assignments, by the reason for the version."
+)
+WEIGHT: Final = Metric(
+    "tidegate_weight_percent", GAUGE, ("route", "version", "source"),
+    "Share of the split in percent, as the file has it and as it is in force.",
+)  # fmt: skip
+RETRIES: Final = Metric(
+    "tidegate_retries_total", COUNTER, ("route", "version", "outcome"),
+    "Requests sent again; stale_connection is once, on a fresh connection, because the pooled one had just been closed.",
+)  # fmt: skip
+MIRROR: Final = Metric(
+    "tidegate_mirror_total", COUNTER, ("route", "upstream", "outcome"), "Requests by what became of their copy: sent, or why not."
+)
+MIRROR_RESPONSES: Final = Metric(
+    "tidegate_mirror_responses_total", COUNTER, ("route", "upstream", "code"), "Answers of shadows, by status code."
+)
+MIRROR_DURATION: Final = Metric(
+    "tidegate_mirror_duration_seconds", HISTOGRAM, _SHADOW, "From a copy sent to the end of the shadow's answer, in seconds."
+)
+MIRROR_FAILURES: Final = Metric(
+    "tidegate_mirror_failures_total", COUNTER, ("route", "upstream", "kind"),
+    "Copies sent that got no whole answer: timeout, or failed.",
+)  # fmt: skip
+MIRROR_IN_FLIGHT: Final = Metric("tidegate_mirror_in_flight", GAUGE, _SHADOW, "Copies whose answer is awaited now.")
+MIRROR_BUFFERED: Final = Metric(
+    "tidegate_mirror_buffered_bytes", GAUGE, _SHADOW, "Bytes held for copies that the shadow has not taken yet."
+)
+UPSTREAM_CONNECTIONS: Final = Metric(
+    "tidegate_upstream_connections", GAUGE, ("upstream", "state"), "Connections to the upstream: connecting, active or idle."
+)
+UPSTREAM_REQUESTS: Final = Metric("tidegate_upstream_requests", GAUGE, ("upstream",), "Requests at the upstream now.")
+UPSTREAM_PENDING: Final = Metric(
+    "tidegate_upstream_pending_requests", GAUGE, ("upstream",), "Requests that wait for a connection now."
+)
+ENDPOINT_UP: Final = Metric(
+    "tidegate_endpoint_up", GAUGE, ("upstream", "endpoint"), "1, or 0 while any worker could not connect to the endpoint."
+)
+ENDPOINT_FAILURES: Final = Metric(
+    "tidegate_endpoint_connect_failures_total", COUNTER, ("upstream", "endpoint"), "Connects to the endpoint that failed."
+)
+GENERATION: Final = Metric("tidegate_config_generation", GAUGE, (), "Number of the plan in force.")
+RELOAD_SUCCESS: Final = Metric(
+    "tidegate_config_last_reload_success", GAUGE, (), "1 if the configuration last read was taken, 0 if it was refused."
+)
+RELOAD_TIME: Final = Metric(
+    "tidegate_config_last_reload_seconds", GAUGE, (), "When the plan in force was taken, in seconds since the epoch."
+)
+RELOADS: Final = Metric(
+    "tidegate_config_reloads_total", COUNTER, ("outcome",), "Times the configuration was read: taken, or refused."
+)
+PROBLEMS: Final = Metric("tidegate_config_problems", GAUGE, (), "Errors in the configuration as it lies there now.")
+WORKER_UP: Final = Metric("tidegate_worker_up", GAUGE, _WORKER, "1 while the worker serves a plan.")
+WORKER_RESTARTS: Final = Metric("tidegate_worker_restarts_total", COUNTER, _WORKER, "Times the worker's process was replaced.")
+WORKER_CPU: Final = Metric(
+    "tidegate_worker_cpu_seconds_total", COUNTER, _WORKER, "User and system time of the worker's processes, in seconds."
+)
+WORKER_LAG: Final = Metric(
+    "tidegate_worker_loop_lag_seconds", GAUGE, _WORKER, "How late the worker's event loop was when last measured, in seconds."
+)
+WORKER_FAILURES: Final = Metric(
+    "tidegate_worker_failures_total", COUNTER, _WORKER, "Exceptions in the worker that nothing expected."
+)
+WORKER_REQUESTS: Final = Metric("tidegate_worker_requests_total", COUNTER, _WORKER, "Requests the worker took.")
+CONNECTIONS: Final = Metric("tidegate_client_connections", GAUGE, _WORKER, "Client connections open now.")
+ACCEPTED: Final = Metric("tidegate_client_connections_accepted_total", COUNTER, _WORKER, "Client connections accepted.")
+REFUSED: Final = Metric(
+    "tidegate_client_connections_refused_total", COUNTER, _WORKER,
+    "Client connections closed at once because the limit was reached.",
+)  # fmt: skip
+TUNNELS: Final = Metric("tidegate_tunnels", GAUGE, _WORKER, "Upgraded connections (WebSocket) open now.")
+ACCESS_LOST: Final = Metric(
+    "tidegate_access_log_lines_dropped_total", COUNTER, ("reason",),
+    "Access log lines lost: worker (its buffer was full), full (the writer's queue was), failed (the write did).",
+)  # fmt: skip
+LOG_LOST: Final = Metric("tidegate_log_lines_lost_total", COUNTER, (), "Log lines that could not be written.")
+LOG_REPEATED: Final = Metric(
+    "tidegate_log_lines_repeated_total", COUNTER, (), "Log lines held back because the same had just been written."
+)
+SLOTS: Final = Metric("tidegate_ledger_slots", GAUGE, ("state",), "Counters of a worker: used, and the most there can be.")
+
+METRICS: Final[tuple[Metric, ...]] = (
+    REQUESTS, DURATION, UPSTREAM_DURATION, REQUEST_BYTES, RESPONSE_BYTES, IN_FLIGHT, ERRORS, DECISIONS, WEIGHT, RETRIES,
+    MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
+    UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, ENDPOINT_UP, ENDPOINT_FAILURES,
+    GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
+    WORKER_UP, WORKER_RESTARTS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
+    CONNECTIONS, ACCEPTED, REFUSED, TUNNELS, ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,
+)  # fmt: skip
