@@ -1,7 +1,7 @@
 """The compiled, immutable configuration that the data plane runs on.
 
 Life of a plan: settings/ turns YAML into a *spec* (plain JSON values, shown by `/api/v1/config` and pinned by golden
-files); control puts counter slots into it and sends it; `build_*` below turns it into these classes. Everything that can
+files); control puts counter slots into it and sends it; core/build.py turns it into these classes. Everything that can
 be known then is computed then: matchers are closures, fixed header lines are bytes, salts are hash prefixes, counters are
 absolute slots.
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from proxy.core.address import Networks
+from proxy.core.cookies import UnitCookies
 from proxy.core.hashing import Dealer
 from proxy.core.match import Matcher, compile_matcher
 from proxy.core.request import Request
@@ -99,6 +100,7 @@ class Rule:
         self.units: Final[frozenset[bytes] | None] = (
             frozenset(unit.encode() for unit in spec["units"]) if "units" in spec else None
         )
+        self.where: Final[Spec | None] = spec.get("where")  # for `explain`, which traces it
         self.matcher: Final = matcher
         self.deny: Final[Version | None] = versions[spec["deny"]] if "deny" in spec else None
         self.version: Final[Version | None] = versions[spec["version"]] if "version" in spec else None
@@ -199,6 +201,8 @@ class Route:
         self.overrides: Final = [rule for rule in rules if rule.deny is None and rule.units is not None]
         self.segment_rules: Final = [rule for rule in rules if rule.deny is None and rule.units is None]
         self.preview: Final[Preview | None] = Preview(spec["preview"]) if spec["preview"] else None
+        # Nothing stands before the split: `decide` then goes straight to it.
+        self.plain: Final = not rules and self.preview is None
         self.mirrors: Final = [Mirror(one, upstreams[one["upstream"]], salt, base) for one in spec["mirror"]]
         self.rewrite: Final[Rewrite | None] = Rewrite(spec["rewrite"]) if spec["rewrite"] else None
         self.max_body: Final[int] = -1 if spec["max_body"] is None else spec["max_body"]
@@ -236,6 +240,7 @@ class Plan:
         self.client: Final = Client(spec["client"])
         self.trusted: Final = Networks(spec["trusted_proxies"])
         self.cookie_keys: Final[list[bytes]] = [key.encode() for key in spec["secrets"]["cookie"]]
+        self.cookies: Final = UnitCookies(self.cookie_keys)
         self.unit_hash_key: Final[bytes] = spec["secrets"]["unit_hash"].encode()
         self.access_log: Final[bool] = spec["access_log"]
         self.upstreams: Final = upstreams
@@ -244,18 +249,3 @@ class Plan:
         # Requests that matched no route, or could not be parsed.
         self.none_slot: Final[int] = base + spec.get("none_slot", 0)
         self.none_codes: Final[int] = base + spec.get("none_codes", 0)
-
-
-def build_plan(spec: Spec, base: int = 0) -> Plan:
-    """The whole plan from a whole spec, as `tidegate explain` and the tests want it. `base` is added to every counter slot.
-
-    Raises KeyError where the spec names what it does not define: specs come from settings/, which has checked.
-    """
-    from proxy.core.routing import RouteTable  # noqa: PLC0415 - routing needs Route
-
-    upstreams = {one["name"]: Upstream(one, base) for one in spec["upstreams"]}
-    segments: dict[str, Matcher] = {}
-    for one in spec["segments"]:  # in an order in which each only names earlier ones
-        segments[one["name"]] = compile_matcher(one["where"], segments)
-    routes = [Route(one, upstreams, segments, base) for one in spec["routes"]]
-    return Plan(spec, upstreams, routes, RouteTable(routes).find, base)

@@ -1,0 +1,181 @@
+"""Matchers over request heads: compiled to closures when the plan is, and traced node by node for `explain`.
+
+A field that is not there matches only `exists: false` and `not_in`. Fields are compared as the bytes that came, with
+matchers' texts in UTF-8; a repeated field counts as its joined value. `regex` searches (anchor it with ^ and $ where
+the whole value is meant) and works on bytes: a character outside ASCII is several of them. Python's `re` backtracks,
+so a pattern such as `(a+)+$` lets a client spend the worker's time; patterns come from the operator, who is told so
+in the docs.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from proxy.core.address import Networks, normalise
+from proxy.core.request import Request
+from proxy.core.semver import SemverRange
+
+Spec = dict[str, Any]
+Matcher = Callable[[Request], bool]
+Reader = Callable[[Request], bytes | None]
+Test = Callable[[bytes | None], bool]
+
+_NUMBER: Final = re.compile(rb"\s*[+-]?(?:\d{1,64}(?:\.\d{0,64})?|\.\d{1,64})(?:[eE][+-]?\d{1,4})?\s*")
+
+
+def compile_matcher(spec: Spec, segments: Mapping[str, Matcher]) -> Matcher:
+    """The closure for a matcher's spec; `segments` are those compiled before it.
+
+    Raises ValueError for a value its test cannot use (pattern, range, network) or a shape that is no matcher,
+    KeyError for a segment that is not there.
+    """
+    if "all" in spec:
+        return _all([compile_matcher(one, segments) for one in spec["all"]])
+    if "any" in spec:
+        return _any([compile_matcher(one, segments) for one in spec["any"]])
+    if "not" in spec:
+        return _not(compile_matcher(spec["not"], segments))
+    if "segment" in spec:
+        return segments[spec["segment"]]
+    if "source" not in spec or "test" not in spec:
+        raise ValueError(f"not a matcher: {sorted(spec)}")
+    return _leaf(_reader(spec), _test(spec))
+
+
+def trace_matcher(spec: Spec, request: Request, segments: Mapping[str, Spec]) -> Spec:
+    """What the compiled matcher says, node by node, as plain values.
+
+    Every node has `matched`; a leaf also its source, name, test and value and, as `saw`, the text it looked at (None
+    when the field was not there). `segments` are specs by name. Unlike the closure, every branch is looked at.
+    """
+    for word in ("all", "any"):
+        if word in spec:
+            parts = [trace_matcher(one, request, segments) for one in spec[word]]
+            outcomes = [part["matched"] for part in parts]
+            return {"matched": all(outcomes) if word == "all" else any(outcomes), word: parts}
+    if "not" in spec:
+        part = trace_matcher(spec["not"], request, segments)
+        return {"matched": not part["matched"], "not": part}
+    if "segment" in spec:
+        part = trace_matcher(segments[spec["segment"]], request, segments)
+        return {"matched": part["matched"], "segment": spec["segment"], "where": part}
+    seen = _reader(spec)(request)
+    trace: Spec = {"matched": _test(spec)(seen), "source": spec["source"]}
+    if "name" in spec:
+        trace["name"] = spec["name"]
+    trace["test"] = spec["test"]
+    trace["value"] = spec["value"]
+    trace["saw"] = None if seen is None else seen.decode("utf-8", "backslashreplace")
+    return trace
+
+
+def _all(parts: list[Matcher]) -> Matcher:
+    if len(parts) == 1:
+        return parts[0]
+
+    def match(request: Request) -> bool:
+        for part in parts:  # noqa: SIM110 - a generator costs more than the loop
+            if not part(request):
+                return False
+        return True
+
+    return match
+
+
+def _any(parts: list[Matcher]) -> Matcher:
+    if len(parts) == 1:
+        return parts[0]
+
+    def match(request: Request) -> bool:
+        for part in parts:  # noqa: SIM110 - a generator costs more than the loop
+            if part(request):
+                return True
+        return False
+
+    return match
+
+
+def _not(part: Matcher) -> Matcher:
+    return lambda request: not part(request)
+
+
+def _leaf(read: Reader, test: Test) -> Matcher:
+    return lambda request: test(read(request))
+
+
+def _reader(spec: Spec) -> Reader:
+    source: str = spec["source"]
+    name: bytes = spec.get("name", "").encode()
+    if source == "header":
+        lower = name.lower()
+        return lambda request: request.fields.get(lower)
+    if source == "cookie":
+        return lambda request: request.cookies().get(name)
+    if source == "query":
+        return lambda request: request.arguments().get(name)
+    if source == "client_ip":
+        return lambda request: request.client.encode() or None
+    if source == "path":
+        return lambda request: request.path
+    if source == "method":
+        return lambda request: request.method
+    if source == "host":
+        return lambda request: request.host
+    raise ValueError(f"no such source: {source!r}")
+
+
+def _test(spec: Spec) -> Test:
+    test: str = spec["test"]
+    value: Any = spec["value"]
+    source: str = spec["source"]
+    if test == "is":
+        wanted = _comparable(source, value)
+        return lambda seen: seen == wanted
+    if test == "in":
+        some = frozenset(_comparable(source, one) for one in value)
+        return lambda seen: seen in some
+    if test == "not_in":
+        none_of = frozenset(_comparable(source, one) for one in value)
+        return lambda seen: seen not in none_of
+    if test == "exists":
+        present: bool = value
+        return lambda seen: (seen is not None) is present
+    if test == "between":
+        low, high = float(value[0]), float(value[1])
+        return lambda seen: seen is not None and _NUMBER.fullmatch(seen) is not None and low <= float(seen) <= high
+    if test == "semver":
+        versions = SemverRange(value)
+        return lambda seen: seen is not None and versions.contains(seen.decode("latin-1"))
+    if test == "cidr":
+        networks = Networks(value)
+        return lambda seen: seen is not None and networks.contains(seen.decode("latin-1"))
+    if test == "regex":
+        return _regex(value)
+    return _part_of(test, _comparable(source, value))
+
+
+def _regex(pattern: str) -> Test:
+    try:
+        search = re.compile(pattern.encode()).search
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return lambda seen: seen is not None and search(seen) is not None
+
+
+def _part_of(test: str, part: bytes) -> Test:
+    if test == "prefix":
+        return lambda seen: seen is not None and seen.startswith(part)
+    if test == "suffix":
+        return lambda seen: seen is not None and seen.endswith(part)
+    if test == "contains":
+        return lambda seen: seen is not None and part in seen
+    raise ValueError(f"no such test: {test!r}")
+
+
+def _comparable(source: str, value: str) -> bytes:
+    """A matcher's text as it has to look to equal what the request has: hosts in lower case, addresses normalised."""
+    if source == "host":
+        return value.lower().encode()
+    if source == "client_ip":
+        return (normalise(value) or value).encode()
+    return value.encode()
