@@ -5,7 +5,7 @@ problems and goes on. A problem knows its place (file, line, column), the path o
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -62,12 +62,18 @@ class Problem:
 
 
 class SettingsError(TidegateError):
-    """The configuration cannot be used. `problems` are all its errors, in the order of the files."""
+    """The configuration cannot be used.
 
-    def __init__(self, problems: Sequence[Problem], warnings: Sequence[Problem] = ()) -> None:
+    `problems` are all its errors, in the order of the files; `sources` the texts of the files by name, for excerpts.
+    """
+
+    def __init__(
+        self, problems: Sequence[Problem], warnings: Sequence[Problem] = (), sources: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__("\n".join(problem.line() for problem in problems))
         self.problems: Final = list(problems)
         self.warnings: Final = list(warnings)
+        self.sources: Final = dict(sources or {})
 
 
 def path_text(path: KeyPath) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, NoReturn
 from pydantic import BaseModel, BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 
+from proxy.core.semver import SemverRange
 from proxy.settings.problems import kind_of, shown
 
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)")
@@ -25,6 +26,8 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE: Final = re.compile(r"(?:[\x21-\x7e\x80-\U0010ffff](?:[\t \x21-\x7e\x80-\U0010ffff]*[\x21-\x7e\x80-\U0010ffff])?)?")
 _LABEL: Final = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+MIN_SECRET: Final = 16
+"""Characters of a key or token."""
 _RESERVED: Final = frozenset({"none", "removed"})
 
 
@@ -213,6 +216,35 @@ def parse_regex(value: object) -> str:
     return text
 
 
+def parse_semver(value: object) -> str:
+    """A range of semantic versions, as in `>=1.2.0 <2.0.0` or `^1.2`."""
+    what = "a range of versions such as `>=1.2.0 <2.0.0` or `^1.2`"
+    text = _text(value, what)
+    try:
+        SemverRange(text)
+    except ValueError:
+        refuse(f"must be {what}, not {shown(text)}")
+    return text
+
+
+def parse_number(value: object) -> int | float:
+    """A number, as written."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        refuse(f"must be a number, not {shown(value) if isinstance(value, str) else kind_of(value)}")
+    return value
+
+
+def parse_secret(value: object) -> str:
+    """A key or token. What is wrong is said without repeating it."""
+    if not isinstance(value, str):
+        refuse(f"must be text in quotes, not {kind_of(value)}")
+    if not MIN_SECRET <= len(value) <= 4096:
+        refuse(f"must be {MIN_SECRET} to 4096 characters long; this one has {len(value)}")
+    if not value.isprintable():
+        refuse("must not hold control characters")
+    return value
+
+
 def parse_plain_text(value: object) -> str:
     """Text that is compared with what requests carry. A number must be quoted: YAML would lose its zeros."""
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -315,6 +347,9 @@ FieldValue = Annotated[str, BeforeValidator(parse_field_value), WithJsonSchema({
 Host = Annotated[str, BeforeValidator(parse_host), _schema(type="string", examples=["shop.example.com", "*.example.com"])]
 UrlPath = Annotated[str, BeforeValidator(parse_path), _schema(type="string", pattern="^/")]
 Regex = Annotated[str, BeforeValidator(parse_regex), WithJsonSchema({"type": "string", "format": "regex"})]
+Semver = Annotated[str, BeforeValidator(parse_semver), WithJsonSchema({"type": "string"})]
+Number = Annotated[float, BeforeValidator(parse_number), WithJsonSchema({"type": "number"})]
+Secret = Annotated[str, BeforeValidator(parse_secret), WithJsonSchema({"type": "string"})]
 Text = Annotated[str, BeforeValidator(parse_plain_text), WithJsonSchema({"type": "string"})]
 Listen = Annotated[
     str, BeforeValidator(parse_address), _schema(type="string", pattern=r"^(unix:/.+|fd:[0-9]+|.+:[0-9]{1,5})$")

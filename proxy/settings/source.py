@@ -6,8 +6,9 @@ truth values, `0123` is no octal number, `${NAME}` reads the environment inside 
 grow into gigabytes. Places are not stored for each value: the nodes are kept and walked when a message needs one.
 """
 
+import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -66,33 +67,41 @@ class _PlainResolver:
 class _PythonComposer(_PlainResolver, Reader, Scanner, Parser, Composer):  # type: ignore[misc]
     """Where PyYAML was built without libyaml: the same nodes, ten times slower."""
 
-    def __init__(self, text: str) -> None:
-        Reader.__init__(self, text)
+    def __init__(self, stream: Any) -> None:
+        Reader.__init__(self, stream)
         Scanner.__init__(self)
         Parser.__init__(self)
         Composer.__init__(self)
 
 
-def _compose(text: str) -> Node | None:
-    """The root node of the one document in `text`; None when there is nothing in it."""
-    if yaml.__with_libyaml__:
-        return _fast_composer()(text).get_single_node()  # type: ignore[no-any-return]
-    return _PythonComposer(text).get_single_node()
-
-
-def _fast_composer() -> Any:
+def _composer() -> Callable[[Any], Any]:
+    if not yaml.__with_libyaml__:
+        return _PythonComposer
     from yaml.cyaml import CParser  # noqa: PLC0415 - not everywhere
 
-    class FastComposer(_PlainResolver, CParser):  # type: ignore[misc]
-        def __init__(self, text: str) -> None:
-            CParser.__init__(self, text)
+    return type("_FastComposer", (_PlainResolver, CParser), {})
 
-    return FastComposer
+
+_COMPOSER: Final = _composer()
+
+
+class _Named(io.StringIO):
+    """A text whose nodes know the file they come from: PyYAML puts `name` into every mark."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(text)
+        self.name: Final = name
+
+
+def _compose(text: str, name: str) -> Node | None:
+    """The root node of the one document in `text`; None when there is nothing in it."""
+    root: Node | None = _COMPOSER(_Named(text, name)).get_single_node()
+    return root
 
 
 @dataclass(slots=True)
 class Document:
-    """One file, parsed. `values` is what it says; `root` the nodes behind it; `origin` tells the file of each node."""
+    """One file, parsed. `values` is what it says; `root` the nodes behind it, each of which knows its file."""
 
     file: str
     text: str
@@ -113,17 +122,17 @@ def parse_document(file: str, data: bytes, environ: Mapping[str, str]) -> Docume
         return Document(file, "", problems=[Problem(Place(file, line, 1), (), "the file is not UTF-8 text")])
     document = Document(file, text)
     try:
-        root = _compose(text)
+        root = _compose(text, file)
     except (yaml.YAMLError, RecursionError) as error:
         document.problems.append(_syntax_problem(file, text, error))
         return document
     if root is None or (isinstance(root, ScalarNode) and root.tag == _PLAIN and root.value in _WORDS):
         document.problems.append(Problem(start, (), "the file is empty"))
     elif not isinstance(root, MappingNode):
-        document.problems.append(Problem(_place(file, root), (), "the file must be a map of keys, such as `listen: ...`"))
+        document.problems.append(Problem(place_of(root), (), "the file must be a map of keys, such as `listen: ...`"))
     else:
         document.root = root
-        builder = _Builder(file, environ, document.problems)
+        builder = _Builder(environ, document.problems)
         document.values = builder.mapping(root, (), 0)
     return document
 
@@ -152,23 +161,23 @@ def _at(text: str, place: Place) -> str:
     return lines[place.line - 1][place.column - 1 : place.column]
 
 
-def _place(file: str, node: Node) -> Place:
+def place_of(node: Node) -> Place:
+    """Where a node stands."""
     start, end = node.start_mark, node.end_mark
     width = end.column - start.column if isinstance(node, ScalarNode) and end.line == start.line else 1
-    return Place(file, start.line + 1, start.column + 1, max(1, width))
+    return Place(str(start.name), start.line + 1, start.column + 1, max(1, width))
 
 
 class _Builder:
     """Builds values from nodes, collecting what is wrong. One for each file: the budget is the file's."""
 
-    def __init__(self, file: str, environ: Mapping[str, str], problems: list[Problem]) -> None:
-        self._file: Final = file
+    def __init__(self, environ: Mapping[str, str], problems: list[Problem]) -> None:
         self._environ: Final = environ
         self._problems: Final = problems
         self._left = MAX_VALUES
 
     def _problem(self, node: Node, path: KeyPath, message: str) -> None:
-        self._problems.append(Problem(_place(self._file, node), path, message))
+        self._problems.append(Problem(place_of(node), path, message))
 
     def value(self, node: Node, path: KeyPath, depth: int) -> Any:
         """The value of any node."""
@@ -201,10 +210,10 @@ class _Builder:
                 continue
             before = first.setdefault(key.value, key)
             if before is not key:
-                place = _place(self._file, before)
+                place = place_of(before)
                 self._problem(key, (*path, key.value), f"the key is given twice; first in line {place.line}")
         values: dict[str, Any] = {}
-        for key, child in _pairs(node, depth):
+        for key, child in pairs(node, depth):
             if key.value not in values:
                 values[key.value] = self.value(child, (*path, key.value), depth + 1)
         return values
@@ -259,7 +268,7 @@ def plain_value(text: str) -> Any:
     return _WORDS.get(text, text) if len(text) <= 5 else text
 
 
-def _pairs(node: MappingNode, depth: int = 0) -> Iterator[tuple[ScalarNode, Node]]:
+def pairs(node: MappingNode, depth: int = 0) -> Iterator[tuple[ScalarNode, Node]]:
     """Keys and values of a map: its own, and then those that `<<` merges in (the first of a name counts)."""
     merged: list[Node] = []
     for key, child in node.value:
@@ -272,7 +281,7 @@ def _pairs(node: MappingNode, depth: int = 0) -> Iterator[tuple[ScalarNode, Node
     if depth < MAX_DEPTH:
         for child in merged:
             if isinstance(child, MappingNode):
-                yield from _pairs(child, depth + 1)
+                yield from pairs(child, depth + 1)
 
 
 def locate(root: Node, path: KeyPath) -> tuple[KeyPath, Node]:
@@ -282,7 +291,7 @@ def locate(root: Node, path: KeyPath) -> tuple[KeyPath, Node]:
     for count, step in enumerate(path):
         found: tuple[Node, Node] | None = None
         if isinstance(node, MappingNode):
-            found = next(((key, child) for key, child in _pairs(node) if key.value == step), None)
+            found = next(((key, child) for key, child in pairs(node) if key.value == step), None)
         elif isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
             found = (node.value[step], node.value[step])
         if found is None:
@@ -290,11 +299,6 @@ def locate(root: Node, path: KeyPath) -> tuple[KeyPath, Node]:
             return (path[:count] if isinstance(node, ScalarNode) or isinstance(step, int) else path), shown_node
         shown_node, node = found
     return path, (node if isinstance(node, ScalarNode) else shown_node)
-
-
-def node_place(file: str, node: Node) -> Place:
-    """Where a node stands in `file`."""
-    return _place(file, node)
 
 
 def read_file(path: Path) -> bytes:

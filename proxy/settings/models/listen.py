@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from proxy.settings.models.part import Part, duration_key, option, size_key
-from proxy.settings.scalars import Delay, Duration, Host, Listen, Short, Size, Text, one_or_many
+from proxy.settings.scalars import Delay, Duration, Host, Listen, Secret, Short, Size, Text, one_or_many
 
 
 class Certificate(Part):
@@ -82,7 +82,7 @@ class Admin(Part):
     """The admin port: API, metrics, dashboard."""
 
     address: Listen = option("Where it listens. Not on loopback it wants tokens.", "127.0.0.1:9901", restart=True)
-    tokens: list[Text] = option(
+    tokens: list[Secret] = option(
         "Any of them opens the port, as `Authorization: Bearer TOKEN`; at least 16 characters each. Empty: no token is asked for.",
         makes=list,
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from pydantic import model_validator
 
 from proxy.settings.models.part import Part, option
-from proxy.settings.scalars import Cidr, HeaderName, Reference, Regex, Short, Text, Token, one_or_many, refuse
+from proxy.settings.scalars import Cidr, HeaderName, Number, Reference, Regex, Semver, Short, Text, Token, one_or_many, refuse
 
 NAMED: Final = ("header", "cookie", "query")
 UNNAMED: Final = ("client_ip", "path", "method", "host")
@@ -25,9 +25,9 @@ class Test(Part):
     suffix: Text | None = option("Ends with this text.", None)
     contains: Text | None = option("Has this text in it.", None)
     regex: Regex | None = option("This regular expression (Python's `re`) is found in it; anchor it with `^` and `$`.", None)
-    semver: Text | None = option('A semantic version in this range, as in ">=1.2.0 <2.0.0" or "^1.2".', None)
+    semver: Semver | None = option('A semantic version in this range, as in ">=1.2.0 <2.0.0" or "^1.2".', None)
     cidr: Annotated[list[Cidr], Short(list, one_or_many, "string")] | None = option("An address in one of these networks.", None)
-    between: list[int | float] | None = option(
+    between: list[Number] | None = option(
         "A number from the first to the second, both included.", None, min_length=2, max_length=2
     )
     exists: bool | None = option("Whether the field is there at all.", None)

@@ -134,13 +134,24 @@ class Preview(Part):
     )
 
 
+def _expand_methods(value: Any) -> Any:
+    """A list of methods; an empty one stands for all."""
+    if value == "safe":
+        return list(SAFE_METHODS)
+    if value == "all":
+        return []
+    refuse(f"must be `safe`, `all` or a list of methods, not {shown(value)}")
+
+
 class Mirror(Part):
     """Copies a share of the route's requests to a shadow. Never delays, fails or slows the client's exchange."""
 
     upstream: Reference = option("The shadow.")
     percent: Percent = option("Share of requests or units that are copied.", unit="percent")
     sample: Literal["unit", "request"] = option("`unit` copies whole sessions; `request` draws for every request.", "unit")
-    methods: Literal["safe", "all"] | list[Method] = option("`safe` (GET, HEAD, OPTIONS, TRACE), `all`, or a list of methods.", "safe")
+    methods: Annotated[list[Method], Short(list, _expand_methods, "string")] = option(
+        "`safe` (GET, HEAD, OPTIONS, TRACE), `all`, or a list of methods.", makes=lambda: list(SAFE_METHODS), shown="safe"
+    )
     body_limit: Size = size_key("Requests with a longer body are not copied.", "1MiB")
     in_flight: int = option("Copies under way at once, over all workers.", 64, unit="count", ge=1)
     buffer: Size = size_key("Bytes held for copies that the shadow has not taken yet, over all workers.", "16MiB")

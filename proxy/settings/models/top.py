@@ -12,7 +12,7 @@ from proxy.settings.models.part import Part, option
 from proxy.settings.models.route import Route
 from proxy.settings.models.upstream import Upstream
 from proxy.settings.problems import shown
-from proxy.settings.scalars import Cidr, Listen, Name, Short, Text, one_or_many, parse_plain_text, refuse
+from proxy.settings.scalars import Cidr, Listen, Name, Secret, Short, Text, one_or_many, parse_plain_text, refuse
 
 _SQLITE: Final = re.compile(r"sqlite:.+")
 
@@ -45,8 +45,8 @@ def _expand_admin(value: Any) -> Any:
 class Secrets(Part):
     """Keys. Absent ones are made once and kept in the state store."""
 
-    cookie: list[Text] = option("Keys for minted cookies: the first signs, any verifies. At least 16 characters each.", makes=list)
-    unit_hash: Text = option("Key for the hash of units in logs and headers. At least 16 characters.", "", shown="made once")
+    cookie: list[Secret] = option("Keys for minted cookies: the first signs, any verifies. At least 16 characters each.", makes=list)
+    unit_hash: Secret = option("Key for the hash of units in logs and headers. At least 16 characters.", "", shown="made once")
 
 
 class Log(Part):
