@@ -1,0 +1,233 @@
+"""What no single value shows: names that mean something elsewhere, things that exclude each other, files that must be there.
+
+Works on what is valid by itself and says nothing about the rest, which has its errors already.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from proxy.settings.certificates import CertificateReader
+from proxy.settings.check_route import check_route, uses_minted_cookie
+from proxy.settings.models.matchers import Matcher
+from proxy.settings.models.route import Route
+from proxy.settings.models.top import General
+from proxy.settings.models.upstream import Upstream
+from proxy.settings.problems import WARNING, KeyPath, Place, suggestion
+from proxy.settings.scalars import format_duration, split_address
+from proxy.settings.shadowing import Shadowing
+
+Report = Callable[..., None]
+_KILL_AFTER: Final = 10.0
+
+
+@dataclass(slots=True)
+class Draft:
+    """A configuration in the making: its valid parts (a route that is not is None), and where to report.
+
+    `segment_order` is filled by `check`: names in an order in which each needs only earlier ones.
+    """
+
+    values: dict[str, Any]
+    report: Report
+    where: Callable[[KeyPath], Place]
+    certificates: CertificateReader
+    general: General | None = None
+    upstreams: dict[str, Upstream] = field(default_factory=dict)
+    segments: dict[str, Matcher] = field(default_factory=dict)
+    routes: list[Route | None] = field(default_factory=list)
+    segment_order: list[str] = field(default_factory=list)
+
+    def names(self, part: str) -> list[str]:
+        """The names a part defines, valid or not: a reference to one with mistakes is right."""
+        given = self.values.get(part, {})
+        return list(given) if isinstance(given, dict) else []
+
+
+def check(draft: Draft) -> None:
+    """Report what is wrong between the parts of the draft."""
+    if draft.general is not None:
+        _addresses(draft, draft.general)
+        _admin(draft, draft.general)
+        _listener_certificates(draft, draft.general)
+        _drain(draft, draft.general)
+    for name, upstream in draft.upstreams.items():
+        _upstream(draft, name, upstream)
+    _segments(draft)
+    _routes(draft)
+    _state(draft)
+
+
+def _addresses(draft: Draft, general: General) -> None:
+    taken: dict[tuple[str, ...], str] = {}
+    places: list[tuple[KeyPath, str, str]] = [
+        (("listen", index, "address"), one.address, "another listener") for index, one in enumerate(general.listen)
+    ]
+    places.append((("admin", "address"), general.admin.address, "the admin port"))
+    if general.metrics is not None:
+        places.append((("metrics",), general.metrics, "the metrics port"))
+    for path, text, owner in places:
+        address = split_address(text)
+        if address.kind == "tcp" and address.port == 0:
+            continue
+        key = (address.kind, address.host, str(address.port), address.path, str(address.descriptor))
+        if key in taken:
+            draft.report(path, f"`{text}` is the address of {taken[key]} already")
+        taken.setdefault(key, owner)
+
+
+def _admin(draft: Draft, general: General) -> None:
+    admin = general.admin
+    if not admin.tokens and not split_address(admin.address).loopback:
+        draft.report(
+            ("admin", "address"),
+            f"`{admin.address}` can be reached from outside: give `tokens`, or listen on 127.0.0.1"
+            " (`metrics` is the port for who only reads)",
+        )
+    if admin.tls is not None:
+        _pair(draft, ("admin", "tls"), admin.tls.certificate, admin.tls.key)
+
+
+def _pair(draft: Draft, path: KeyPath, certificate: str, key: str) -> None:
+    unreadable = False
+    for name, value in (("certificate", certificate), ("key", key)):
+        problem = draft.certificates.problem(value)
+        if problem is not None:
+            draft.report((*path, name), problem)
+            unreadable = True
+    if not unreadable:
+        problem = draft.certificates.pair_problem(certificate, key)
+        if problem is not None:
+            draft.report((*path, "certificate"), problem)
+
+
+def _listener_certificates(draft: Draft, general: General) -> None:
+    for index, listener in enumerate(general.listen):
+        if listener.tls is None:
+            continue
+        named: set[str] = set()
+        for place, one in enumerate(listener.tls.certificates):
+            path = ("listen", index, "tls", "certificates", place)
+            _pair(draft, path, one.certificate, one.key)
+            for number, host in enumerate(one.hosts):
+                if host in named:
+                    draft.report((*path, "hosts", number), f"`{host}` has a certificate already")
+                named.add(host)
+
+
+def _drain(draft: Draft, general: General) -> None:
+    total = general.drain.delay + general.drain.limit
+    if total > _KILL_AFTER:
+        draft.report(
+            ("drain",),
+            f"leaving may take {format_duration(total)} (delay and limit), and container runtimes kill after 10s unless told:"
+            " `docker stop -t`, `stop_grace_period`, `terminationGracePeriodSeconds`",
+            WARNING,
+        )
+
+
+def _upstream(draft: Draft, name: str, upstream: Upstream) -> None:
+    path: KeyPath = ("upstreams", name)
+    seen: set[str] = set()
+    for index, endpoint in enumerate(upstream.endpoints):
+        if endpoint.url in seen:
+            draft.report((*path, "endpoints", index, "url"), f"`{endpoint.url}` is listed twice; `weight` gives it a larger share")
+        seen.add(endpoint.url)
+    tls = upstream.tls
+    if tls is None:
+        return
+    if not any(url.startswith("https:") for url in seen):
+        draft.report((*path, "tls"), "no endpoint is `https://`, so this does nothing", WARNING)
+    if tls.ca is not None:
+        problem = draft.certificates.problem(tls.ca) or draft.certificates.authorities_problem(tls.ca)
+        if problem is not None:
+            draft.report((*path, "tls", "ca"), problem)
+    if tls.certificate is not None and tls.key is not None:
+        _pair(draft, (*path, "tls"), tls.certificate, tls.key)
+    elif tls.certificate is not None or tls.key is not None:
+        given, absent = ("certificate", "key") if tls.certificate is not None else ("key", "certificate")
+        draft.report((*path, "tls", given), f"`{given}` wants `{absent}` beside it")
+
+
+def references(matcher: Matcher, path: KeyPath) -> Iterable[tuple[KeyPath, str]]:
+    """The segments a matcher names, with the places."""
+    source, value = matcher.sources()[0]
+    if source == "segment":
+        yield (*path, "segment"), value
+    elif source == "not":
+        yield from references(value, (*path, "not"))
+    elif source in ("all", "any"):
+        for index, one in enumerate(value):
+            yield from references(one, (*path, source, index))
+
+
+def _segments(draft: Draft) -> None:
+    names = draft.names("segments")
+    needs: dict[str, list[tuple[KeyPath, str]]] = {}
+    for name, matcher in draft.segments.items():
+        needs[name] = list(references(matcher, ("segments", name)))
+        for path, other in needs[name]:
+            if other not in names:
+                draft.report(path, f"there is no segment `{other}`" + suggestion(other, names, "segments"))
+    done: set[str] = set()
+
+    def visit(name: str, trail: list[str], path: KeyPath) -> None:
+        if name in trail:
+            ring = " -> ".join([*trail[trail.index(name) :], name])
+            draft.report(path, f"segments need each other in a circle: {ring}")
+            done.update(trail)
+        elif name in needs and name not in done:
+            for place, other in needs[name]:
+                visit(other, [*trail, name], place)
+            if name not in done:
+                done.add(name)
+                draft.segment_order.append(name)
+
+    for name in draft.segments:
+        visit(name, [], ("segments", name))
+
+
+def _routes(draft: Draft) -> None:
+    first: dict[str, int] = {}
+    used: set[str] = set()
+    shadowing = Shadowing()
+    upstreams = draft.names("upstreams")
+    segments = draft.names("segments")
+    for index, raw in enumerate(draft.values.get("routes", [])):
+        name = raw.get("name") if isinstance(raw, dict) else None
+        if not isinstance(name, str):
+            continue
+        if first.setdefault(name, index) != index:
+            other = draft.where(("routes", first[name], "name"))
+            draft.report(("routes", index, "name"), f"`{name}` is the name of another route, at {other}")
+    for index, route in enumerate(draft.routes):
+        if route is None:
+            continue
+        path: KeyPath = ("routes", index)
+        used.update(check_route(route, path, draft.report, upstreams, segments))
+        for number, rule in enumerate(route.rules):
+            if rule.when is not None:
+                for place, other in references(rule.when, (*path, "rules", number, "when")):
+                    if other not in segments:
+                        draft.report(place, f"there is no segment `{other}`" + suggestion(other, segments, "segments"))
+        before = shadowing.add(route)
+        if before is not None:
+            draft.report(path, f"never reached: route `{before}` above takes every request that this one would", WARNING)
+    if all(route is not None for route in draft.routes):
+        for name in draft.upstreams:
+            if name not in used:
+                draft.report(("upstreams", name), "no route uses this upstream", WARNING)
+
+
+def _state(draft: Draft) -> None:
+    general = draft.general
+    if general is None or general.state is not None or general.secrets.cookie:
+        return
+    minting = [route.name for route in draft.routes if route is not None and uses_minted_cookie(route)]
+    if minting:
+        draft.report(
+            (),
+            f"without `state` or `secrets.cookie` the key of minted cookies is forgotten at a restart,"
+            f" and the units of route `{minting[0]}`{' and others' if len(minting) > 1 else ''} are dealt anew",
+            WARNING,
+        )

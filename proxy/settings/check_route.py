@@ -1,0 +1,156 @@
+"""What no single value of a route shows: its versions, rules, mirrors and rewrites against each other and the rest."""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from proxy.settings.models.route import Route
+from proxy.settings.problems import WARNING, KeyPath, suggestion
+
+Report = Callable[..., None]
+
+DEFAULT_MINTED: Final = "tg_unit"
+_NOT_SETTABLE: Final = frozenset(
+    "connection content-length expect keep-alive proxy-connection te trailer transfer-encoding upgrade via".split()
+)
+
+
+def effective_weights(route: Route) -> dict[str, float]:
+    """Weight by version: `active` has 100 and the others none, a lone version has all, what has no weight has 0."""
+    if route.active is not None:
+        return {name: 100.0 if name == route.active else 0.0 for name in route.versions}
+    if len(route.versions) == 1:
+        return {name: 100.0 if version.weight is None else version.weight for name, version in route.versions.items()}
+    return {name: version.weight or 0.0 for name, version in route.versions.items()}
+
+
+def unit_chain(route: Route) -> list[tuple[str, str]]:
+    """The unit's sources as (kind, name).
+
+    A route that says nothing mints a cookie where units matter (more than one version with weight, or rules with units
+    or a split), and has no units, and sets no cookies, where they do not.
+    """
+    if route.unit is not None:
+        return [(kind, "" if name is True else str(name)) for source in route.unit for kind, name in source.given()]
+    sharing = sum(weight > 0 for weight in effective_weights(route).values()) > 1
+    if sharing or any(rule.units is not None or rule.split is not None for rule in route.rules):
+        return [("mint_cookie", DEFAULT_MINTED)]
+    return []
+
+
+def uses_minted_cookie(route: Route) -> bool:
+    """Whether the route signs cookies."""
+    return any(kind == "mint_cookie" for kind, _ in unit_chain(route))
+
+
+def check_route(
+    route: Route, path: KeyPath, report: Report, upstreams: Iterable[str], segments: Iterable[str]
+) -> set[str]:
+    """Report what is wrong with the route; the result are the upstreams it uses."""
+    versions = list(route.versions)
+    used: set[str] = set()
+    for name, version in route.versions.items():
+        here: KeyPath = (*path, "versions", name)
+        used.add(version.upstream)
+        _known(report, (*here, "upstream"), "upstream", version.upstream, upstreams)
+        if version.fallback is not None:
+            _known(report, (*here, "fallback"), "version", version.fallback, versions)
+    _fallback_circles(route, path, report)
+    _weights(route, path, report, versions)
+    _rules(route, path, report, versions, segments)
+    shadows: set[str] = set()
+    for index, mirror in enumerate(route.mirror):
+        here = (*path, "mirror", index)
+        used.add(mirror.upstream)
+        _known(report, (*here, "upstream"), "upstream", mirror.upstream, upstreams)
+        if mirror.upstream in shadows:
+            report((*here, "upstream"), f"`{mirror.upstream}` is a mirror of this route already")
+        shadows.add(mirror.upstream)
+        if mirror.sample == "unit" and mirror.percent < 100 and not unit_chain(route):
+            report(
+                here,
+                "copies are drawn by unit and the route has no unit: give `unit`, or `sample: request`",
+                WARNING,
+            )
+    _rewrite(route, path, report)
+    return used
+
+
+def _known(report: Report, path: KeyPath, what: str, name: str, names: Iterable[str]) -> None:
+    names = list(names)
+    if name not in names:
+        report(path, f"there is no {what} `{name}`" + suggestion(name, names, f"{what}s"))
+
+
+def _fallback_circles(route: Route, path: KeyPath, report: Report) -> None:
+    told: set[str] = set()
+    for start in route.versions:
+        trail: list[str] = []
+        name: str | None = start
+        while name is not None and name in route.versions and name not in trail:
+            trail.append(name)
+            name = route.versions[name].fallback
+        if name == start and start not in told:
+            told.update(trail)
+            ring = " -> ".join([*trail, start])
+            report((*path, "versions", start, "fallback"), f"versions fall back to each other in a circle: {ring}")
+
+
+def _weights(route: Route, path: KeyPath, report: Report, versions: list[str]) -> None:
+    if route.default is not None:
+        _known(report, (*path, "default"), "version", route.default, versions)
+    if route.active is not None:
+        _known(report, (*path, "active"), "version", route.active, versions)
+        for name, version in route.versions.items():
+            if version.weight is not None:
+                report((*path, "versions", name, "weight"), "`active` gives the weights (100 and 0); leave `weight` out")
+        return
+    weights = effective_weights(route)
+    if not any(weights.values()) and len(versions) > 1:
+        report(
+            (*path, "versions"),
+            f"all weights are 0: every unit gets `{route.default or versions[0]}`, the default version",
+            WARNING,
+        )
+    if route.unit == [] and sum(weight > 0 for weight in weights.values()) > 1:
+        report(
+            (*path, "unit"),
+            f"without a unit every request gets `{route.default or versions[0]}`, the default version, whatever the weights",
+            WARNING,
+        )
+
+
+def _rules(route: Route, path: KeyPath, report: Report, versions: list[str], segments: Iterable[str]) -> None:
+    for index, rule in enumerate(route.rules):
+        here: KeyPath = (*path, "rules", index)
+        if rule.segment is not None:
+            _known(report, (*here, "segment"), "segment", rule.segment, segments)
+        if rule.deny is not None:
+            _known(report, (*here, "deny"), "version", rule.deny, versions)
+        if rule.version is not None:
+            _known(report, (*here, "version"), "version", rule.version, versions)
+        for name in rule.split or ():
+            _known(report, (*here, "split", name), "version", name, versions)
+        if rule.split is not None and not any(rule.split.values()):
+            report((*here, "split"), "all weights are 0, so nobody gets anything by this rule")
+        if route.unit == [] and (rule.units is not None or rule.split is not None):
+            report(here, "the route has no unit (`unit: []`), so this rule never holds", WARNING)
+
+
+def _rewrite(route: Route, path: KeyPath, report: Report) -> None:
+    if route.rewrite is None:
+        return
+    removed = set(route.rewrite.remove_headers)
+    seen: set[str] = set()
+    for name in route.rewrite.set_headers:
+        here: KeyPath = (*path, "rewrite", "set_headers", name)
+        low = name.lower()
+        if low in _NOT_SETTABLE or low.startswith("x-tidegate-"):
+            report(here, f"`{name}` is the proxy's own to set")
+        elif low in seen:
+            report(here, f"`{name}` is set twice")
+        elif low in removed:
+            report(here, f"`{name}` is set and removed")
+        seen.add(low)
+    for index, name in enumerate(route.rewrite.remove_headers):
+        if name in _NOT_SETTABLE or name == "host" or name.startswith("x-tidegate-"):
+            report((*path, "rewrite", "remove_headers", index), f"`{name}` is the proxy's own to set")

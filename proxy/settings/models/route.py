@@ -1,0 +1,241 @@
+"""Routes: which requests, which units, which versions, in what split."""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import model_validator
+
+from proxy.errors import FLAGS
+from proxy.settings.models.matchers import AnyTest, Matcher
+from proxy.settings.models.part import Part, duration_key, option, size_key
+from proxy.settings.problems import shown
+from proxy.settings.scalars import (
+    Cidr,
+    Duration,
+    FieldValue,
+    HeaderName,
+    Host,
+    Method,
+    Name,
+    Percent,
+    Reference,
+    Regex,
+    Short,
+    Size,
+    Text,
+    Token,
+    UrlPath,
+    Weight,
+    one_or_many,
+    refuse,
+)
+
+SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS", "TRACE")
+"""RFC 9110 section 9.2.1."""
+ERROR_FLAGS: Final = tuple(flag.code for flag in FLAGS if flag.error and flag.code.isupper())
+_REDEFINABLE: Final = tuple(flag.code for flag in FLAGS if flag.code.isupper())
+
+Networks = Annotated[list[Cidr], Short(list, one_or_many, "string")]
+
+
+class Match(Part):
+    """Which requests a route takes. Everything given must match."""
+
+    host: Annotated[list[Host], Short(list, one_or_many, "string")] = option(
+        "A host or a list of them, also `*.example.com`. Case and port do not matter. Absent: any.", makes=list
+    )
+    path: UrlPath | None = option("The whole path.", None)
+    path_prefix: UrlPath | None = option("The path's beginning, at a segment boundary: `/api` takes /api and /api/x, not /apix.", None)
+    path_regex: Regex | None = option("A regular expression (Python's `re`) that the whole path matches.", None)
+    methods: list[Method] = option("Methods. Absent: any.", makes=list)
+    headers: dict[HeaderName, AnyTest] = option("Header fields by name: a text they equal, or a test such as `{prefix: a}`.", makes=dict)
+    query: dict[Text, AnyTest] = option("Query arguments by name: a text they equal, or a test.", makes=dict)
+    cookies: dict[Token, AnyTest] = option("Cookies by name: a text they equal, or a test.", makes=dict)
+    client_ip: Networks = option("Networks the client's address is in. Absent: any.", makes=list)
+
+    @model_validator(mode="after")
+    def _one_path(self) -> "Match":
+        given = [name for name in ("path", "path_prefix", "path_regex") if getattr(self, name) is not None]
+        if len(given) > 1:
+            refuse(f"has {' and '.join(f'`{name}`' for name in given)}, but takes one of them")
+        return self
+
+
+class UnitSource(Part):
+    """Where a unit may be found: exactly one key, or the word `client_ip`."""
+
+    header: HeaderName | None = option("The header field of this name.", None)
+    cookie: Token | None = option("The cookie of this name.", None)
+    mint_cookie: Token | None = option(
+        "The signed cookie of this name, made where it is not there or not ours (HttpOnly, SameSite=Lax, Path=/).", None
+    )
+    query: Text | None = option("The query argument of this name.", None)
+    client_ip: Literal[True] | None = option("The client's address; written as the plain word `client_ip`.", None)
+
+    @model_validator(mode="after")
+    def _one(self) -> "UnitSource":
+        if len(self.given()) != 1:
+            refuse("must be one of `{header: ..}`, `{cookie: ..}`, `{mint_cookie: ..}`, `{query: ..}` or `client_ip`")
+        return self
+
+    def given(self) -> list[tuple[str, Any]]:
+        """The sources that are set, as (kind, name)."""
+        kinds = ("header", "cookie", "mint_cookie", "query", "client_ip")
+        return [(kind, value) for kind in kinds if (value := getattr(self, kind)) is not None]
+
+
+def _expand_source(value: Any) -> Any:
+    if value == "client_ip":
+        return {"client_ip": True}
+    refuse(
+        "must be one of `{header: ..}`, `{cookie: ..}`, `{mint_cookie: ..}`, `{query: ..}` or `client_ip`"
+        + (f", not {shown(value)}" if isinstance(value, str) else "")
+    )
+
+
+class Version(Part):
+    """A named arm of a route."""
+
+    upstream: Reference = option("The upstream that serves it.")
+    weight: Weight | None = option(
+        "Its share of the units, beside the other versions' (95 and 5, or 1 and 1). A lone version has all.", None, shown="0"
+    )
+    fallback: Reference | None = option("The version that serves instead while this one has no reachable endpoint. Absent: 503 UH.", None)
+
+
+class Rule(Part):
+    """Before the split: for these units or requests, this version, this split, or anything but this version."""
+
+    units: list[Text] | None = option("The units it holds for.", None, min_length=1)
+    segment: Reference | None = option("The segment it holds for.", None)
+    when: Matcher | None = option("The matcher it holds for.", None)
+    deny: Reference | None = option("Never this version; the decision goes on among the others. Wins over everything.", None)
+    version: Reference | None = option("Always this version.", None)
+    split: dict[Name, Weight] | None = option("Weights by version instead of the route's.", None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> "Rule":
+        for names in (("units", "segment", "when"), ("deny", "version", "split")):
+            given = [name for name in names if getattr(self, name) is not None]
+            if len(given) == 1:
+                continue
+            words = ", ".join(f"`{name}`" for name in names)
+            if not given:
+                refuse(f"needs one of {words}")
+            refuse(f"has {' and '.join(f'`{name}`' for name in given)}, but takes one of {words}")
+        return self
+
+
+class Preview(Part):
+    """A tester asks for a version by name."""
+
+    header: HeaderName = option("The header field that names the version.", "x-tidegate-version")
+    from_: Networks = option(
+        "Client addresses that may.", makes=lambda: ["127.0.0.0/8", "::1/128"], alias="from", shown="[127.0.0.0/8, ::1]"
+    )
+
+
+def _expand_methods(value: Any) -> Any:
+    """A list of methods; an empty one stands for all."""
+    if value == "safe":
+        return list(SAFE_METHODS)
+    if value == "all":
+        return []
+    refuse(f"must be `safe`, `all` or a list of methods, not {shown(value)}")
+
+
+class Mirror(Part):
+    """Copies a share of the route's requests to a shadow. Never delays, fails or slows the client's exchange."""
+
+    upstream: Reference = option("The shadow.")
+    percent: Percent = option("Share of requests or units that are copied.", unit="percent")
+    sample: Literal["unit", "request"] = option("`unit` copies whole sessions; `request` draws for every request.", "unit")
+    methods: Annotated[list[Method], Short(list, _expand_methods, "string")] = option(
+        "`safe` (GET, HEAD, OPTIONS, TRACE), `all`, or a list of methods.", makes=lambda: list(SAFE_METHODS), shown="safe"
+    )
+    body_limit: Size = size_key("Requests with a longer body are not copied.", "1MiB")
+    in_flight: int = option("Copies under way at once, over all workers.", 64, unit="count", ge=1)
+    buffer: Size = size_key("Bytes held for copies that the shadow has not taken yet, over all workers.", "16MiB")
+    response_limit: Size = size_key("The shadow's answer is read this far and discarded; then the connection is closed.", "1MiB")
+    timeout: Duration = duration_key("A copy, from its start to the end of the answer.", "5s")
+    strip_credentials: bool = option("Leave Authorization, Proxy-Authorization and Cookie out of the copy.", False)
+
+
+class Rewrite(Part):
+    """Changes to the request on its way to the upstream."""
+
+    strip_prefix: UrlPath | None = option("Removed from the path's beginning, at a segment boundary.", None)
+    set_headers: dict[Token, FieldValue] = option("Header fields set, replacing what the client sent.", makes=dict)
+    remove_headers: list[HeaderName] = option("Header fields removed.", makes=list)
+
+
+def _parse_codes(value: Any) -> Any:
+    """Status codes: numbers, or `5xx` for a hundred of them."""
+    if not isinstance(value, list):
+        value = [value]
+    codes: list[int] = []
+    for one in value:
+        if isinstance(one, str) and len(one) == 3 and one[0] in "12345" and one[1:] == "xx":
+            codes.extend(range(int(one[0]) * 100, int(one[0]) * 100 + 100))
+        elif isinstance(one, int) and not isinstance(one, bool) and 100 <= one <= 599:
+            codes.append(one)
+        else:
+            refuse(f"must be status codes from 100 to 599 or words such as `5xx`, not {shown(one)}")
+    return codes
+
+
+class _Codes:
+    """Marks a list of status codes: parsing and schema."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema  # noqa: PLC0415 - one use
+
+        return core_schema.no_info_before_validator_function(_parse_codes, handler(source))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:  # noqa: ARG003
+        one = {"anyOf": [{"type": "integer", "minimum": 100, "maximum": 599}, {"type": "string", "pattern": "^[1-5]xx$"}]}
+        return {"anyOf": [one, {"type": "array", "items": one}]}
+
+
+class Errors(Part):
+    """What counts as an error of this route."""
+
+    codes: Annotated[list[int], _Codes] = option(
+        "Status codes of upstream answers, such as `[429, 5xx]`.", makes=lambda: list(range(500, 600)), shown="[5xx]"
+    )
+    flags: list[Literal[_REDEFINABLE]] = option(  # type: ignore[valid-type]
+        "Flags of answers that the proxy makes itself.", makes=lambda: list(ERROR_FLAGS), shown=f"[{', '.join(ERROR_FLAGS)}]"
+    )
+
+
+class Debug(Part):
+    """Who may see `x-tidegate-*` debug headers in answers."""
+
+    from_: Networks = option("Client addresses.", alias="from", min_length=1)
+
+
+class Route(Part):
+    """A rule that picks requests and says how they are split. The first route in the file that matches takes a request."""
+
+    name: Name = option("Its name: in metrics, logs, and the default salt.")
+    match: Match = option("Which requests it takes. Absent: all.", makes=Match)
+    unit: list[Annotated[UnitSource, Short(dict, _expand_source, "string")]] | None = option(
+        "Where the unit is found: the first that is there. Empty: no unit, so that the default version serves.",
+        None,
+        shown="[{mint_cookie: tg_unit}] when units matter (several versions with weight, or rules with units or a split), else []",
+    )
+    salt: Text | None = option("Deals the cards: change it and units are assigned anew.", None, shown="the route's name", min_length=1)
+    versions: dict[Name, Version] = option("The versions by name.", min_length=1, max_length=64)
+    active: Reference | None = option("This version has all of it; the others none. Instead of weights.", None)
+    default: Reference | None = option("The version without a unit, and with all weights 0.", None, shown="the first listed, or `active`")
+    max_body: Size | None = option("A request's body; beyond: 413. Absent: no limit.", None, unit="size")
+    rules: list[Rule] = option("Before the split; the first that holds decides, deny always wins.", makes=list)
+    preview: Preview | None = option("A tester asks for a version by name. Absent: nobody.", None)
+    mirror: list[Mirror] = option("Copies to shadows.", makes=list)
+    rewrite: Rewrite | None = option("Changes to the request on its way up.", None)
+    paths: Literal["normal", "raw"] = option(
+        "`normal` refuses dot segments, encoded slashes, backslashes and NUL with 400; `raw` passes paths on as they came.", "normal"
+    )
+    errors: Errors = option("What counts as an error of this route.", makes=Errors)
+    debug: Debug | None = option("Who may see `x-tidegate-*` debug headers in answers. Absent: nobody.", None)
