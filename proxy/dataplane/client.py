@@ -81,7 +81,7 @@ class ClientConnection(Timed):
             return
         runtime.wheel.arm(self, runtime.now() + plan.client.head)
 
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, error: Exception | None) -> None:
         self._closed()
 
     def eof_received(self) -> bool:
@@ -142,7 +142,7 @@ class ClientConnection(Timed):
         elif phase == PREFACE:
             self._take_preface(self._pending + data)
 
-    def expired(self, now: float) -> None:  # noqa: ARG002
+    def expired(self, now: float) -> None:
         phase = self.phase
         if phase in (HEAD, PREFACE):
             if self._pending and phase == HEAD:
@@ -207,9 +207,8 @@ class ClientConnection(Timed):
                 self._body(rest)
                 if self.phase == HEAD:  # answered already
                     data = self._pending
-        if self.phase in (HEAD, BUSY):
-            if data:
-                self._pending = data
+        if data and self.phase in (HEAD, BUSY):
+            self._pending = data
         self._taking = False
 
     def _refuse_long(self, data: bytes, plan: Plan) -> None:
@@ -436,7 +435,9 @@ class ClientConnection(Timed):
     def _answer_without_route(self, request: Request, status: int, flag: Flag, detail: str) -> None:
         """404 and its like: the connection stays where the request had no body to wait for."""
         keep = request.keep_alive and not request.chunked and request.content_length <= 0 and not self.runtime.draining
-        connection = b"connection: close\r\n" if not keep else b"connection: keep-alive\r\n" if request.minor == 0 else b""
+        connection = (
+            b"connection: close\r\n" if not keep else b"connection: keep-alive\r\n" if request.minor == 0 else b""
+        )
         self._count_and_write(request, status, flag, detail, connection)
         if keep:
             self.phase = BUSY

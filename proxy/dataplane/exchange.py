@@ -9,8 +9,8 @@ closed already. After the first byte of an answer it can only go on or be cut of
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from proxy.core.decide import Decision, decide, find_unit
 from proxy.core.cookies import set_cookie_line
+from proxy.core.decide import Decision, decide, find_unit
 from proxy.core.fields import kept_lines, request_head, response_head
 from proxy.core.framing import encode_chunk, last_chunk
 from proxy.core.plan import NONE, REASONS, Plan, Route, Version
@@ -21,8 +21,7 @@ from proxy.dataplane.mirror import Copy, start_copies
 from proxy.dataplane.pool import Claim, Pool
 from proxy.dataplane.tunnel import Tunnel
 from proxy.dataplane.upstream import UpstreamConnection, UpstreamUser
-from proxy.errors import DC, DN, DPE, E5, FB, SI, UF, UH, UO, Flag
-from proxy.telemetry.access_log import format_line
+from proxy.errors import DC, DN, DPE, E5, FB, SI, UH, UO, Flag
 from proxy.telemetry.counters import (
     V_DURATION,
     V_FLAGS,
@@ -80,6 +79,7 @@ class Exchange(UpstreamUser):
         self._copies: list[Copy] | None = None
         self._started: float = self.runtime.now()
         self._upstream_started: float = 0.0
+        self._upstream_seconds: float = -1.0  # to the head of the answer
         self._status: int = 0
         self._answering: bool = False
         self._chunk_out: bool = False
@@ -153,7 +153,7 @@ class Exchange(UpstreamUser):
     def _try_version(self, place: int) -> None:
         """Ask the version at this place of the chain, or the first after it that can be reached."""
         chain = self._chain
-        flag = UH
+        flag: Flag | None = UH
         while place < len(chain):
             self._served = place
             self._attempts = 0
@@ -297,6 +297,7 @@ class Exchange(UpstreamUser):
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         request = self.request
         self._answering = True
+        self._upstream_seconds = self.runtime.now() - self._upstream_started
         self._status = response.status
         self._sent = None
         added = self._mint
@@ -540,21 +541,20 @@ class Exchange(UpstreamUser):
         decision = self._decision
         request = self.request
         self.runtime.access(
-            format_line(
-                wall=self.runtime.wall(),
-                route=self.route.name,
-                assigned=self._chain[0].name,
-                served=self._chain[self._served].name if self._served >= 0 else NONE,
-                reason="" if decision is None else REASONS[decision.reason],
-                unit_hash=self._unit_hash,
-                client=request.client,
+            self.runtime.formatter.format_line(
+                time=self.runtime.wall() - (now - self._started),
+                route=self.route.name.encode(),
+                assigned=self._chain[0].name.encode(),
+                served=(self._chain[self._served].name if self._served >= 0 else NONE).encode(),
+                reason=b"" if decision is None else REASONS[decision.reason].encode(),
+                unit_hash=self._unit_hash.encode(),
+                client=request.client.encode(),
                 method=request.method,
-                host=request.host,
                 path=request.path,
                 status=self._status,
-                flags=",".join(self._flags()),
+                flag=",".join(self._flags()).encode(),
                 duration=now - self._started,
-                upstream_duration=now - self._upstream_started if self._upstream_started else -1.0,
+                upstream=self._upstream_seconds,
                 request_bytes=self._request_bytes,
                 response_bytes=self._response_bytes,
                 request_id=self._request_id,

@@ -77,7 +77,9 @@ class Intake:
             contexts = await self._load_contexts(plan)
         except (KeyError, ValueError, TypeError, OSError) as error:  # ssl.SSLError is an OSError
             # Control has checked all this: what still fails here is a defect, or a file that went away meanwhile.
-            log.error("a plan could not be taken; the one before goes on", extra={"generation": generation}, exc_info=error)
+            log.error(
+                "a plan could not be taken; the one before goes on", extra={"generation": generation}, exc_info=error
+            )
             failure = {"generation": generation, "error": f"{type(error).__name__}: {error}"}
             runtime.send(messages.FAILED, json.dumps(failure).encode())
             return
@@ -136,9 +138,9 @@ class Intake:
                 stamp = _stamp(upstream)
                 if stamp not in contexts:
                     known = self._contexts.get(stamp)
-                    contexts[stamp] = known or await self._runtime.loop.run_in_executor(
-                        None, client_context, upstream.tls
-                    )
+                    if known is None:
+                        known = await self._runtime.loop.run_in_executor(None, client_context, upstream.tls)
+                    contexts[stamp] = known
         return contexts
 
     def _bring_pools(self, plan: Plan) -> None:

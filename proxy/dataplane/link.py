@@ -95,7 +95,7 @@ class Link(asyncio.Protocol):
             else:
                 self._received(kind, payload)
 
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._open_door()
 

@@ -3,7 +3,7 @@
 import asyncio
 import select
 import socket
-from typing import Final
+from typing import Final, cast
 
 from proxy.core.plan import Spec
 from proxy.dataplane.client import ClientConnection
@@ -44,8 +44,10 @@ class Listener:
                 self._accepted, sock=endpoint, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=handshake
             )
 
-    def _accepted(self) -> ClientConnection:
-        return ClientConnection(self)
+    def _accepted(self) -> asyncio.BaseProtocol:
+        return cast(
+            "asyncio.BaseProtocol", ClientConnection(self)
+        )  # one by shape: compiled classes have no foreign bases
 
     def update(self, spec: Spec) -> None:
         """Take new certificates. Raises OSError or ssl.SSLError, and then the old ones stay."""

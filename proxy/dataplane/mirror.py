@@ -55,7 +55,7 @@ def start_copies(
     identity: bytes,
 ) -> "list[Copy] | None":
     """Send a request to every shadow whose rule takes it; answers the copies that still want its body."""
-    wanting: "list[Copy] | None" = None
+    wanting: list[Copy] | None = None
     for mirror in route.mirrors:
         outcome = _refusal(runtime, mirror, request, unit)
         if outcome >= 0:
@@ -204,7 +204,7 @@ class Copy(UpstreamUser):
         if not self._over and not self.request_done:
             self._end(_ABORTED)
 
-    def on_upstream_pause(self, paused: bool) -> None:  # noqa: ARG002 - a copy presses back on nobody
+    def on_upstream_pause(self, paused: bool) -> None:  # a copy presses back on nobody
         self._measure()
 
     # The way down: read, counted, forgotten.
@@ -212,7 +212,7 @@ class Copy(UpstreamUser):
     def on_interim(self, response: Response) -> None:
         """Nobody to pass it on to."""
 
-    def on_switch(self, response: Response, rest: bytes) -> bool:  # noqa: ARG002
+    def on_switch(self, response: Response, rest: bytes) -> bool:
         return False
 
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
@@ -220,7 +220,7 @@ class Copy(UpstreamUser):
         view[self.mirror.slot + M_CODES + response.status] += 1
         self.on_body(body, complete, trailers)
 
-    def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:  # noqa: ARG002
+    def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
         self._answer_bytes += len(data)
         if complete:
             self._connection = None
@@ -229,15 +229,12 @@ class Copy(UpstreamUser):
         observe(self.runtime.view, self.mirror.slot + M_DURATION, self.runtime.now() - self._started)
         self._end(_SENT if self.request_done else _ABORTED)
 
-    def on_broken(self, flag: Flag, untouched: bool) -> None:  # noqa: ARG002
+    def on_broken(self, flag: Flag, untouched: bool) -> None:
         self._connection = None
         self.runtime.view[self.mirror.slot + M_FAILURES] += 1
         self._end(_SENT if self.request_done else _ABORTED)
 
-    def on_tunnel(self, data: bytes) -> None:
-        raise AssertionError("a copy never switches")
-
-    def expired(self, now: float) -> None:  # noqa: ARG002
+    def expired(self, now: float) -> None:
         self.runtime.view[self.mirror.slot + M_TIMEOUTS] += 1
         connected = self._connection is not None
         self._end(_SENT if connected and self.request_done else _ABORTED if connected else _UNREACHABLE)

@@ -51,7 +51,7 @@ class Claim(Timed):
         if self.task is None:
             self._pool.forget(self)
 
-    def expired(self, now: float) -> None:  # noqa: ARG002
+    def expired(self, now: float) -> None:
         if self.task is not None:
             self.task.cancel()  # the dial reports it
             return
@@ -294,7 +294,9 @@ class Pool:
             state.failures = 0
             state.down_until = 0.0
             self.runtime.view[state.endpoint.slot + E_DOWN] = 0
-            log.info("endpoint reachable again", extra={"upstream": self.upstream.name, "endpoint": state.endpoint.label})
+            log.info(
+                "endpoint reachable again", extra={"upstream": self.upstream.name, "endpoint": state.endpoint.label}
+            )
         transport = connection.transport
         user = claim.user
         claim.user = None

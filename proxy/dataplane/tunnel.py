@@ -6,7 +6,6 @@ The exchange that opened it is over and counted; a tunnel adds the bytes it carr
 from typing import TYPE_CHECKING, Final
 
 from proxy.core.plan import Version
-from proxy.core.request import Response
 from proxy.dataplane.upstream import UpstreamConnection, UpstreamUser
 from proxy.errors import Flag
 from proxy.telemetry.counters import V_REQUEST_BYTES, V_RESPONSE_BYTES, W_TUNNELS
@@ -50,7 +49,7 @@ class Tunnel(UpstreamUser):
         else:
             self.deadline = deadline
 
-    def expired(self, now: float) -> None:  # noqa: ARG002
+    def expired(self, now: float) -> None:
         self.end()
 
     def from_client(self, data: bytes) -> None:
@@ -73,7 +72,7 @@ class Tunnel(UpstreamUser):
         """The client takes no more (or again takes) what is written to it."""
         self.connection.set_reading(not paused)
 
-    def on_broken(self, flag: Flag, untouched: bool) -> None:  # noqa: ARG002
+    def on_broken(self, flag: Flag, untouched: bool) -> None:
         self.end()
 
     def end(self) -> None:
@@ -91,21 +90,3 @@ class Tunnel(UpstreamUser):
         self.connection.finish_tunnel()
         self.client.tunnel = None
         self.client.close()
-
-    def on_connected(self, connection: UpstreamConnection) -> None:
-        raise AssertionError("a tunnel has its connection from the start")
-
-    def on_unreachable(self, flag: Flag) -> None:
-        raise AssertionError("a tunnel has its connection from the start")
-
-    def on_interim(self, response: Response) -> None:
-        raise AssertionError("HTTP is over")
-
-    def on_switch(self, response: Response, rest: bytes) -> bool:
-        raise AssertionError("HTTP is over")
-
-    def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
-        raise AssertionError("HTTP is over")
-
-    def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
-        raise AssertionError("HTTP is over")

@@ -23,6 +23,8 @@ MAX_HEAD: Final = 64 << 10
 _MAX_INTERIM: Final = 32
 """1xx answers before the final one; more is an upstream that never comes to the point."""
 
+_UNEXPECTED: Final = "this cannot happen to a user that does not say what to do about it"
+
 IDLE, HEAD, LENGTH, CHUNKED, UNTIL_CLOSE, TUNNEL, CLOSED = range(7)
 
 
@@ -36,39 +38,39 @@ class UpstreamUser(Timed):
 
     def on_connected(self, connection: "UpstreamConnection") -> None:
         """The connection is yours: write to it."""
-        raise NotImplementedError
+        raise AssertionError(_UNEXPECTED)
 
     def on_unreachable(self, flag: Flag) -> None:
         """There will be no connection: UF, UO or UH."""
-        raise NotImplementedError
+        raise AssertionError(_UNEXPECTED)
 
     def on_interim(self, response: Response) -> None:
         """A 1xx answer other than 101."""
-        raise NotImplementedError
+        raise AssertionError(_UNEXPECTED)
 
     def on_switch(self, response: Response, rest: bytes) -> bool:
         """101, and the first bytes of the other protocol. False: it was not asked for."""
-        raise NotImplementedError
+        raise AssertionError(_UNEXPECTED)
 
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         """The final answer's head with what has come of its body. When `complete`, the connection is no longer yours."""
-        raise NotImplementedError
+        raise AssertionError(_UNEXPECTED)
 
     def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
         """More of the body, decoded. When `complete`, the connection is no longer yours."""
-        raise NotImplementedError
+        raise AssertionError(_UNEXPECTED)
 
     def on_broken(self, flag: Flag, untouched: bool) -> None:
         """The connection is gone. `untouched`: it was a reused one, and closed without a byte of an answer."""
-        raise NotImplementedError
+        raise AssertionError(_UNEXPECTED)
 
     def on_tunnel(self, data: bytes) -> None:
         """Bytes of the other protocol."""
-        raise NotImplementedError
+        raise AssertionError(_UNEXPECTED)
 
     def on_upstream_pause(self, paused: bool) -> None:
         """The upstream takes no more (or again takes) what is written to it."""
-        raise NotImplementedError
+        raise AssertionError(_UNEXPECTED)
 
 
 class UpstreamConnection(Timed):
@@ -181,7 +183,7 @@ class UpstreamConnection(Timed):
             return
         self._broken(UR if isinstance(error, ConnectionResetError) else UC)
 
-    def expired(self, now: float) -> None:  # noqa: ARG002
+    def expired(self, now: float) -> None:
         self._broken(UT)
 
     def data_received(self, data: bytes) -> None:

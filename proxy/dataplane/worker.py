@@ -60,11 +60,10 @@ class Worker:
         self._index: Final[int] = options.index
         self._sockets: Final = [socket.socket(fileno=descriptor) for descriptor in options.listeners]
         cells = Cells(options.counters, options.index, options.workers)
-        self._runtime: Final = Runtime(loop, cells, time.monotonic, time.time, Random(os.urandom(16)))
+        rng = Random(os.urandom(16))  # noqa: S311 - for ids that must be distinct, not secret
+        self._runtime: Final = Runtime(loop, cells, time.monotonic, time.time, rng)
         door = Path(options.run_dir) / f"worker-{options.index}.sock" if options.run_dir else None
-        self._link: Final = Link(
-            self._runtime, options.index, door, self._describe, self._descriptors, self._received
-        )
+        self._link: Final = Link(self._runtime, options.index, door, self._describe, self._descriptors, self._received)
         self._intake: Final = Intake(self._runtime, self._swapped)
         self._channel: Final[int] = options.channel
         self._listeners: list[Listener] = []
@@ -104,7 +103,7 @@ class Worker:
         loop.call_later(TICK, self._tick)
         return await self._done
 
-    def _unexpected(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:  # noqa: ARG002
+    def _unexpected(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, (OSError, asyncio.CancelledError)):
             return  # a peer that went away while the loop was closing its connection
@@ -191,9 +190,7 @@ class Worker:
         """Accept until nothing waits, close, finish what is in flight within `limit` seconds, and end."""
         runtime = self._runtime
         started = runtime.now()
-        while (
-            any(listener.waiting() for listener in self._listeners) and runtime.now() - started < _LONGEST_BACKLOG
-        ):
+        while any(listener.waiting() for listener in self._listeners) and runtime.now() - started < _LONGEST_BACKLOG:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         for listener in self._listeners:
             listener.close()
@@ -216,7 +213,7 @@ class Worker:
         self._link.send(messages.DRAINED, json.dumps({"aborted": aborted}).encode())
         self._link.close_door()
         patience = runtime.now() + 1.0
-        while self._link.unsent and runtime.now() < patience:
+        while self._link.unsent and runtime.now() < patience:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         self._done.set_result(0)
 
