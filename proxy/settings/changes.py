@@ -19,10 +19,11 @@ _VERSION_KEYS: Final = ("upstream", "fallback")
 
 @dataclass(frozen=True, slots=True)
 class RouteChange:
-    """What changed in a route. `moved` is the share of units that change version, in [0, 1]; entering and leaving by version.
+    """What changed in a route. `moved` is the share of units that change version, in [0, 1].
 
-    `weights` maps a version to its old and new weight (None: it is not there). `redealt` says that the salt changed,
-    `rules` that rules or the default changed too, whose effect on units depends on who comes.
+    `entering` and `leaving` are the shares by version.
+    `weights` maps a version to its old and new weight (None: it is not there). `redealt` says that the salt changed;
+    `keys` are the others that did. What rules move depends on who comes, and is not in the shares.
     """
 
     route: str
@@ -34,14 +35,18 @@ class RouteChange:
     keys: list[str]
 
 
+def _sorts() -> dict[str, list[str]]:
+    return {"added": [], "removed": [], "changed": []}
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     """The difference between two configurations. `lines` say all of it, one thing a line."""
 
     lines: list[str] = field(default_factory=list)
-    upstreams: dict[str, list[str]] = field(default_factory=lambda: _sorts())
-    routes: dict[str, list[str]] = field(default_factory=lambda: _sorts())
-    segments: dict[str, list[str]] = field(default_factory=lambda: _sorts())
+    upstreams: dict[str, list[str]] = field(default_factory=_sorts)
+    routes: dict[str, list[str]] = field(default_factory=_sorts)
+    segments: dict[str, list[str]] = field(default_factory=_sorts)
     changed_routes: list[RouteChange] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     restart: list[str] = field(default_factory=list)
@@ -74,11 +79,9 @@ class Changes:
         }
 
 
-def _sorts() -> dict[str, list[str]]:
-    return {"added": [], "removed": [], "changed": []}
-
-
-def compare(old: Spec, new: Spec, old_settings: Settings | None = None, new_settings: Settings | None = None) -> Changes:
+def compare(
+    old: Spec, new: Spec, old_settings: Settings | None = None, new_settings: Settings | None = None
+) -> Changes:
     """What changes from one spec to the other; with the settings, also the keys outside of the plan."""
     changes = Changes()
     _parts(changes.upstreams, "upstream", old["upstreams"], new["upstreams"], changes.lines)
@@ -94,9 +97,7 @@ def compare(old: Spec, new: Spec, old_settings: Settings | None = None, new_sett
     return changes
 
 
-def _parts(
-    found: dict[str, list[str]], what: str, old: Iterable[Spec], new: Iterable[Spec], lines: list[str]
-) -> None:
+def _parts(found: dict[str, list[str]], what: str, old: Iterable[Spec], new: Iterable[Spec], lines: list[str]) -> None:
     before = {one["name"]: one for one in old}
     after = {one["name"]: one for one in new}
     for name in before:

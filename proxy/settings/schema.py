@@ -33,15 +33,18 @@ def _tidied(node: Any) -> Any:
         if key == "title" and isinstance(value, str):
             continue
         # The keys of `properties` and `$defs` are names, not words of the schema.
-        tidy[key] = {name: _tidied(one) for name, one in value.items()} if key in ("properties", "$defs") else _tidied(value)
+        tidy[key] = (
+            {name: _tidied(one) for name, one in value.items()} if key in ("properties", "$defs") else _tidied(value)
+        )
     shown = tidy.pop("x-default", None)
-    if "x-change" in tidy:
-        if not tidy["x-unit"]:
-            del tidy["x-unit"]
-        default = tidy.pop("default", None)
-        shown = shown if shown is not None else default
-        if shown is not None:
-            tidy["description"] += f" Default: {json.dumps(shown) if not isinstance(shown, str) else shown}."
-        tidy["description"] += f" ({tidy.pop('x-change')})"
+    change = tidy.pop("x-change", None)
+    if change is not None:
         tidy.pop("x-unit", None)
+        default = tidy.pop("default", None)
+        shown = default if shown is None else shown
+        said = [tidy.get("description", "")]
+        if shown is not None:
+            said.append(f"Default: {shown if isinstance(shown, str) else json.dumps(shown)}.")
+        said.append(f"({change})")
+        tidy["description"] = " ".join(filter(None, said))
     return tidy

@@ -25,15 +25,21 @@ Spec = dict[str, Any]
 @click.option("--route", "route_name", metavar="NAME", help="The route. Without it, the one that takes the request.")
 @click.option("--url", metavar="URL", help="The request's URL: host, path and query at once.")
 @click.option("--host", metavar="HOST", help="The request's host.")
-@click.option("--path", "target", metavar="PATH", help="The request's path, with its query if it has one.  [default: /]")
+@click.option(
+    "--path", "target", metavar="PATH", help="The request's path, with its query if it has one.  [default: /]"
+)
 @click.option("--method", default="GET", show_default=True, metavar="METHOD", help="The request's method.")
 @click.option("--unit", metavar="UNIT", help="The unit. Without it, the route's unit chain looks at the request.")
-@click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header field; as often as needed.")
-@click.option("--client", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="The address the request comes from.")
+@click.option(
+    "-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header field; as often as needed."
+)
+@click.option(
+    "--client", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="The address the request comes from."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the explanation as JSON.")
 def command(
-    path: str,
     *,
+    path: str,
     route_name: str | None,
     url: str | None,
     host: str | None,
@@ -64,7 +70,7 @@ def command(
         named = next((one for one in plan.routes if one.name == route_name), None)
         if named is None:
             _fail(f"there is no route {route_name}; routes: {', '.join(one.name for one in plan.routes)}")
-    request = _request(plan, method, host or _a_host(named), target or "/", headers, client)
+    request = _request(plan, (method, target or "/"), host or _a_host(named), headers, client)
     found = plan.find(request)
     route = named or found
     if route is None:
@@ -72,7 +78,9 @@ def command(
     explained = _explained(plan, route, request, unit, loaded.spec)
     if named is not None and (host is not None or target is not None) and found is not named:
         explained["notes"].append(
-            f"this request goes to route {found.name}, not to {named.name}" if found else "no route takes this request: 404"
+            f"this request goes to route {found.name}, not to {named.name}"
+            if found
+            else "no route takes this request: 404"
         )
     if as_json:
         print_json(explained)
@@ -102,12 +110,12 @@ def _a_host(route: Route | None) -> str:
     return route.hosts[0].replace("*.", "any.")
 
 
-def _request(plan: Plan, method: str, host: str, target: str, headers: tuple[str, ...], client: str) -> Request:
+def _request(plan: Plan, line: tuple[str, str], host: str, headers: tuple[str, ...], client: str) -> Request:
     """The request as the data plane would have read it.
 
     Ends the command with a usage error when it would have been refused.
     """
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
+    lines = [f"{line[0]} {line[1]} HTTP/1.1", f"Host: {host}"]
     for header in headers:
         name, colon, value = header.partition(":")
         if not colon:
@@ -138,8 +146,8 @@ def _explained(plan: Plan, route: Route, request: Request, unit: str | None, spe
         value, kind, minted = find_unit(route, request, UnitCookies(plan.cookie_keys or [b"explain only"]))
         if minted:
             notes.append(
-                f"no unit came with the request: one is minted into the cookie {minted.decode()}, and its version is the"
-                " luck of the draw; give --unit to ask for a certain one"
+                f"no unit came with the request: one is minted into the cookie {minted.decode()}, and its version is"
+                " the luck of the draw; give --unit to ask for a certain one"
             )
     segments = {one["name"]: one["where"] for one in spec["segments"]}
     explained = explain(route, request, value, kind, segments)

@@ -3,21 +3,29 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 import click
 
 from proxy.settings.loader import Loaded, load
 from proxy.settings.problems import ERROR, Problem, SettingsError, excerpt
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
 DEFAULT_PATH: Final = "config/tidegate.yaml"
 
 
-def config_option() -> Any:
+def config_option() -> Callable[[Command], Command]:
     """The option -c, the same everywhere."""
     return click.option(
-        "-c", "--config", "path", default=DEFAULT_PATH, show_default=True, metavar="FILE", help="The configuration file."
+        "-c",
+        "--config",
+        "path",
+        default=DEFAULT_PATH,
+        show_default=True,
+        metavar="FILE",
+        help="The configuration file.",
     )
 
 

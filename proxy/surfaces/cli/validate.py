@@ -23,8 +23,10 @@ def command(path: str, *, as_json: bool) -> None:
         return
     show_problems(loaded.warnings, loaded.sources)
     spec = loaded.spec
-    routes, upstreams = len(spec["routes"]), len(spec["upstreams"])
+    parts = f"{_many(len(spec['routes']), 'route')}, {_many(len(spec['upstreams']), 'upstream')}"
     tail = f" ({counted([], loaded.warnings).partition(', ')[2]})" if loaded.warnings else ""
-    click.echo(
-        f"{path} is fine: {routes} route{'' if routes == 1 else 's'}, {upstreams} upstream{'' if upstreams == 1 else 's'}{tail}"
-    )
+    click.echo(f"{path} is fine: {parts}{tail}")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
