@@ -1,7 +1,7 @@
 """Certificates named by a configuration: do they exist, do they fit together, and what do they hold.
 
-The data plane loads the files itself; here they are tried, so that a bad one is an error in the file and not in a worker,
-and stamped, so that a renewed certificate makes a new plan although no word of the configuration changed.
+The data plane loads the files itself; here they are tried, so that a bad one is an error in the file and not in a
+worker, and stamped, so that a renewed certificate makes a new plan although no word of the configuration changed.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What no single value shows: names that mean something elsewhere, things that exclude each other, files that must be there.
+"""What no single value shows: names that mean something elsewhere, things that exclude each other, files to be there.
 
 Works on what is valid by itself and says nothing about the rest, which has its errors already.
 """
@@ -38,10 +38,10 @@ class Draft:
     routes: list[Route | None] = field(default_factory=list)
     segment_order: list[str] = field(default_factory=list)
 
-    def names(self, part: str) -> list[str]:
+    def names(self, part: str) -> frozenset[str]:
         """The names a part defines, valid or not: a reference to one with mistakes is right."""
         given = self.values.get(part, {})
-        return list(given) if isinstance(given, dict) else []
+        return frozenset(given) if isinstance(given, dict) else frozenset()
 
 
 def check(draft: Draft) -> None:
@@ -120,8 +120,8 @@ def _drain(draft: Draft, general: General) -> None:
     if total > _KILL_AFTER:
         draft.report(
             ("drain",),
-            f"leaving may take {format_duration(total)} (delay and limit), and container runtimes kill after 10s unless told:"
-            " `docker stop -t`, `stop_grace_period`, `terminationGracePeriodSeconds`",
+            f"leaving may take {format_duration(total)} (delay and limit), and container runtimes kill after 10s"
+            " unless told: `docker stop -t`, `stop_grace_period`, `terminationGracePeriodSeconds`",
             WARNING,
         )
 
@@ -131,7 +131,10 @@ def _upstream(draft: Draft, name: str, upstream: Upstream) -> None:
     seen: set[str] = set()
     for index, endpoint in enumerate(upstream.endpoints):
         if endpoint.url in seen:
-            draft.report((*path, "endpoints", index, "url"), f"`{endpoint.url}` is listed twice; `weight` gives it a larger share")
+            draft.report(
+                (*path, "endpoints", index, "url"),
+                f"`{endpoint.url}` is listed twice; `weight` gives it a larger share",
+            )
         seen.add(endpoint.url)
     tls = upstream.tls
     if tls is None:
@@ -198,8 +201,8 @@ def _routes(draft: Draft) -> None:
         if not isinstance(name, str):
             continue
         if first.setdefault(name, index) != index:
-            other = draft.where(("routes", first[name], "name"))
-            draft.report(("routes", index, "name"), f"`{name}` is the name of another route, at {other}")
+            taken = draft.where(("routes", first[name], "name"))
+            draft.report(("routes", index, "name"), f"`{name}` is the name of another route, at {taken}")
     for index, route in enumerate(draft.routes):
         if route is None:
             continue
@@ -212,7 +215,9 @@ def _routes(draft: Draft) -> None:
                         draft.report(place, f"there is no segment `{other}`" + suggestion(other, segments, "segments"))
         before = shadowing.add(route)
         if before is not None:
-            draft.report(path, f"never reached: route `{before}` above takes every request that this one would", WARNING)
+            draft.report(
+                path, f"never reached: route `{before}` above takes every request that this one would", WARNING
+            )
     if all(route is not None for route in draft.routes):
         for name in draft.upstreams:
             if name not in used:

@@ -1,6 +1,6 @@
 """What no single value of a route shows: its versions, rules, mirrors and rewrites against each other and the rest."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from proxy.settings.models.route import Route
@@ -9,9 +9,10 @@ from proxy.settings.problems import WARNING, KeyPath, suggestion
 Report = Callable[..., None]
 
 DEFAULT_MINTED: Final = "tg_unit"
-_NOT_SETTABLE: Final = frozenset(
-    "connection content-length expect keep-alive proxy-connection te trailer transfer-encoding upgrade via".split()
-)
+_NOT_SETTABLE: Final = frozenset({
+    "connection", "content-length", "expect", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding",
+    "upgrade", "via",
+})  # fmt: skip
 
 
 def effective_weights(route: Route) -> dict[str, float]:
@@ -43,7 +44,7 @@ def uses_minted_cookie(route: Route) -> bool:
 
 
 def check_route(
-    route: Route, path: KeyPath, report: Report, upstreams: Iterable[str], segments: Iterable[str]
+    route: Route, path: KeyPath, report: Report, upstreams: Collection[str], segments: Collection[str]
 ) -> set[str]:
     """Report what is wrong with the route; the result are the upstreams it uses."""
     versions = list(route.versions)
@@ -75,8 +76,7 @@ def check_route(
     return used
 
 
-def _known(report: Report, path: KeyPath, what: str, name: str, names: Iterable[str]) -> None:
-    names = list(names)
+def _known(report: Report, path: KeyPath, what: str, name: str, names: Collection[str]) -> None:
     if name not in names:
         report(path, f"there is no {what} `{name}`" + suggestion(name, names, f"{what}s"))
 
@@ -102,7 +102,9 @@ def _weights(route: Route, path: KeyPath, report: Report, versions: list[str]) -
         _known(report, (*path, "active"), "version", route.active, versions)
         for name, version in route.versions.items():
             if version.weight is not None:
-                report((*path, "versions", name, "weight"), "`active` gives the weights (100 and 0); leave `weight` out")
+                report(
+                    (*path, "versions", name, "weight"), "`active` gives the weights (100 and 0); leave `weight` out"
+                )
         return
     weights = effective_weights(route)
     if not any(weights.values()) and len(versions) > 1:
@@ -114,12 +116,13 @@ def _weights(route: Route, path: KeyPath, report: Report, versions: list[str]) -
     if route.unit == [] and sum(weight > 0 for weight in weights.values()) > 1:
         report(
             (*path, "unit"),
-            f"without a unit every request gets `{route.default or versions[0]}`, the default version, whatever the weights",
+            f"without a unit every request gets `{route.default or versions[0]}`, the default version,"
+            " whatever the weights",
             WARNING,
         )
 
 
-def _rules(route: Route, path: KeyPath, report: Report, versions: list[str], segments: Iterable[str]) -> None:
+def _rules(route: Route, path: KeyPath, report: Report, versions: list[str], segments: Collection[str]) -> None:
     for index, rule in enumerate(route.rules):
         here: KeyPath = (*path, "rules", index)
         if rule.segment is not None:

@@ -125,7 +125,9 @@ def _route(route: Route) -> Spec:
         ],
         "default": route.default or route.active or next(iter(route.versions)),
         "rules": [_rule(index, rule) for index, rule in enumerate(route.rules)],
-        "preview": None if route.preview is None else {"header": route.preview.header, "from": list(route.preview.from_)},
+        "preview": None
+        if route.preview is None
+        else {"header": route.preview.header, "from": list(route.preview.from_)},
         "mirror": [_mirror(one) for one in route.mirror],
         "rewrite": None
         if rewrite is None

@@ -1,7 +1,7 @@
 """Keys of the configuration whose capability is not built yet.
 
-They are refused with a message that names it, and never accepted and idle: a `retry` that does nothing is worse than none.
-A row goes when its capability comes. `*` stands for any name or place in a list.
+They are refused with a message that names it, and never accepted and idle: a `retry` that does nothing is worse
+than none. A row goes when its capability comes. `*` stands for any name or place in a list.
 """
 
 from collections.abc import Iterator

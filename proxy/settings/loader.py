@@ -1,7 +1,7 @@
 """From a file's name to a loaded configuration: read, merge, validate part by part, check, compile.
 
-Validation goes part by part (each upstream, segment and route by itself), so that a mistake in one of them does not hide
-those in the others, nor the references between them.
+Validation goes part by part (each upstream, segment and route by itself), so that a mistake in one of them does not
+hide those in the others, nor the references between them.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ from proxy.settings.models.upstream import Upstream
 from proxy.settings.problems import ERROR, KeyPath, Place, Problem, SettingsError, kind_of, shown
 from proxy.settings.scalars import parse_name
 from proxy.settings.source import Document, locate, parse_document, place_of, read_file
-from proxy.settings.tree import Tree
 from proxy.settings.translation import errors_of
+from proxy.settings.tree import Tree
 
 MAX_INCLUDES: Final = 10_000
 _PARTS: Final = ("upstreams", "segments", "routes")
@@ -60,8 +60,8 @@ def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Loaded:
 class Loader:
     """Loads one configuration again and again; files that did not change are not parsed again.
 
-    `files` and `directories` say what to watch. They are current after a load that failed, too: the fix may be in any of
-    the files that were read.
+    `files` and `directories` say what to watch. They are current after a load that failed, too: the fix may be in any
+    of the files that were read.
     """
 
     def __init__(self, path: str | Path, environ: Mapping[str, str]) -> None:
@@ -173,7 +173,9 @@ class _Gathering:
             resolved = one.resolve()
             if resolved in {other.resolve() for other in trail}:
                 if wild == len(parts):
-                    self.problems.append(Problem(place, ("include",), f"{shown(pattern)} leads back to a file that includes it"))
+                    self.problems.append(
+                        Problem(place, ("include",), f"{shown(pattern)} leads back to a file that includes it")
+                    )
             elif any(resolved == other.resolve() for other in self.files):
                 self.problems.append(Problem(place, ("include",), f"{one} is included twice"))
             elif len(self.files) >= MAX_INCLUDES:
@@ -181,7 +183,6 @@ class _Gathering:
                 return
             else:
                 self.read(one, trail, place)
-
 
 
 def _validated(tree: Tree, problems: list[Problem], certificates: CertificateReader) -> Draft:

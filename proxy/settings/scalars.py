@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NoReturn
 
-from pydantic import BaseModel, BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
+from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 
 from proxy.core.semver import SemverRange
@@ -23,7 +23,9 @@ _BYTES: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _LARGEST: Final = 1 << 40
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_FIELD_VALUE: Final = re.compile(r"(?:[\x21-\x7e\x80-\U0010ffff](?:[\t \x21-\x7e\x80-\U0010ffff]*[\x21-\x7e\x80-\U0010ffff])?)?")
+_FIELD_VALUE: Final = re.compile(
+    r"(?:[\x21-\x7e\x80-\U0010ffff](?:[\t \x21-\x7e\x80-\U0010ffff]*[\x21-\x7e\x80-\U0010ffff])?)?"
+)
 _LABEL: Final = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 MIN_SECRET: Final = 16
@@ -38,7 +40,9 @@ def refuse(message: str) -> NoReturn:
 
 def _text(value: object, what: str) -> str:
     if not isinstance(value, str):
-        refuse(f"must be {what}, not {kind_of(value)}" + (f" ({shown(value)})" if isinstance(value, int | float) else ""))
+        refuse(
+            f"must be {what}, not {kind_of(value)}" + (f" ({shown(value)})" if isinstance(value, int | float) else "")
+        )
     return value
 
 
@@ -107,8 +111,12 @@ def format_size(size: int) -> str:
 def parse_percent(value: object) -> float:
     """A number from 0 to 100."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        hint = f"; write {value.rstrip('% ')} without the sign" if isinstance(value, str) and value.endswith("%") else ""
-        refuse(f"must be a number from 0 to 100, not {shown(value) if isinstance(value, str) else kind_of(value)}{hint}")
+        hint = (
+            f"; write {value.rstrip('% ')} without the sign" if isinstance(value, str) and value.endswith("%") else ""
+        )
+        refuse(
+            f"must be a number from 0 to 100, not {shown(value) if isinstance(value, str) else kind_of(value)}{hint}"
+        )
     if not 0 <= value <= 100:
         refuse(f"must be a number from 0 to 100, not {shown(value)}")
     return float(value)
@@ -169,10 +177,12 @@ def parse_method(value: object) -> str:
 
 
 def parse_field_value(value: object) -> str:
-    """A header field's value: no CR, LF, NUL or other control characters, no blanks around it (RFC 9110 section 5.5)."""
+    """A header field's value: no CR, LF, NUL or other control characters, no blanks around (RFC 9110 section 5.5)."""
     text = _text(value, "text; put it in quotes")
     if _FIELD_VALUE.fullmatch(text) is None:
-        refuse(f"must be a header value, without line breaks, control characters or blanks around it, not {shown(text)}")
+        refuse(
+            f"must be a header value, without line breaks, control characters or blanks around it, not {shown(text)}"
+        )
     return text
 
 
@@ -254,7 +264,7 @@ def parse_plain_text(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A parsed listening address: `kind` is tcp, unix or fd; `host` and `port` of tcp, `path` of unix, `descriptor` of fd."""
+    """A parsed address: `kind` is tcp, unix or fd; `host` and `port` of tcp, `path` of unix, `descriptor` of fd."""
 
     kind: str
     host: str = ""
@@ -336,7 +346,9 @@ Percent = Annotated[float, BeforeValidator(parse_percent), _schema(type="number"
 Weight = Annotated[float, BeforeValidator(parse_weight), _schema(type="number", minimum=0, maximum=1_000_000)]
 Cidr = Annotated[str, BeforeValidator(parse_cidr), _schema(type="string", examples=["10.0.0.0/8", "::1"])]
 Name = Annotated[
-    str, BeforeValidator(parse_name), WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"})
+    str,
+    BeforeValidator(parse_name),
+    WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"}),
 ]
 Reference = Annotated[str, BeforeValidator(parse_plain_text), WithJsonSchema({"type": "string"})]
 """The name of something defined elsewhere in the configuration."""
@@ -344,7 +356,9 @@ HeaderName = Annotated[str, BeforeValidator(parse_header), _TOKEN_SCHEMA]
 Token = Annotated[str, BeforeValidator(parse_token), _TOKEN_SCHEMA]
 Method = Annotated[str, BeforeValidator(parse_method), _TOKEN_SCHEMA]
 FieldValue = Annotated[str, BeforeValidator(parse_field_value), WithJsonSchema({"type": "string"})]
-Host = Annotated[str, BeforeValidator(parse_host), _schema(type="string", examples=["shop.example.com", "*.example.com"])]
+Host = Annotated[
+    str, BeforeValidator(parse_host), _schema(type="string", examples=["shop.example.com", "*.example.com"])
+]
 UrlPath = Annotated[str, BeforeValidator(parse_path), _schema(type="string", pattern="^/")]
 Regex = Annotated[str, BeforeValidator(parse_regex), WithJsonSchema({"type": "string", "format": "regex"})]
 Semver = Annotated[str, BeforeValidator(parse_semver), WithJsonSchema({"type": "string"})]
@@ -376,7 +390,7 @@ class Short:
         return {"anyOf": [{"type": self.schema}, handler(schema)]}
 
     def _open(self, value: Any) -> Any:
-        return value if value is None or isinstance(value, (self.full, BaseModel)) else self.expand(value)
+        return value if value is None or isinstance(value, self.full) else self.expand(value)
 
 
 def one_or_many(value: Any) -> list[Any]:

@@ -7,7 +7,7 @@ from proxy.settings.models.route import Match, Route
 
 
 class Shadowing:
-    """Takes the routes in the order of the file. Finds what is provable at a glance: equal tests, and hosts that include."""
+    """Takes the routes in the order of the file. Finds what shows at a glance: equal tests, included hosts."""
 
     def __init__(self) -> None:
         self._everywhere: Final[dict[str, str]] = {}
@@ -38,7 +38,9 @@ def _tests(match: Match, *, raw: bool) -> str:
         sorted((name, str(test.given())) for name, test in group.items())
         for group in (match.headers, match.query, match.cookies)
     ]
-    return json.dumps([raw, match.path, prefix, match.path_regex, sorted(match.methods), fields, sorted(match.client_ip)])
+    return json.dumps(
+        [raw, match.path, prefix, match.path_regex, sorted(match.methods), fields, sorted(match.client_ip)]
+    )
 
 
 _EVERYTHING: Final = _tests(Match(), raw=False)

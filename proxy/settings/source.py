@@ -6,6 +6,7 @@ truth values, `0123` is no octal number, `${NAME}` reads the environment inside 
 grow into gigabytes. Places are not stored for each value: the nodes are kept and walked when a message needs one.
 """
 
+import importlib
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -64,7 +65,7 @@ class _PlainResolver:
         return _MAP if kind is MappingNode else _SEQ
 
 
-class _PythonComposer(_PlainResolver, Reader, Scanner, Parser, Composer):  # type: ignore[misc]
+class _PythonComposer(_PlainResolver, Reader, Scanner, Parser, Composer):
     """Where PyYAML was built without libyaml: the same nodes, ten times slower."""
 
     def __init__(self, stream: Any) -> None:
@@ -77,9 +78,8 @@ class _PythonComposer(_PlainResolver, Reader, Scanner, Parser, Composer):  # typ
 def _composer() -> Callable[[Any], Any]:
     if not yaml.__with_libyaml__:
         return _PythonComposer
-    from yaml.cyaml import CParser  # noqa: PLC0415 - not everywhere
-
-    return type("_FastComposer", (_PlainResolver, CParser), {})
+    cyaml: Any = importlib.import_module("yaml.cyaml")
+    return type("_FastComposer", (_PlainResolver, cyaml.CParser), {})
 
 
 _COMPOSER: Final = _composer()
@@ -241,7 +241,9 @@ class _Builder:
             name, has_default, default = inside.partition(":-")
             if _NAME.fullmatch(name) is None:
                 self._problem(
-                    node, path, f"{shown(found[0])} must be `${{NAME}}` or `${{NAME:-default}}`; `$${{` stands for `${{`"
+                    node,
+                    path,
+                    f"{shown(found[0])} must be `${{NAME}}` or `${{NAME:-default}}`; `$${{` stands for `${{`",
                 )
                 return ""
             value = self._environ.get(name, "")
@@ -264,7 +266,7 @@ def plain_value(text: str) -> Any:
             return int(text)
         if _FLOAT.fullmatch(text) and text.strip("+-.") != "":
             return float(text)
-        return text if text else None
+        return text or None
     return _WORDS.get(text, text) if len(text) <= 5 else text
 
 

@@ -74,8 +74,8 @@ def known_keys(model: type[BaseModel], path: KeyPath) -> list[str]:
     """The keys a map at `path` under `model` may have."""
     here: Any = model
     for step in path:
-        here = _under(_bare(here), step)
-    here = _bare(here)
+        here = _under(bare_type(here), step)
+    here = bare_type(here)
     if isinstance(here, type) and issubclass(here, BaseModel):
         return [field.alias or name for name, field in here.model_fields.items()]
     return []
@@ -93,7 +93,7 @@ def _under(kind: Any, step: str | int) -> Any:
     return arguments[1] if get_origin(kind) is dict else None
 
 
-def _bare(kind: Any) -> Any:
+def bare_type(kind: Any) -> Any:
     """A type without Annotated and without `| None`."""
     while True:
         origin = get_origin(kind)

@@ -37,7 +37,7 @@ class Tree:
                 self._merge(name, value, key, node)
 
     def place(self, path: KeyPath) -> tuple[KeyPath, Place]:
-        """As much of the path as stands in the files, and where: at the key of a map's entry, at a plain value itself."""
+        """As much of the path as stands in the files, and where: the key of a map's entry, a plain value itself."""
         if not path or path[0] not in self._pairs:
             return path, self._start
         key, node = self._pairs[str(path[0])]

@@ -1,1 +1,1 @@
-"""The checked model of a configuration, by subject. Every field says what it means, its default, its unit and when a change counts."""
+"""The checked model of a configuration, by subject. Every field says what it means, default, unit and when it counts."""

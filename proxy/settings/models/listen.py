@@ -20,7 +20,9 @@ class Certificate(Part):
 class ListenerTls(Part):
     """TLS on a listener."""
 
-    certificates: list[Certificate] = option("The certificates; the first serves clients that send no name.", min_length=1)
+    certificates: list[Certificate] = option(
+        "The certificates; the first serves clients that send no name.", min_length=1
+    )
     minimum: Literal["1.2", "1.3"] = option("The lowest TLS version accepted (in quotes).", "1.2")
 
 
@@ -33,7 +35,8 @@ class Listener(Part):
     )
     tls: ListenerTls | None = option("TLS with certificates by server name. Absent: plain HTTP.", None)
     proxy_protocol: bool = option(
-        "Expect the PROXY protocol (versions 1 and 2) before each connection and take the client's address from it.", False
+        "Expect the PROXY protocol (versions 1 and 2) before each connection and take the client's address from it.",
+        False,
     )
 
 
@@ -50,8 +53,12 @@ Listeners = Annotated[
 class ClientTimeouts(Part):
     """How long clients may take."""
 
-    head: Duration = duration_key("Until the head of a request is whole, from its first byte or the connection's start.", "10s")
-    body: Duration = duration_key("Silence within a request's body, or of a client that does not take its answer.", "60s")
+    head: Duration = duration_key(
+        "Until the head of a request is whole, from its first byte or the connection's start.", "10s"
+    )
+    body: Duration = duration_key(
+        "Silence within a request's body, or of a client that does not take its answer.", "60s"
+    )
     keepalive: Duration = duration_key("An idle connection between requests.", "75s")
 
 
@@ -61,7 +68,9 @@ class ClientLimits(Part):
     head: Size = size_key("A request's head; beyond: 431.", "64KiB")
     fields: int = option("Fields in a request's head; beyond: 431.", 100, unit="count", ge=1, le=10_000)
     target: Size = size_key("A request's target; beyond: 414.", "8KiB")
-    connections: int = option("Connections open at once, over all workers; beyond, new ones are closed.", 16384, unit="count", ge=1)
+    connections: int = option(
+        "Connections open at once, over all workers; beyond, new ones are closed.", 16384, unit="count", ge=1
+    )
 
 
 class Client(Part):
@@ -83,14 +92,17 @@ class Admin(Part):
 
     address: Listen = option("Where it listens. Not on loopback it wants tokens.", "127.0.0.1:9901", restart=True)
     tokens: list[Secret] = option(
-        "Any of them opens the port, as `Authorization: Bearer TOKEN`; at least 16 characters each. Empty: no token is asked for.",
+        "Any of them opens the port, as `Authorization: Bearer TOKEN`; at least 16 characters each. "
+        "Empty: no token is asked for.",
         makes=list,
     )
     tls: AdminTls | None = option("TLS on the admin port. Absent: plain HTTP.", None)
 
 
 class Drain(Part):
-    """How the proxy leaves: readiness fails at once, accepting goes on for `delay`, then what is in flight has `limit`."""
+    """How the proxy leaves: readiness fails at once, accepting goes on for `delay`; what is in flight has `limit`."""
 
-    delay: Delay = duration_key("Accepting goes on this long after readiness fails, so that who balances notices.", "2s")
+    delay: Delay = duration_key(
+        "Accepting goes on this long after readiness fails, so that who balances notices.", "2s"
+    )
     limit: Delay = duration_key("What is in flight then has this long to finish.", "7s")

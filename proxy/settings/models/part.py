@@ -31,8 +31,8 @@ def option(
 ) -> Any:
     """A documented field.
 
-    `makes` makes the default instead of `default` (a part with defaults of its own, a list). `unit` is that of the value
-    as written, `restart` marks keys that a reload cannot change, `shown` is the default as people write it.
+    `makes` makes the default instead of `default` (a part with defaults of its own, a list). `unit` is that of the
+    value as written, `restart` marks keys that a reload cannot change, `shown` is the default as people write it.
     """
     extra: dict[str, Any] = {"x-unit": unit, "x-change": RESTART if restart else LIVE}
     if shown is not None:

@@ -1,6 +1,6 @@
 """Routes: which requests, which units, which versions, in what split."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NoReturn
 
 from pydantic import model_validator
 
@@ -44,10 +44,14 @@ class Match(Part):
         "A host or a list of them, also `*.example.com`. Case and port do not matter. Absent: any.", makes=list
     )
     path: UrlPath | None = option("The whole path.", None)
-    path_prefix: UrlPath | None = option("The path's beginning, at a segment boundary: `/api` takes /api and /api/x, not /apix.", None)
+    path_prefix: UrlPath | None = option(
+        "The path's beginning, at a segment boundary: `/api` takes /api and /api/x, not /apix.", None
+    )
     path_regex: Regex | None = option("A regular expression (Python's `re`) that the whole path matches.", None)
     methods: list[Method] = option("Methods. Absent: any.", makes=list)
-    headers: dict[HeaderName, AnyTest] = option("Header fields by name: a text they equal, or a test such as `{prefix: a}`.", makes=dict)
+    headers: dict[HeaderName, AnyTest] = option(
+        "Header fields by name: a text they equal, or a test such as `{prefix: a}`.", makes=dict
+    )
     query: dict[Text, AnyTest] = option("Query arguments by name: a text they equal, or a test.", makes=dict)
     cookies: dict[Token, AnyTest] = option("Cookies by name: a text they equal, or a test.", makes=dict)
     client_ip: Networks = option("Networks the client's address is in. Absent: any.", makes=list)
@@ -84,8 +88,12 @@ class UnitSource(Part):
 
 
 def _expand_source(value: Any) -> Any:
-    if value == "client_ip":
-        return {"client_ip": True}
+    if value != "client_ip":
+        _refuse_source(value)
+    return {"client_ip": True}
+
+
+def _refuse_source(value: Any) -> NoReturn:
     refuse(
         "must be one of `{header: ..}`, `{cookie: ..}`, `{mint_cookie: ..}`, `{query: ..}` or `client_ip`"
         + (f", not {shown(value)}" if isinstance(value, str) else "")
@@ -97,9 +105,13 @@ class Version(Part):
 
     upstream: Reference = option("The upstream that serves it.")
     weight: Weight | None = option(
-        "Its share of the units, beside the other versions' (95 and 5, or 1 and 1). A lone version has all.", None, shown="0"
+        "Its share of the units, beside the other versions' (95 and 5, or 1 and 1). A lone version has all.",
+        None,
+        shown="0",
     )
-    fallback: Reference | None = option("The version that serves instead while this one has no reachable endpoint. Absent: 503 UH.", None)
+    fallback: Reference | None = option(
+        "The version that serves instead while this one has no reachable endpoint. Absent: 503 UH.", None
+    )
 
 
 class Rule(Part):
@@ -108,7 +120,9 @@ class Rule(Part):
     units: list[Text] | None = option("The units it holds for.", None, min_length=1)
     segment: Reference | None = option("The segment it holds for.", None)
     when: Matcher | None = option("The matcher it holds for.", None)
-    deny: Reference | None = option("Never this version; the decision goes on among the others. Wins over everything.", None)
+    deny: Reference | None = option(
+        "Never this version; the decision goes on among the others. Wins over everything.", None
+    )
     version: Reference | None = option("Always this version.", None)
     split: dict[Name, Weight] | None = option("Weights by version instead of the route's.", None, min_length=1)
 
@@ -138,9 +152,9 @@ def _expand_methods(value: Any) -> Any:
     """A list of methods; an empty one stands for all."""
     if value == "safe":
         return list(SAFE_METHODS)
-    if value == "all":
-        return []
-    refuse(f"must be `safe`, `all` or a list of methods, not {shown(value)}")
+    if value != "all":
+        refuse(f"must be `safe`, `all` or a list of methods, not {shown(value)}")
+    return []
 
 
 class Mirror(Part):
@@ -148,14 +162,20 @@ class Mirror(Part):
 
     upstream: Reference = option("The shadow.")
     percent: Percent = option("Share of requests or units that are copied.", unit="percent")
-    sample: Literal["unit", "request"] = option("`unit` copies whole sessions; `request` draws for every request.", "unit")
+    sample: Literal["unit", "request"] = option(
+        "`unit` copies whole sessions; `request` draws for every request.", "unit"
+    )
     methods: Annotated[list[Method], Short(list, _expand_methods, "string")] = option(
-        "`safe` (GET, HEAD, OPTIONS, TRACE), `all`, or a list of methods.", makes=lambda: list(SAFE_METHODS), shown="safe"
+        "`safe` (GET, HEAD, OPTIONS, TRACE), `all`, or a list of methods.",
+        makes=lambda: list(SAFE_METHODS),
+        shown="safe",
     )
     body_limit: Size = size_key("Requests with a longer body are not copied.", "1MiB")
     in_flight: int = option("Copies under way at once, over all workers.", 64, unit="count", ge=1)
     buffer: Size = size_key("Bytes held for copies that the shadow has not taken yet, over all workers.", "16MiB")
-    response_limit: Size = size_key("The shadow's answer is read this far and discarded; then the connection is closed.", "1MiB")
+    response_limit: Size = size_key(
+        "The shadow's answer is read this far and discarded; then the connection is closed.", "1MiB"
+    )
     timeout: Duration = duration_key("A copy, from its start to the end of the answer.", "5s")
     strip_credentials: bool = option("Leave Authorization, Proxy-Authorization and Cookie out of the copy.", False)
 
@@ -193,8 +213,10 @@ class _Codes:
         return core_schema.no_info_before_validator_function(_parse_codes, handler(source))
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:  # noqa: ARG003
-        one = {"anyOf": [{"type": "integer", "minimum": 100, "maximum": 599}, {"type": "string", "pattern": "^[1-5]xx$"}]}
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        one = {
+            "anyOf": [{"type": "integer", "minimum": 100, "maximum": 599}, {"type": "string", "pattern": "^[1-5]xx$"}]
+        }
         return {"anyOf": [one, {"type": "array", "items": one}]}
 
 
@@ -205,7 +227,9 @@ class Errors(Part):
         "Status codes of upstream answers, such as `[429, 5xx]`.", makes=lambda: list(range(500, 600)), shown="[5xx]"
     )
     flags: list[Literal[_REDEFINABLE]] = option(  # type: ignore[valid-type]
-        "Flags of answers that the proxy makes itself.", makes=lambda: list(ERROR_FLAGS), shown=f"[{', '.join(ERROR_FLAGS)}]"
+        "Flags of answers that the proxy makes itself.",
+        makes=lambda: list(ERROR_FLAGS),
+        shown=f"[{', '.join(ERROR_FLAGS)}]",
     )
 
 
@@ -216,26 +240,33 @@ class Debug(Part):
 
 
 class Route(Part):
-    """A rule that picks requests and says how they are split. The first route in the file that matches takes a request."""
+    """A rule that picks requests and says how they are split. The first in the file that matches takes a request."""
 
     name: Name = option("Its name: in metrics, logs, and the default salt.")
     match: Match = option("Which requests it takes. Absent: all.", makes=Match)
     unit: list[Annotated[UnitSource, Short(dict, _expand_source, "string")]] | None = option(
         "Where the unit is found: the first that is there. Empty: no unit, so that the default version serves.",
         None,
-        shown="[{mint_cookie: tg_unit}] when units matter (several versions with weight, or rules with units or a split), else []",
+        shown="`[{mint_cookie: tg_unit}]` when units matter (several versions with weight, or rules with units or a split),"
+        " else `[]`",
     )
-    salt: Text | None = option("Deals the cards: change it and units are assigned anew.", None, shown="the route's name", min_length=1)
+    salt: Text | None = option(
+        "Deals the cards: change it and units are assigned anew.", None, shown="the route's name", min_length=1
+    )
     versions: dict[Name, Version] = option("The versions by name.", min_length=1, max_length=64)
     active: Reference | None = option("This version has all of it; the others none. Instead of weights.", None)
-    default: Reference | None = option("The version without a unit, and with all weights 0.", None, shown="the first listed, or `active`")
+    default: Reference | None = option(
+        "The version without a unit, and with all weights 0.", None, shown="the first listed, or `active`"
+    )
     max_body: Size | None = option("A request's body; beyond: 413. Absent: no limit.", None, unit="size")
     rules: list[Rule] = option("Before the split; the first that holds decides, deny always wins.", makes=list)
     preview: Preview | None = option("A tester asks for a version by name. Absent: nobody.", None)
     mirror: list[Mirror] = option("Copies to shadows.", makes=list)
     rewrite: Rewrite | None = option("Changes to the request on its way up.", None)
     paths: Literal["normal", "raw"] = option(
-        "`normal` refuses dot segments, encoded slashes, backslashes and NUL with 400; `raw` passes paths on as they came.", "normal"
+        "`normal` refuses dot segments, encoded slashes, backslashes and NUL with 400;"
+        " `raw` passes paths on as they came.",
+        "normal",
     )
     errors: Errors = option("What counts as an error of this route.", makes=Errors)
     debug: Debug | None = option("Who may see `x-tidegate-*` debug headers in answers. Absent: nobody.", None)

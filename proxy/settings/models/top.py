@@ -45,8 +45,12 @@ def _expand_admin(value: Any) -> Any:
 class Secrets(Part):
     """Keys. Absent ones are made once and kept in the state store."""
 
-    cookie: list[Secret] = option("Keys for minted cookies: the first signs, any verifies. At least 16 characters each.", makes=list)
-    unit_hash: Secret = option("Key for the hash of units in logs and headers. At least 16 characters.", "", shown="made once")
+    cookie: list[Secret] = option(
+        "Keys for minted cookies: the first signs, any verifies. At least 16 characters each.", makes=list
+    )
+    unit_hash: Secret = option(
+        "Key for the hash of units in logs and headers. At least 16 characters.", "", shown="made once"
+    )
 
 
 class Log(Part):
@@ -60,14 +64,21 @@ class General(Part):
     """All but upstreams, segments and routes."""
 
     include: Annotated[list[Text], Short(list, one_or_many, "string")] = option(
-        "Files to merge in, as patterns relative to this file: lists are appended, maps joined; a name given twice is an error.",
+        "Files to merge in, as patterns relative to this file: lists are appended, maps joined;"
+        " a name given twice is an error.",
         makes=list,
     )
-    listen: Listeners = option("Where requests come in: an address, or a list of addresses or `{address, tls, proxy_protocol}`.", min_length=1)
-    admin: Annotated[Admin, Short(dict, _expand_admin, "string")] = option(
-        "The admin port: API, metrics, dashboard. An address or `{address, tokens, tls}`.", makes=Admin, shown="127.0.0.1:9901", restart=True
+    listen: Listeners = option(
+        "Where requests come in: an address, or a list of addresses or `{address, tls, proxy_protocol}`.", min_length=1
     )
-    metrics: Listen | None = option("A second port with /metrics, /healthz and /readyz alone, without token. Absent: none.", None, restart=True)
+    admin: Annotated[Admin, Short(dict, _expand_admin, "string")] = option(
+        "The admin port: API, metrics, dashboard. An address or `{address, tokens, tls}`.",
+        makes=Admin,
+        shown="127.0.0.1:9901",
+    )
+    metrics: Listen | None = option(
+        "A second port with /metrics, /healthz and /readyz alone, without token. Absent: none.", None, restart=True
+    )
     workers: Annotated[
         int,
         BeforeValidator(_parse_workers),
@@ -75,15 +86,21 @@ class General(Part):
     ] = option("Worker processes; `auto` is one for each core.", 1, unit="count", restart=True)
     trusted_proxies: list[Cidr] = option("Networks whose X-Forwarded-* and Forwarded are believed.", makes=list)
     state: Annotated[str, BeforeValidator(_parse_state), WithJsonSchema({"type": "string"})] | None = option(
-        "What outlives a restart: `sqlite:PATH`, relative to the working directory. Absent: in memory.", None, restart=True
+        "What outlives a restart: `sqlite:PATH`, relative to the working directory. Absent: in memory.",
+        None,
+        restart=True,
     )
     secrets: Secrets = option("Keys. Absent ones are made once and kept in the state store.", makes=Secrets)
     drain: Drain = option("How the proxy leaves.", makes=Drain)
     watch: Literal["events", "poll"] = option(
-        "How changed files are noticed: by the system's events, or by looking every second where events do not come.", "events"
+        "How changed files are noticed: by the system's events, or by looking every second where events do not come.",
+        "events",
     )
     run_dir: Text | None = option(
-        "Directory of the sockets by which a new control process takes workers over.", None, restart=True, shown="chosen by the system"
+        "Directory of the sockets by which a new control process takes workers over.",
+        None,
+        restart=True,
+        shown="chosen by the system",
     )
     access_log: Annotated[str, BeforeValidator(_parse_access_log), WithJsonSchema({"type": "string"})] = option(
         "`off`, `stdout`, or a file's path, relative to the working directory: a JSON line for each request.", "off"

@@ -38,9 +38,9 @@ def split_url(text: str) -> tuple[bool, str, int, str]:
         host, port = parts.hostname or "", parts.port
         if ":" in host:
             host = str(ipaddress.IPv6Address(host))
-        elif _HOST.fullmatch(host) is None:
-            raise ValueError(host)
     except ValueError:
+        refuse(f"must be {_WHAT}, not {shown(text)}")
+    if ":" not in host and _HOST.fullmatch(host) is None:
         refuse(f"must be {_WHAT}, not {shown(text)}")
     if port == 0:
         refuse(f"must have a port from 1 to 65535, not {shown(text)}")
@@ -59,7 +59,9 @@ class Endpoint(Part):
     url: Annotated[str, BeforeValidator(_parse_url), WithJsonSchema({"type": "string"})] = option(
         f"{_WHAT}. Each address a name resolves to is an endpoint; names are resolved again every 5 s."
     )
-    weight: int = option("Share of the upstream's requests, beside the other endpoints.", 1, unit="count", ge=1, le=1000)
+    weight: int = option(
+        "Share of the upstream's requests, beside the other endpoints.", 1, unit="count", ge=1, le=1000
+    )
 
 
 class UpstreamTimeouts(Part):
@@ -68,7 +70,9 @@ class UpstreamTimeouts(Part):
     connect: Duration = duration_key("Until a connection is open, TLS included; beyond: 503 UF.", "2s")
     response: Duration = duration_key("From the request's end until the answer's head; beyond: 504 UT.", "15s")
     idle: Duration = duration_key("Silence within an exchange.", "60s")
-    keepalive: Duration = duration_key("A connection kept for the next request. Keep it shorter than the upstream's own.", "4s")
+    keepalive: Duration = duration_key(
+        "A connection kept for the next request. Keep it shorter than the upstream's own.", "4s"
+    )
     tunnel: Duration = duration_key("Silence within an upgraded connection (WebSocket).", "1h")
 
 
@@ -103,4 +107,6 @@ class Upstream(Part):
     balance: Literal["round_robin"] = option("How an endpoint is picked.", "round_robin")
     timeouts: UpstreamTimeouts = option("How long it may take.", makes=UpstreamTimeouts)
     limits: UpstreamLimits = option("How much it gets at once.", makes=UpstreamLimits)
-    tls: UpstreamTls | None = option("TLS towards `https://` endpoints. Absent: verified with the system's authorities.", None)
+    tls: UpstreamTls | None = option(
+        "TLS towards `https://` endpoints. Absent: verified with the system's authorities.", None
+    )

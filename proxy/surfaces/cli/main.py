@@ -1,0 +1,56 @@
+"""The command `tidegate`: a group whose commands are imported when they are asked for, so that `run` stays small."""
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+import click
+
+COMMANDS: Final = {
+    "run": ("proxy.surfaces.cli.run", "Start the proxy."),
+    "demo": ("proxy.surfaces.cli.demo", "Three tiny upstreams, a shadow, the proxy and some traffic, in one terminal."),
+    "validate": ("proxy.surfaces.cli.validate", "Check a configuration and list all that is wrong."),
+    "explain": ("proxy.surfaces.cli.explain", "Why a unit gets the version it gets."),
+    "diff": ("proxy.surfaces.cli.diff", "What changes between two configurations, and what share of units moves."),
+    "schema": ("proxy.surfaces.cli.schema", "Print the JSON Schema of the configuration."),
+}
+"""Name to the module whose `command` it is, and its line in `tidegate --help`."""
+
+
+def _version() -> str:
+    try:
+        return version("tidegate")
+    except PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is used; the help of the group needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The names, in the order people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of that name, imported now; None when there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)  # noqa: S101 - every module of the table has one
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The list in `tidegate --help`, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(_version(), "--version", prog_name="tidegate")
+def tidegate() -> None:
+    """A programmable traffic-shifting reverse proxy for progressive delivery.
+
+    \b
+    Example:
+      tidegate run -c config/tidegate.yaml
+    """
