@@ -1,7 +1,7 @@
 """The access log's line: pure formatting, run in the worker for every exchange when the log is on.
 
-Hand-built JSON, because most of it is known to need no escaping, and the rest mostly turns out not to. The time comes in,
-nothing is asked of a clock. What happens to the lines then is control's business (telemetry/log_file.py).
+Hand-built JSON, because most of it is known to need no escaping, and the rest mostly turns out not to. The time
+comes in, nothing is asked of a clock. What happens to the lines then is control's business (telemetry/log_file.py).
 """
 
 from json.encoder import encode_basestring_ascii
@@ -26,7 +26,7 @@ class LineFormatter:
         self._second = -1
         self._stamp = b""
 
-    def format_line(
+    def format_line(  # noqa: PLR0917 - keywords cost, and there is one caller
         self,
         time: float,
         route: bytes,
@@ -48,9 +48,9 @@ class LineFormatter:
     ) -> bytes:
         """One line, ended by LF.
 
-        `time` is when the request began, in Unix seconds; `path` has no query; `duration` and `upstream` (to the head of the
-        upstream's answer) are seconds, and `upstream` is negative where none answered, which gives null. Empty `unit_hash`,
-        `flag` and `trace_id` stay empty strings, so that every line has every key.
+        `time` is when the request began, in Unix seconds; `path` has no query; `duration` and `upstream` (to the
+        head of the upstream's answer) are seconds, and `upstream` is negative where none answered, which gives null.
+        Empty `unit_hash`, `flag` and `trace_id` stay empty strings, so that every line has every key.
         """
         thousandths = int(time * 1000)
         second, fraction = divmod(thousandths, 1000)
