@@ -383,8 +383,9 @@ def fallback_chains(versions: list[Spec]) -> dict[str, list[str]]:
     """By version, itself and the versions that answer in its place, in order; a circle ends where it closes."""
     following: dict[str, str | None] = {one["name"]: one["fallback"] for one in versions}
     chains = {}
-    for name, step in following.items():
+    for name, first in following.items():
         chain = [name]
+        step = first
         while step is not None and step not in chain:
             chain.append(step)
             step = following[step]
