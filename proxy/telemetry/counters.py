@@ -17,8 +17,8 @@ from proxy.core.plan import REASONS
 from proxy.errors import FLAGS
 
 REGION_SLOTS: Final = 1 << 24
-"""Slots of one worker: 128 MiB of address space, of which only touched pages exist. A thousand routes of two versions with
-a fallback take 6.4 million, and as many versions that left may stay as long."""
+"""Slots of one worker: 128 MiB of address space, of which only touched pages exist. A thousand routes of two versions
+with a fallback take 6.4 million, and as many versions that left may stay as long."""
 
 EXPORTED_EDGES: Final[tuple[float, ...]] = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,

@@ -74,7 +74,8 @@ Lines = dict[str, list[str]]
 
 
 def choose_format(accept: str) -> str:
-    """The content type to answer a scraper's Accept with: OpenMetrics where it is asked for and not liked less than text."""
+    """The content type to answer a scraper's Accept with: OpenMetrics where it is asked for and not liked less than
+    text."""
     wanted = {TEXT: -1.0, OPENMETRICS: -1.0}
     for part in accept.split(","):
         media, *parameters = (piece.strip() for piece in part.lower().split(";"))
@@ -121,7 +122,11 @@ class Exposition:
             out.append(f"# HELP {name} {metric.meaning}")
             out.append(f"# TYPE {name} {metric.kind}")
             out += lines[metric.name]
-        own = generate_openmetrics(self._process) if openmetrics else generate_latest(self._process)
+        own: bytes = (
+            generate_openmetrics(self._process)  # type: ignore[no-untyped-call]
+            if openmetrics
+            else generate_latest(self._process)
+        )
         return "\n".join(out).encode() + b"\n" + own, content_type
 
     def _lines(self) -> Lines:
@@ -287,8 +292,8 @@ class Exposition:
         for weight in facts.weights:
             labels = f'route="{escape(weight.route)}",version="{escape(weight.version)}"'
             file, effective = sums[weight.route]
-            for source, value, total in (("file", weight.file, file), ("effective", weight.effective, effective)):
-                share = value / total * 100 if total else 0.0
+            for source, part, total in (("file", weight.file, file), ("effective", weight.effective, effective)):
+                share = part / total * 100 if total else 0.0
                 out.append(f'tidegate_weight_percent{{{labels},source="{source}"}} {share!r}')
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 @dataclass(slots=True)
 class Weight:
-    """What the file says and what is in force, for one version of a route. In the file's own numbers, not yet percent."""
+    """What the file says and what is in force, for one version of a route. In the file's own numbers, not yet
+    percent."""
 
     route: str
     version: str

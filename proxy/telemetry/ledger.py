@@ -50,7 +50,7 @@ class LedgerError(TidegateError):
     """A ledger that this program cannot go on with."""
 
 
-class LedgerFull(LedgerError):
+class LedgerFullError(LedgerError):
     """The plan needs more counters than a region has."""
 
 
@@ -85,7 +85,9 @@ class Ledger:
     def place(self, spec: Spec) -> Spec:
         """A copy of `spec` with the slots put in; the labels it no longer names are retired.
 
-        `spec["generation"]` must be set and grow from call to call. Raises LedgerFull, and then nothing has changed.
+        `spec["generation"]` must be set and grow from call to call.
+
+        Raises LedgerFullError, and then nothing has changed.
         """
         wanted = _wanted(spec)
         self._reserve(wanted)
@@ -114,7 +116,7 @@ class Ledger:
     def place_endpoints(self, upstream: str, endpoints: list[Spec]) -> list[Spec]:
         """Copies of `endpoints` with slots, for a name of `upstream` that resolved anew within a generation.
 
-        Those it no longer has are retired; their blocks wait for the next generation to settle. Raises LedgerFull.
+        Those it no longer has are retired; their blocks wait for the next generation to settle. Raises LedgerFullError.
         """
         keys = {endpoint_key(upstream, one): None for one in endpoints}
         blocks = self._blocks["endpoint"]
@@ -157,7 +159,8 @@ class Ledger:
         return changed
 
     def reset_present(self, view: "memoryview[int]", worker: int) -> None:
-        """Set what described the present of a dead `worker` to 0, in all its blocks: nothing of it is in flight any more."""
+        """Set what described the present of a dead `worker` to 0, in all its blocks: nothing of it is in flight any
+        more."""
         snapshot = Snapshot(self._cells)
         base = worker * REGION_SLOTS
         places = [base + slot for slot in IN_FLIGHT_SLOTS["worker"]]
@@ -274,7 +277,7 @@ class Ledger:
             new = sum(key not in self._blocks[kind] for key in keys) - len(self._free[kind])
             needed += max(0, new) * BLOCK_SLOTS[kind]
         if self._next + needed > REGION_SLOTS:
-            raise LedgerFull(
+            raise LedgerFullError(
                 f"the plan needs {needed} more counters, and {REGION_SLOTS - self._next} of {REGION_SLOTS} are left:"
                 " it has too many routes, versions or fallbacks for one process"
             )
@@ -380,9 +383,9 @@ def fallback_chains(versions: list[Spec]) -> dict[str, list[str]]:
     """By version, itself and the versions that answer in its place, in order; a circle ends where it closes."""
     following: dict[str, str | None] = {one["name"]: one["fallback"] for one in versions}
     chains = {}
-    for name in following:
+    for name, first in following.items():
         chain = [name]
-        step = following[name]
+        step = first
         while step is not None and step not in chain:
             chain.append(step)
             step = following[step]

@@ -1,8 +1,8 @@
 """The access log's writer in the control process: whole lines to stdout or a file, from a thread of its own.
 
-The event loop only ever appends to a bounded queue. When the queue is full, lines are dropped and counted; when the disk
-is, likewise, and it is said once when that begins and once when it is over. A line is never cut in two: what a failed
-write left of one is taken back by truncating, or ended by a line feed where the target cannot be truncated.
+The event loop only ever appends to a bounded queue. When the queue is full, lines are dropped and counted; when the
+disk is, likewise, and it is said once when that begins and once when it is over. A line is never cut in two: what a
+failed write left of one is taken back by truncating, or ended by a line feed where the target cannot be truncated.
 """
 
 import os
@@ -52,7 +52,8 @@ class LogFile:
             self._changed.notify()
 
     def reopen(self) -> None:
-        """Open the path anew before the next line: the file was rotated (SIGHUP). A renamed file is noticed without it."""
+        """Open the path anew before the next line: the file was rotated (SIGHUP). A renamed file is noticed without
+        it."""
         with self._changed:
             self._reopen = True
             self._changed.notify()
@@ -125,7 +126,9 @@ class LogFile:
                 self.lost["failed"] += data.count(b"\n", max(whole, 1 if self._torn else 0))
             if done:
                 self._torn = done > whole and not self._cut(done - whole)
-            self._fail(f"the access log {self.target} cannot be written: {error.strerror}; lines are dropped and counted")
+            self._fail(
+                f"the access log {self.target} cannot be written: {error.strerror}; lines are dropped and counted"
+            )
             return
         self._torn = False
         if self._failing:

@@ -43,7 +43,8 @@ class _Window:
 
 
 class LogWriter(logging.Handler):
-    """Writes lines to `stream`. `clock` gives Unix seconds. `lost` counts lines not written, `repeated` those held back."""
+    """Writes lines to `stream`. `clock` gives Unix seconds. `lost` counts lines not written, `repeated` those held
+    back."""
 
     def __init__(self, stream: TextIO, *, style: str, clock: Callable[[], float]) -> None:
         """`style` is auto (human on a terminal, JSON elsewhere), human or json."""
@@ -70,7 +71,8 @@ class LogWriter(logging.Handler):
     def line(
         self, level: str, text: str, fields: dict[str, Any] | None = None, *, logger: str = ROOT, key: str | None = None
     ) -> None:
-        """Write one line, unless its like was just written `BURST` times. `key` says what is alike; default: the text."""
+        """Write one line, unless its like was just written `BURST` times. `key` says what is alike; default: the
+        text."""
         if _LEVELS.get(level, 20) < self.level:
             return
         self.acquire()  # log_file.py reports from its thread

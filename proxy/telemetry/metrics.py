@@ -26,13 +26,21 @@ REQUESTS: Final = Metric(
     "Requests answered, by the version assigned, the version that served, and the status code.",
 )  # fmt: skip
 DURATION: Final = Metric(
-    "tidegate_request_duration_seconds", HISTOGRAM, _ROUTE, "From a request's first byte to its answer's last, in seconds."
+    "tidegate_request_duration_seconds",
+    HISTOGRAM,
+    _ROUTE,
+    "From a request's first byte to its answer's last, in seconds.",
 )
 UPSTREAM_DURATION: Final = Metric(
-    "tidegate_upstream_duration_seconds", HISTOGRAM, _ROUTE, "From the request sent upstream to the head of its answer, in seconds."
+    "tidegate_upstream_duration_seconds",
+    HISTOGRAM,
+    _ROUTE,
+    "From the request sent upstream to the head of its answer, in seconds.",
 )
-REQUEST_BYTES: Final = Metric("tidegate_request_bytes_total", COUNTER, _ROUTE, "Bytes of requests received from clients.")
-RESPONSE_BYTES: Final = Metric("tidegate_response_bytes_total", COUNTER, _ROUTE, "Bytes of responses sent to clients.")
+REQUEST_BYTES: Final = Metric(
+    "tidegate_request_bytes_total", COUNTER, _ROUTE, "Bytes of request bodies received from clients."
+)
+RESPONSE_BYTES: Final = Metric("tidegate_response_bytes_total", COUNTER, _ROUTE, "Bytes of response bodies sent to clients.")
 IN_FLIGHT: Final = Metric("tidegate_in_flight", GAUGE, _ROUTE, "Requests being answered now.")
 ERRORS: Final = Metric(
     "tidegate_errors_total", COUNTER, ("route", "version", "flag"),
@@ -47,16 +55,22 @@ WEIGHT: Final = Metric(
 )  # fmt: skip
 RETRIES: Final = Metric(
     "tidegate_retries_total", COUNTER, ("route", "version", "outcome"),
-    "Requests sent again; stale_connection is once, on a fresh connection, because the pooled one had just been closed.",
+    "Requests sent again; stale_connection: once, on a fresh connection, because the pooled one had just been closed.",
 )  # fmt: skip
 MIRROR: Final = Metric(
-    "tidegate_mirror_total", COUNTER, ("route", "upstream", "outcome"), "Requests by what became of their copy: sent, or why not."
+    "tidegate_mirror_total",
+    COUNTER,
+    ("route", "upstream", "outcome"),
+    "Requests by what became of their copy: sent, or why not.",
 )
 MIRROR_RESPONSES: Final = Metric(
     "tidegate_mirror_responses_total", COUNTER, ("route", "upstream", "code"), "Answers of shadows, by status code."
 )
 MIRROR_DURATION: Final = Metric(
-    "tidegate_mirror_duration_seconds", HISTOGRAM, _SHADOW, "From a copy sent to the end of the shadow's answer, in seconds."
+    "tidegate_mirror_duration_seconds",
+    HISTOGRAM,
+    _SHADOW,
+    "From a copy sent to the end of the shadow's answer, in seconds.",
 )
 MIRROR_FAILURES: Final = Metric(
     "tidegate_mirror_failures_total", COUNTER, ("route", "upstream", "kind"),
@@ -67,17 +81,26 @@ MIRROR_BUFFERED: Final = Metric(
     "tidegate_mirror_buffered_bytes", GAUGE, _SHADOW, "Bytes held for copies that the shadow has not taken yet."
 )
 UPSTREAM_CONNECTIONS: Final = Metric(
-    "tidegate_upstream_connections", GAUGE, ("upstream", "state"), "Connections to the upstream: connecting, active or idle."
+    "tidegate_upstream_connections",
+    GAUGE,
+    ("upstream", "state"),
+    "Connections to the upstream: connecting, active or idle.",
 )
 UPSTREAM_REQUESTS: Final = Metric("tidegate_upstream_requests", GAUGE, ("upstream",), "Requests at the upstream now.")
 UPSTREAM_PENDING: Final = Metric(
     "tidegate_upstream_pending_requests", GAUGE, ("upstream",), "Requests that wait for a connection now."
 )
 ENDPOINT_UP: Final = Metric(
-    "tidegate_endpoint_up", GAUGE, ("upstream", "endpoint"), "1, or 0 while any worker could not connect to the endpoint."
+    "tidegate_endpoint_up",
+    GAUGE,
+    ("upstream", "endpoint"),
+    "1, or 0 while any worker could not connect to the endpoint.",
 )
 ENDPOINT_FAILURES: Final = Metric(
-    "tidegate_endpoint_connect_failures_total", COUNTER, ("upstream", "endpoint"), "Connects to the endpoint that failed."
+    "tidegate_endpoint_connect_failures_total",
+    COUNTER,
+    ("upstream", "endpoint"),
+    "Connects to the endpoint that failed.",
 )
 GENERATION: Final = Metric("tidegate_config_generation", GAUGE, (), "Number of the plan in force.")
 RELOAD_SUCCESS: Final = Metric(
@@ -91,12 +114,17 @@ RELOADS: Final = Metric(
 )
 PROBLEMS: Final = Metric("tidegate_config_problems", GAUGE, (), "Errors in the configuration as it lies there now.")
 WORKER_UP: Final = Metric("tidegate_worker_up", GAUGE, _WORKER, "1 while the worker serves a plan.")
-WORKER_RESTARTS: Final = Metric("tidegate_worker_restarts_total", COUNTER, _WORKER, "Times the worker's process was replaced.")
+WORKER_RESTARTS: Final = Metric(
+    "tidegate_worker_restarts_total", COUNTER, _WORKER, "Times the worker's process was replaced."
+)
 WORKER_CPU: Final = Metric(
     "tidegate_worker_cpu_seconds_total", COUNTER, _WORKER, "User and system time of the worker's processes, in seconds."
 )
 WORKER_LAG: Final = Metric(
-    "tidegate_worker_loop_lag_seconds", GAUGE, _WORKER, "How late the worker's event loop was when last measured, in seconds."
+    "tidegate_worker_loop_lag_seconds",
+    GAUGE,
+    _WORKER,
+    "How late the worker's event loop was when last measured, in seconds.",
 )
 WORKER_FAILURES: Final = Metric(
     "tidegate_worker_failures_total", COUNTER, _WORKER, "Exceptions in the worker that nothing expected."
@@ -117,7 +145,9 @@ LOG_LOST: Final = Metric("tidegate_log_lines_lost_total", COUNTER, (), "Log line
 LOG_REPEATED: Final = Metric(
     "tidegate_log_lines_repeated_total", COUNTER, (), "Log lines held back because the same had just been written."
 )
-SLOTS: Final = Metric("tidegate_ledger_slots", GAUGE, ("state",), "Counters of a worker: used, and the most there can be.")
+SLOTS: Final = Metric(
+    "tidegate_ledger_slots", GAUGE, ("state",), "Counters of a worker: used, and the most there can be."
+)
 
 METRICS: Final[tuple[Metric, ...]] = (
     REQUESTS, DURATION, UPSTREAM_DURATION, REQUEST_BYTES, RESPONSE_BYTES, IN_FLIGHT, ERRORS, DECISIONS, WEIGHT, RETRIES,

@@ -1,9 +1,9 @@
 """Reading the counters without making memory of them.
 
-The counters are sparse: a page nobody counted in does not exist. Reading such a page through the mapping would create it
-(a read fault on shared memory allocates), so that one scrape of a large plan would turn address space into memory. So the
-control process asks the kernel where data is (lseek with SEEK_DATA) and copies that out with pread, which invents nothing.
-Where the kernel cannot tell, it calls everything data, and the answers are the same.
+The counters are sparse: a page nobody counted in does not exist. Reading such a page through the mapping would
+create it (a read fault on shared memory allocates), so that one scrape of a large plan would turn address space into
+memory. So the control process asks the kernel where data is (lseek with SEEK_DATA) and copies that out with pread,
+which invents nothing. Where the kernel cannot tell, it calls everything data, and the answers are the same.
 """
 
 import errno
@@ -19,8 +19,8 @@ SLOT_BYTES: Final = 8
 class Snapshot:
     """Where data was when this was made, and what the blocks hold when asked.
 
-    Slots are places within a region; what is read is the sum over the regions of all workers. A snapshot is made for one
-    scrape: pages touched after it was made are not seen.
+    Slots are places within a region; what is read is the sum over the regions of all workers. A snapshot is made for
+    one scrape: pages touched after it was made are not seen.
     """
 
     def __init__(self, cells: Cells) -> None:

@@ -1,0 +1,157 @@
+"""The admin port's paths: metrics, health, and the JSON API over what is in force."""
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+from aiohttp import web
+
+from proxy.surfaces.admin.guard import Token, guard
+from proxy.surfaces.admin.openapi import document
+from proxy.surfaces.admin.redaction import shown, without_userinfo
+from proxy.surfaces.admin.state import State
+from proxy.telemetry.ledger import endpoint_key
+from proxy.telemetry.totals import EndpointTotals, VersionTotals
+
+_PAGE: Final = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Tidegate</title>
+<style>body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem}</style></head>
+<body><h1>Tidegate</h1><ul>
+<li><a href="/metrics">/metrics</a>: for Prometheus</li>
+<li><a href="/healthz">/healthz</a>: alive</li>
+<li><a href="/readyz">/readyz</a>: workers serve a plan</li>
+<li><a href="/api/v1/config">/api/v1/config</a>: the configuration in force, and what is wrong with the file</li>
+<li><a href="/api/v1/routes">/api/v1/routes</a>: routes, weights, endpoints, counts</li>
+<li><a href="/api/v1/openapi.json">/api/v1/openapi.json</a>: this API described</li>
+</ul></body></html>
+"""
+
+
+def make_app(
+    state: State,
+    *,
+    tokens: Sequence[Token] | None = None,
+    read_only: bool = False,
+    hosts: Collection[str] = (),
+) -> web.Application:
+    """The application over `state`.
+
+    `tokens` must then be shown (guard.py); `hosts` are names by which the port may be called besides localhost.
+    `read_only` is the `metrics:` listener: /metrics, /healthz and /readyz alone, without token, under any name.
+    """
+    paths = _Paths(state)
+    application = web.Application(
+        middlewares=[guard(None if read_only else tokens, hosts, check_host=not read_only)],
+        client_max_size=64 * 1024,
+    )
+    application.router.add_get("/metrics", paths.metrics)
+    application.router.add_get("/healthz", paths.healthz)
+    application.router.add_get("/readyz", paths.readyz)
+    if not read_only:
+        application.router.add_get("/", paths.page)
+        application.router.add_get("/api/v1/config", paths.config)
+        application.router.add_get("/api/v1/routes", paths.routes)
+        application.router.add_get("/api/v1/openapi.json", paths.openapi)
+    return application
+
+
+class _Paths:
+    def __init__(self, state: State) -> None:
+        self._state: Final = state
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        body, content_type = self._state.exposition.render(request.headers.get("Accept", ""))
+        response = web.Response(body=body, headers={"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"})
+        response.enable_compression()
+        return response
+
+    async def healthz(self, _request: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def readyz(self, _request: web.Request) -> web.Response:
+        reasons = self._state.not_ready()
+        if reasons:
+            return web.json_response({"status": "not ready", "reasons": reasons}, status=503)
+        return web.json_response({"status": "ready", "reasons": []})
+
+    async def page(self, _request: web.Request) -> web.Response:
+        return web.Response(text=_PAGE, content_type="text/html")
+
+    async def openapi(self, _request: web.Request) -> web.Response:
+        return web.json_response(document())
+
+    async def config(self, _request: web.Request) -> web.Response:
+        facts = self._state.facts
+        return web.json_response(
+            {
+                "file": self._state.file,
+                "generation": facts.generation,
+                "loaded": facts.last_reload_time,
+                "current": not facts.problems,
+                "problems": list(facts.problems),
+                "warnings": self._state.warnings,
+                "spec": shown(self._state.spec),
+            }
+        )
+
+    async def routes(self, _request: web.Request) -> web.Response:
+        state = self._state
+        spec = state.spec
+        weights = {(one.route, one.version): one for one in state.facts.weights}
+        versions = state.totals.versions()
+        endpoints = state.totals.endpoints()
+        routes = []
+        for route in spec.get("routes", ()):
+            arms = []
+            for version in route["versions"]:
+                place = (route["name"], version["name"])
+                weight = weights.get(place)
+                totals = versions.get(place, VersionTotals())
+                arms.append(
+                    {
+                        "name": version["name"],
+                        "upstream": version["upstream"],
+                        "fallback": version["fallback"],
+                        "weight": {
+                            "file": weight.file if weight else version["weight"],
+                            "effective": weight.effective if weight else version["weight"],
+                        },
+                        "requests": totals.requests,
+                        "served": totals.served,
+                        "errors": totals.errors,
+                        "in_flight": totals.in_flight,
+                    }
+                )
+            routes.append(
+                {
+                    "name": route["name"],
+                    "hosts": route["hosts"],
+                    "path": route["path"],
+                    "path_prefix": route["path_prefix"],
+                    "path_regex": route["path_regex"],
+                    "methods": route["methods"],
+                    "default": route["default"],
+                    "versions": arms,
+                    "mirrors": [{"upstream": one["upstream"], "percent": one["percent"]} for one in route["mirror"]],
+                }
+            )
+        return web.json_response(
+            {
+                "generation": state.facts.generation,
+                "routes": routes,
+                "upstreams": [_upstream(one, endpoints) for one in spec.get("upstreams", ())],
+            }
+        )
+
+
+def _upstream(spec: dict[str, Any], endpoints: dict[tuple[str, str], EndpointTotals]) -> dict[str, Any]:
+    # What DNS answered since the plan was made is in the ledger and not in the spec.
+    known = {label: totals for (upstream, label), totals in endpoints.items() if upstream == spec["name"]}
+    for endpoint in spec["endpoints"] if not known else ():
+        known[endpoint_key(spec["name"], endpoint)[1]] = EndpointTotals(up=True, failures=0)
+    return {
+        "name": spec["name"],
+        "endpoints": [
+            {"endpoint": without_userinfo(label), "up": totals.up, "connect_failures": totals.failures}
+            for label, totals in known.items()
+        ],
+    }

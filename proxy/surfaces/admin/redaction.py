@@ -1,0 +1,61 @@
+"""What of a spec may be shown: everything but keys, credentials, and the counters' slots, which say nothing."""
+
+import re
+from typing import Any, Final
+
+REDACTED: Final = "(redacted)"
+
+_SECRET_FIELD: Final = re.compile(r"auth|cookie|token|secret|key|password|credential", re.IGNORECASE)
+_USERINFO: Final = re.compile(r"(?<=://)[^/@]*@")
+
+Spec = dict[str, Any]
+
+
+def shown(spec: Spec) -> Spec:
+    """A copy of `spec` to be shown. An empty secret stays empty, so that one sees that there is none."""
+    if not spec:
+        return {}
+    return {
+        **_without(spec, "none_slot", "none_codes"),
+        "secrets": {
+            "cookie": [REDACTED for _ in spec["secrets"]["cookie"]],
+            "unit_hash": REDACTED if spec["secrets"]["unit_hash"] else "",
+        },
+        "upstreams": [
+            {
+                **_without(one, "slot"),
+                "endpoints": [
+                    {**_without(endpoint, "slot"), "url": without_userinfo(endpoint["url"])}
+                    for endpoint in one["endpoints"]
+                ],
+            }
+            for one in spec["upstreams"]
+        ],
+        "routes": [_route(one) for one in spec["routes"]],
+    }
+
+
+def without_userinfo(url: str) -> str:
+    """`url` without the name and password it may carry."""
+    return _USERINFO.sub(f"{REDACTED}@", url)
+
+
+def _route(route: Spec) -> Spec:
+    rewrite = route.get("rewrite")
+    return {
+        **route,
+        "versions": [_without(one, "slot", "codes", "codes_none") for one in route["versions"]],
+        "mirror": [_without(one, "slot") for one in route["mirror"]],
+        "rewrite": rewrite
+        and {
+            **rewrite,
+            "set_headers": {
+                name: REDACTED if _SECRET_FIELD.search(name) else value
+                for name, value in rewrite["set_headers"].items()
+            },
+        },
+    }
+
+
+def _without(spec: Spec, *names: str) -> Spec:
+    return {name: value for name, value in spec.items() if name not in names}

@@ -1,0 +1,42 @@
+"""What the admin port needs to know of the control process, and no more.
+
+control/ must not import surfaces/, yet has to start this server. So `tidegate run` (surfaces/cli/run.py) hands
+`serve.start_admin` to control/app.py as a factory, and control calls it with something of this shape.
+"""
+
+from typing import Any, Protocol
+
+from proxy.telemetry.exposition import Exposition
+from proxy.telemetry.facts import Facts
+from proxy.telemetry.totals import Totals
+
+
+class State(Protocol):
+    """The control process as the admin port sees it. Read on every request; nothing is kept."""
+
+    @property
+    def facts(self) -> Facts:
+        """Generation, weights, workers, and what is wrong with the file."""
+
+    @property
+    def exposition(self) -> Exposition:
+        """Renders /metrics."""
+
+    @property
+    def totals(self) -> Totals:
+        """Sums by version and endpoint."""
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The spec of the plan in force, secrets and all; they are removed before it is shown."""
+
+    @property
+    def file(self) -> str:
+        """Path of the configuration file as it was given."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is doubtful in the configuration in force, one line each."""
+
+    def not_ready(self) -> list[str]:
+        """Why no traffic should be sent here, one line each: draining, no worker serves a plan. Empty: it is ready."""

@@ -1,0 +1,71 @@
+"""Sums for people: how much a version has answered and how much of that failed, and which endpoints can be reached."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.errors import FLAGS
+from proxy.telemetry.counters import (
+    BLOCK_SLOTS,
+    E_DOWN,
+    E_FAILURES,
+    ENDPOINT_SLOTS,
+    V_FLAGS,
+    V_IN_FLIGHT,
+    VERSION_SLOTS,
+    Cells,
+)
+from proxy.telemetry.ledger import Ledger
+from proxy.telemetry.snapshot import Snapshot
+
+
+@dataclass(slots=True)
+class VersionTotals:
+    """Of one version since its series began. `served` counts the answers of other versions' requests too."""
+
+    requests: int = 0
+    served: int = 0
+    errors: int = 0
+    in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointTotals:
+    """`up` is False while any worker could not connect; `failures` counts connects that failed."""
+
+    up: bool
+    failures: int
+
+
+class Totals:
+    """Reads them off the counters."""
+
+    def __init__(self, cells: Cells, ledger: Ledger) -> None:
+        self._cells: Final = cells
+        self._ledger: Final = ledger
+
+    def versions(self) -> dict[tuple[str, str], VersionTotals]:
+        """By (route, version), for the versions in the plan."""
+        snapshot = Snapshot(self._cells)
+        found: dict[tuple[str, str], VersionTotals] = {}
+        for (route, version), offset in self._ledger.live("version"):
+            counts = snapshot.sparse(offset, VERSION_SLOTS)
+            found[route, version] = VersionTotals(
+                errors=sum(counts.get(V_FLAGS + flag.index, 0) for flag in FLAGS),
+                in_flight=counts.get(V_IN_FLIGHT, 0),
+            )
+        for (route, assigned, served), offset in self._ledger.blocks("codes"):
+            answers = sum(snapshot.sparse(offset, BLOCK_SLOTS["codes"]).values())
+            if (route, assigned) in found:
+                found[route, assigned].requests += answers
+            if (route, served) in found:
+                found[route, served].served += answers
+        return found
+
+    def endpoints(self) -> dict[tuple[str, str], EndpointTotals]:
+        """By (upstream, endpoint), for the endpoints in the plan; labels as in tidegate_endpoint_up."""
+        snapshot = Snapshot(self._cells)
+        found: dict[tuple[str, str], EndpointTotals] = {}
+        for (upstream, endpoint), offset in self._ledger.live("endpoint"):
+            counts = snapshot.sparse(offset, ENDPOINT_SLOTS)
+            found[upstream, endpoint] = EndpointTotals(not counts.get(E_DOWN), counts.get(E_FAILURES, 0))
+        return found
