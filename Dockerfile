@@ -8,8 +8,7 @@ RUN apt-get update \
     && apt-get install --no-install-recommends --yes gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE ./
-COPY setup.p[y] ./
+COPY pyproject.toml setup.p[y] README.md LICENSE ./
 COPY proxy ./proxy
 RUN python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 # Debian's Python and the image's are both python3, so the environment works where its interpreter is.

@@ -124,7 +124,7 @@ def markdown(results: Results, facts: dict[str, Any]) -> str:
         "",
         f"In brackets: the ratio to nginx of the same round. Every figure is the median of {facts['rounds']} rounds of",
         f"{facts['seconds']:g} s with 64 connections; each peer has one worker on a core of its own, the load and",
-        "the upstream share the rest. `core used` is how much of its core the peer took: where that is well below 100 %,",
+        "the upstream share the rest. `core used` is what of its core the peer took: where that is well below 100 %,",
         "requests/s and latency are bounded by the load generator too, and CPU per request is the one to compare.",
         "",
         "| machine | |",
