@@ -1,0 +1,265 @@
+"""Figures of Tidegate alone: memory, large bodies, a reload of a thousand routes, the start, and a shadow that
+hangs.
+"""
+
+import http.client
+import resource
+import socket
+import statistics
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.cases import peer_running, wait_until_answered
+from bench.load import Load, LoadError, drive, idle_connections, parse, start_wrk
+from bench.peers import Ports, Tidegate, tidegate_file
+from bench.process import Program, family, memory
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: what was measured, with its unit, and what issue or design asked for."""
+
+    title: str
+    measured: str
+    wanted: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where things are: the bench's own directory, the ports, the cores of the peer and of the load."""
+
+    directory: Path
+    ports: Ports
+    cores: set[int]
+    load_cores: set[int]
+
+    def under(self, name: str) -> Path:
+        path = self.directory / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def workers_and_control(program: Program) -> tuple[list[int], list[int]]:
+    """The processes of the data plane and the others."""
+    workers: list[int] = []
+    others: list[int] = []
+    for pid in family(program.pid):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        (workers if b"proxy.dataplane.worker" in command else others).append(pid)
+    return workers, others
+
+
+def scrape(port: int, name: str) -> list[float]:
+    """The values of all series of one metric on the admin port."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    return [float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith((name + "{", name + " "))]
+
+
+def idle_memory(place: Place, quick: bool) -> list[Row]:
+    """Memory of a proxy that has nothing to do, and what an idle keep-alive connection adds."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    count = 10_000 if soft > 10_500 and not quick else 2_000
+    with peer_running(Tidegate(), place.under("idle"), place.ports, place.cores) as program:
+        workers, control = workers_and_control(program)
+        held, held_control = memory(workers), memory(control)
+        with idle_connections(place.ports.listen, count):
+            more = memory(workers)
+        each = (more.pss - held.pss) / count
+    return [
+        Row("worker, idle: RSS / PSS", f"{held.rss / 1e6:.1f} / {held.pss / 1e6:.1f} MB", "<= 45 MB"),
+        Row("control, idle: RSS / PSS", f"{held_control.rss / 1e6:.1f} / {held_control.pss / 1e6:.1f} MB", "<= 90 MB"),
+        Row(f"memory of one of {count:,} idle keep-alive connections", f"{each / 1000:.1f} KB", "<= 20 KB"),
+    ]
+
+
+def _download(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+        connection.sendall(b"GET /1g HTTP/1.1\r\nHost: bench\r\nx-user-id: big\r\nConnection: close\r\n\r\n")
+        got, room = 0, bytearray(1 << 20)
+        while read := connection.recv_into(room):
+            got += read
+    if got < GIB:
+        raise LoadError(f"1 GiB down: {got} bytes came")
+
+
+def _upload(port: int) -> None:
+    piece = b"x" * (1 << 20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.putrequest("POST", "/upload")
+        connection.putheader("x-user-id", "big")
+        connection.putheader("content-length", str(GIB))
+        connection.endheaders()
+        for _ in range(GIB // len(piece)):
+            connection.send(piece)
+        answer = connection.getresponse()
+        if answer.status != 200 or answer.headers.get("x-received") != str(GIB):
+            raise LoadError(f"1 GiB up: {answer.status}, the upstream received {answer.headers.get('x-received')}")
+    finally:
+        connection.close()
+
+
+def large_bodies(place: Place, _quick: bool) -> list[Row]:
+    """How much a worker's memory grows, at its peak, while 1 GiB passes."""
+    rows = []
+    with (place.directory / "1g").open("wb") as file:
+        file.truncate(GIB)
+    ways: tuple[tuple[str, Callable[[int], None]], ...] = (("down", _download), ("up", _upload))
+    for way, carry in ways:
+        with peer_running(Tidegate(), place.under(f"large-{way}"), place.ports, place.cores) as program:
+            workers, _ = workers_and_control(program)
+            drive(Load("GET", "/64k", connections=4), place.ports.listen, 1, place.load_cores, place.directory)
+            before = memory(workers).peak_rss
+            begun = time.monotonic()
+            carry(place.ports.listen)
+            lasted = time.monotonic() - begun
+            grown = memory(workers).peak_rss - before
+        rows.append(
+            Row(
+                f"peak growth of a worker while 1 GiB goes {way}",
+                f"{grown / 1e6:.1f} MB, {GIB / lasted / 1e6:,.0f} MB/s",
+                "<= 10 MB",
+            )
+        )
+    return rows
+
+
+def start(place: Place, quick: bool) -> list[Row]:
+    """From the start of the command to the first request answered."""
+    took = []
+    for turn in range(2 if quick else 5):
+        directory = place.under(f"start-{turn}")
+        with Program(Tidegate().command(directory, place.ports), place.cores, directory / "peer.log") as program:
+            took.append(wait_until_answered(program, place.ports.listen))
+    return [Row("start to first request answered", f"{statistics.median(took):.2f} s", "< 1 s")]
+
+
+def _thousand_routes(weight: float) -> str:
+    return "".join(
+        f"""  - name: route-{number}
+    match: {{host: host-{number}.example.com, path_prefix: /service/{number}}}
+    unit: [{{header: x-user-id}}]
+    versions:
+      stable: {{upstream: stable, weight: {100 - weight}}}
+      canary: {{upstream: canary, weight: {weight}}}
+"""
+        for number in range(1000)
+    )
+
+
+def reload_thousand(place: Place, quick: bool) -> list[Row]:
+    """Weights of 1,000 routes changed under load, several times: how long until it serves, and what a client
+    notices.
+    """
+    directory = place.under("reload")
+    turns = 3 if quick else 8
+    settled: list[float] = []
+    lags: list[float] = []
+    with peer_running(Tidegate(), directory, place.ports, place.cores) as program:
+        load = Load("GET", "/small", connections=1)
+        quiet = drive(load, place.ports.listen, 3, place.load_cores, directory)
+
+        def change(weight: float) -> float:
+            generation = max(scrape(place.ports.admin, "tidegate_config_generation"), default=0)
+            fresh = directory / "fresh.yaml"
+            fresh.write_text(tidegate_file(place.ports, more_routes=_thousand_routes(weight)))
+            begun = time.monotonic()
+            fresh.replace(directory / "tidegate.yaml")
+            while max(scrape(place.ports.admin, "tidegate_config_generation"), default=0) <= generation:
+                if time.monotonic() - begun > 30:
+                    raise LoadError(f"a reload did not come: {program.log.read_text(errors='replace')[-400:]}")
+                lags.extend(scrape(place.ports.admin, "tidegate_worker_loop_lag_seconds"))
+                time.sleep(0.02)
+            return time.monotonic() - begun
+
+        change(1)  # the file with a thousand routes is there; only weights change from now on
+        with start_wrk(load, place.ports.listen, 4 * turns, place.load_cores, directory) as wrk:
+            for turn in range(turns):
+                settled.append(change(2 + turn))
+                for _ in range(10):
+                    lags.extend(scrape(place.ports.admin, "tidegate_worker_loop_lag_seconds"))
+                    time.sleep(0.05)
+            wrk.wait(60 + 4 * turns)
+            seen = parse(wrk.log.read_text())
+    return [
+        Row("reload of 1,000 routes: file saved to new plan in the metrics", f"{statistics.median(settled):.2f} s", ""),
+        Row("the same, loop lag of the worker, highest seen", f"{max(lags, default=0) * 1000:.2f} ms", "<= 5 ms"),
+        Row(
+            "the same, one client's longest wait (p99.9 in brackets), without reloads and with",
+            f"{quiet.longest / 1000:.2f} ({quiet.p999 / 1000:.2f}) and "
+            f"{seen.longest / 1000:.2f} ({seen.p999 / 1000:.2f}) ms; control shares the worker's core",
+            "",
+        ),
+    ]
+
+
+@contextmanager
+def _hanging(port: int) -> Iterator[None]:
+    """A server that accepts and never reads."""
+    held: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", port), backlog=1024) as server:
+
+        def accept() -> None:
+            while True:
+                try:
+                    held.append(server.accept()[0])
+                except OSError:  # closed: the bench is done with it
+                    return
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+            for connection in held:
+                connection.close()
+
+
+def hanging_shadow(place: Place, quick: bool) -> list[Row]:
+    """The client's p99 with everything copied to a shadow that hangs, and with no shadow, turn about."""
+    ports = replace(place.ports, shadow=place.ports.shadow + 1000)
+    plain: list[float] = []
+    copied: list[float] = []
+    with _hanging(ports.shadow), peer_running(Tidegate(), place.under("hanging"), ports, place.cores) as program:
+        for _ in range(2 if quick else 6):
+            for path, found in (("/small", plain), ("/copied/small", copied)):
+                load = Load("GET", path, connections=16)
+                outcome = drive(load, ports.listen, 1 if quick else 3, place.load_cores, place.directory)
+                if outcome.failed:
+                    raise LoadError(f"{outcome.failed} requests failed beside a hanging shadow")
+                found.append(outcome.p99)
+        if died := program.died():
+            raise LoadError(died)
+    spread = f"without: {min(plain) / 1000:.2f} to {max(plain) / 1000:.2f} over the rounds"
+    return [
+        Row(
+            "client's p99 with a hanging shadow, and with none",
+            f"{statistics.median(copied) / 1000:.2f} and {statistics.median(plain) / 1000:.2f} ms ({spread})",
+            "within noise",
+        )
+    ]
+
+
+def measure_all(directory: Path, ports: Ports, cores: tuple[set[int], set[int]], quick: bool) -> list[dict[str, str]]:
+    """All figures, as rows of title, measured and wanted. One that cannot be had says why."""
+    place = Place(directory, ports, *cores)
+    rows: list[Row] = []
+    for part in (idle_memory, large_bodies, start, reload_thousand, hanging_shadow):
+        print(f"  tidegate alone: {part.__name__}", file=sys.stderr)
+        try:
+            rows += part(place, quick)
+        except (LoadError, OSError) as error:
+            print(f"  tidegate alone: {part.__name__}: {error}", file=sys.stderr)
+            rows.append(Row(part.__name__.replace("_", " "), f"not measured: {error}", ""))
+    return [{"title": row.title, "measured": row.measured, "wanted": row.wanted} for row in rows]
