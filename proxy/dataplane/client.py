@@ -39,7 +39,6 @@ class ClientConnection(Timed):
     """An asyncio protocol towards a client."""
 
     def __init__(self, listener: "Listener") -> None:
-        super().__init__()
         self.listener: Final = listener
         self.runtime: Final = listener.runtime
         self.secure: Final = listener.secure

@@ -22,6 +22,7 @@ from proxy.dataplane.pool import Claim, Pool
 from proxy.dataplane.tunnel import Tunnel
 from proxy.dataplane.upstream import UpstreamConnection, UpstreamUser
 from proxy.errors import DC, DN, DPE, E5, FB, SI, UH, UO, Flag
+from proxy.telemetry.access_log import format_line
 from proxy.telemetry.counters import (
     V_DURATION,
     V_FLAGS,
@@ -50,43 +51,46 @@ _NOTHING_DROPPED: Final[frozenset[bytes]] = frozenset()
 class Exchange(UpstreamUser):
     """From a parsed head to the last byte of the answer."""
 
+    _decision: Decision | None = None
+    _served: int = -1  # place in the chain of who is asked or answered
+    _attempts: int = 0
+    _flag: Flag | None = None
+    _pool: Pool | None = None
+    _claim: Claim | None = None
+    _connection: UpstreamConnection | None = None
+    _identity: bytes = b""
+    _unit_hash: str = ""
+    _request_id: bytes = b""
+    _traceparent: bytes = b""
+    _mint: bytes = b""  # the whole set-cookie line, where one is due
+    _sent: list[bytes] | None = None  # body bytes sent or waiting, while they may have to be sent (again)
+    _sent_size: int = 0
+    _resent: bool = False
+    _copies: list[Copy] | None = None
+    _upstream_started: float = 0.0
+    _upstream_seconds: float = -1.0  # to the head of the answer
+    _status: int = 0
+    _answering: bool = False
+    _chunk_out: bool = False
+    _keep: bool = True
+    _request_bytes: int = 0
+    _response_bytes: int = 0
+    _over: bool = False
+
     def __init__(self, client: "ClientConnection", plan: Plan, route: Route, request: Request) -> None:
-        super().__init__()
         self.client: Final = client
         self.runtime: Final = client.runtime
         self.plan: Final = plan
         self.route: Final = route
         self.request: Final = request
         self.method = request.method
-        self.request_done = not request.chunked and request.content_length <= 0
-        self._decision: Decision | None = None
         self._chain: list[Version] = []
-        self._served: int = -1  # place in the chain of who is asked or answered
-        self._attempts: int = 0
-        self._flag: Flag | None = None
-        self._pool: Pool | None = None
-        self._claim: Claim | None = None
-        self._connection: UpstreamConnection | None = None
         self._kept: list[bytes] = []
-        self._identity: bytes = b""
-        self._unit_hash: str = ""
-        self._request_id: bytes = b""
-        self._traceparent: bytes = b""
-        self._mint: bytes = b""  # the whole set-cookie line, where one is due
-        self._sent: list[bytes] | None = []  # body bytes sent or waiting, while they may have to be sent (again)
-        self._sent_size: int = 0
-        self._resent: bool = False
-        self._copies: list[Copy] | None = None
-        self._started: float = self.runtime.now()
-        self._upstream_started: float = 0.0
-        self._upstream_seconds: float = -1.0  # to the head of the answer
-        self._status: int = 0
-        self._answering: bool = False
-        self._chunk_out: bool = False
-        self._keep: bool = True
-        self._request_bytes: int = 0
-        self._response_bytes: int = 0
-        self._over: bool = False
+        self._started: Final = client.runtime.now()
+        if request.chunked or request.content_length > 0:
+            self._sent = []
+        else:
+            self.request_done = True
 
     # The way up.
 
@@ -229,12 +233,14 @@ class Exchange(UpstreamUser):
             connection.deadline_in(now, version.upstream.response)
         else:
             connection.no_deadline()
-            if not self._may_send_again():
+            if self.method not in _REPEATABLE:
                 self._sent = None
             self.client.set_reading(True)
 
     def _may_send_again(self) -> bool:
-        return self.method in _REPEATABLE
+        request = self.request
+        whole = self._sent is not None or (not request.chunked and request.content_length <= 0)
+        return whole and self.method in _REPEATABLE
 
     def body(self, data: bytes) -> None:
         """More of the request's body, decoded; the end is yet to come."""
@@ -375,7 +381,7 @@ class Exchange(UpstreamUser):
             self._cut_off(flag)
             return
         self._leave_pool()
-        if untouched and not self._resent and self._sent is not None and self._may_send_again():
+        if untouched and not self._resent and self._may_send_again():
             self._resent = True
             self.runtime.view[self._chain[0].slot + V_RETRIES] += 1
             refused = self._try_endpoint(fresh=True)
@@ -541,20 +547,21 @@ class Exchange(UpstreamUser):
         decision = self._decision
         request = self.request
         self.runtime.access(
-            self.runtime.formatter.format_line(
-                time=self.runtime.wall() - (now - self._started),
-                route=self.route.name.encode(),
-                assigned=self._chain[0].name.encode(),
-                served=(self._chain[self._served].name if self._served >= 0 else NONE).encode(),
-                reason=b"" if decision is None else REASONS[decision.reason].encode(),
-                unit_hash=self._unit_hash.encode(),
-                client=request.client.encode(),
+            format_line(
+                wall=self.runtime.wall(),
+                route=self.route.name,
+                assigned=self._chain[0].name,
+                served=self._chain[self._served].name if self._served >= 0 else NONE,
+                reason="" if decision is None else REASONS[decision.reason],
+                unit_hash=self._unit_hash,
+                client=request.client,
                 method=request.method,
+                host=request.host,
                 path=request.path,
                 status=self._status,
-                flag=",".join(self._flags()).encode(),
+                flags=",".join(self._flags()),
                 duration=now - self._started,
-                upstream=self._upstream_seconds,
+                upstream_duration=self._upstream_seconds,
                 request_bytes=self._request_bytes,
                 response_bytes=self._response_bytes,
                 request_id=self._request_id,

@@ -101,7 +101,6 @@ class Copy(UpstreamUser):
     """One request on its way to one shadow."""
 
     def __init__(self, runtime: Runtime, mirror: Mirror, request: Request, head: bytes) -> None:
-        super().__init__()
         self.runtime: Final = runtime
         self.mirror: Final = mirror
         self.generation: Final = 0 if runtime.plan is None else runtime.plan.generation

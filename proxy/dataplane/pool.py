@@ -39,7 +39,6 @@ class Claim(Timed):
     """A wish for a connection: waiting for its turn, or for a connection to open. Give it up with `cancel`."""
 
     def __init__(self, pool: "Pool", user: UpstreamUser) -> None:
-        super().__init__()
         self._pool: Final = pool
         self.user: UpstreamUser | None = user
         self.task: asyncio.Task[None] | None = None
@@ -135,23 +134,30 @@ class Pool:
         nobody else would answer. Unless the answer is a flag, `finished` must be called once when the request is over.
         """
         upstream = self.upstream
-        if self._total(U_REQUESTS, self.requests) >= upstream.max_requests:
+        taken = self._total(U_REQUESTS, self.requests) if self._shared else self.requests
+        if taken >= upstream.max_requests:
             return UO
         states = self.states
-        now = self.runtime.now()
-        state = states[0] if len(states) == 1 and states[0].down_until <= now else self._pick(now, last_resort)
-        if state is None:
-            return UH
+        state: EndpointState | None
+        if len(states) == 1 and states[0].down_until == 0.0:
+            state = states[0]
+        else:
+            state = self._pick(self.runtime.now(), last_resort)
+            if state is None:
+                return UH
         idle = state.idle
         while idle and not fresh:
             connection = idle.pop()
             transport = connection.transport
             if connection.phase == IDLE and transport is not None and not transport.is_closing():
-                self._begun()
+                self.requests += 1
+                if self._shared:
+                    self.write_down()
                 connection.attach(user)
                 user.on_connected(connection)
                 return None
             connection.close()
+        now = self.runtime.now()
         opened = self._total(U_ACTIVE, len(self._connections) + self._connecting, U_IDLE, U_CONNECTING)
         claim = Claim(self, user)
         if opened < upstream.max_connections or self._steal_idle():

@@ -16,7 +16,7 @@ from proxy.core.plan import NONE, Plan
 from proxy.core.request import Request
 from proxy.dataplane.timers import TimerWheel
 from proxy.errors import Flag
-from proxy.telemetry.access_log import LineFormatter
+from proxy.telemetry.access_log import format_line
 from proxy.telemetry.counters import V_FLAGS, W_FAILURES, W_LOG_DROPPED, Cells
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tidegate.worker")
 
-_NONE: Final = NONE.encode()
 _LINES_HELD: Final = 4 << 20
 """Bytes of access log that wait while control does not read. Beyond, lines are dropped and counted."""
 
@@ -56,7 +55,6 @@ class Runtime:
         self.shadows: Final[dict[str, Pool]] = {}  # the same upstreams as mirrors use them: connections of their own
         self.copies: Final[set[Copy]] = set()
         self.draining: bool = False
-        self.formatter: Final = LineFormatter()
         self._lines: list[bytes] = []
         self._lines_size: int = 0
         self._tasks: Final[set[asyncio.Task[None]]] = set()
@@ -93,20 +91,21 @@ class Runtime:
     def refused_line(self, request: Request | None, client: str, status: int, flag: Flag, request_id: bytes) -> None:
         """The access log line of a request that never got as far as a route."""
         self.access(
-            self.formatter.format_line(
-                time=self.wall(),
-                route=_NONE,
-                assigned=_NONE,
-                served=_NONE,
-                reason=b"",
-                unit_hash=b"",
-                client=(client if request is None else request.client).encode(),
+            format_line(
+                wall=self.wall(),
+                route=NONE,
+                assigned=NONE,
+                served=NONE,
+                reason="",
+                unit_hash="",
+                client=client if request is None else request.client,
                 method=b"" if request is None else request.method,
+                host=b"" if request is None else request.host,
                 path=b"" if request is None else request.path,
                 status=status,
-                flag=flag.code.encode(),
+                flags=flag.code,
                 duration=0.0,
-                upstream=-1.0,
+                upstream_duration=-1.0,
                 request_bytes=0,
                 response_bytes=0,
                 request_id=request_id,

@@ -13,12 +13,14 @@ TICK: Final = 0.05
 
 
 class Timed:
-    """Something with a deadline (monotonic seconds; infinite while there is none)."""
+    """Something with a deadline (monotonic seconds; infinite while there is none).
 
-    def __init__(self) -> None:
-        self.deadline: float = inf
-        self.due: float = inf  # when the wheel will look at it; infinite while it is on no wheel
-        self.turn: int = 0
+    Attributes that start with the same value have it from the class: what is made per request is made cheaper so.
+    """
+
+    deadline: float = inf
+    due: float = inf  # when the wheel will look at it; infinite while it is on no wheel
+    turn: int = 0
 
     def expired(self, now: float) -> None:
         """The deadline has passed. It is disarmed already."""

@@ -21,7 +21,6 @@ class Tunnel(UpstreamUser):
     def __init__(
         self, client: "ClientConnection", connection: UpstreamConnection, pool: "Pool", version: Version
     ) -> None:
-        super().__init__()
         self.client: Final = client
         self.connection: Final = connection
         self.version: Final = version

@@ -31,10 +31,8 @@ IDLE, HEAD, LENGTH, CHUNKED, UNTIL_CLOSE, TUNNEL, CLOSED = range(7)
 class UpstreamUser(Timed):
     """Who a connection works for. All calls come from the event loop; none may block."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.method: bytes = b""
-        self.request_done: bool = False
+    method: bytes = b""
+    request_done: bool = False
 
     def on_connected(self, connection: "UpstreamConnection") -> None:
         """The connection is yours: write to it."""
@@ -77,7 +75,6 @@ class UpstreamConnection(Timed):
     """An asyncio protocol towards an endpoint, owned by a pool."""
 
     def __init__(self, pool: "Pool", state: "EndpointState") -> None:
-        super().__init__()
         self.pool: Final = pool
         self.state: Final = state
         self.user: UpstreamUser | None = None
