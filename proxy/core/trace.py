@@ -32,12 +32,18 @@ def trace_id_of(traceparent: bytes) -> bytes:
     return traceparent[3:35]
 
 
-def make_traceparent(trace_id: int, span_id: int) -> bytes:
-    """A traceparent that starts a trace, from two random numbers of 128 and 64 bits.
+def make_traceparent(entropy: int) -> bytes:
+    """A traceparent that starts a trace: 128 bits for the trace id, then 64 for the span's, of one random number.
 
-    The sampled flag is off, for this proxy records no spans (section 3.2.2.5.1). Zero, which is no id, becomes one.
+    The sampled flag is off, for this proxy records no spans (section 3.2.2.5.1). An id of zeros, which is none, becomes
+    one.
     """
-    return b"00-%032x-%016x-00" % ((trace_id & (2**128 - 1)) or 1, (span_id & (2**64 - 1)) or 1)
+    digits = b"%048x" % entropy
+    trace = digits[:32]
+    span = digits[32:]
+    if trace == _NO_TRACE or span == _NO_SPAN:
+        return make_traceparent(entropy | 1 << 64 | 1)
+    return b"00-" + trace + b"-" + span + b"-00"
 
 
 def valid_request_id(value: bytes) -> bool:

@@ -144,8 +144,7 @@ class Exchange(UpstreamUser):
             trace = None
             dropped |= {b"traceparent", b"tracestate"}
         if trace is None:
-            entropy = self.runtime.rng.getrandbits(192)
-            trace = make_traceparent(entropy >> 64, entropy)
+            trace = make_traceparent(self.runtime.rng.getrandbits(192))
             self._identity = b"traceparent: " + trace + b"\r\n"
         if request_id is None:
             request_id = trace_id_of(trace)

@@ -41,13 +41,13 @@ def test_invalid_traceparent_is_not(value: bytes) -> None:
 
 @pytest.mark.parametrize(("trace", "span"), [(1, 1), (2**128 - 1, 2**64 - 1), (0, 0), (2**128, 2**64), (2**130 + 5, 7)])
 def test_new_traceparent_is_valid_and_unsampled(trace: int, span: int) -> None:
-    made = make_traceparent(trace, span)
+    made = make_traceparent(trace << 64 | span)
     assert valid_traceparent(made)
     assert made.endswith(b"-00")
 
 
 def test_new_traceparent_holds_the_numbers() -> None:
-    assert make_traceparent(0xAB, 0xCD) == b"00-" + b"0" * 30 + b"ab-" + b"0" * 14 + b"cd-00"
+    assert make_traceparent(0xAB << 64 | 0xCD) == b"00-" + b"0" * 30 + b"ab-" + b"0" * 14 + b"cd-00"
 
 
 @pytest.mark.parametrize("value", [b"a", b"a" * 128, b"7f3a-11_x.Y~:/+=@", b"01ARZ3NDEKTSV4RRFFQ69G5FAV"])
