@@ -14,7 +14,7 @@ from proxy.channel import messages
 from proxy.channel.frames import ChannelError, FrameReader, encode, encode_json
 from proxy.control.publish import Publication
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("tidegate.control")
 
 
 class LinkEvents(Protocol):

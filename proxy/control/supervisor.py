@@ -18,7 +18,8 @@ from proxy.control.takeover import Survivor
 from proxy.control.tasks import Tasks
 from proxy.control.worker_process import Launcher, Process
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("tidegate.control")
+worker_log = logging.getLogger("tidegate.worker")
 
 START_LIMIT: Final = 15.0
 """Seconds from a worker's start until it serves. A plan of a thousand routes takes one."""
@@ -27,7 +28,7 @@ DRAIN_GRACE: Final = 2.0
 _STEADY: Final = 30.0  # seconds of service after which earlier deaths are forgotten
 _CHANNEL_GRACE: Final = 1.0  # seconds between a channel's end and the process's, when it ends in order
 
-_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR, "critical": logging.ERROR}
 
 
 class Timer(Protocol):
@@ -50,8 +51,11 @@ class Timers(Protocol):
 class SupervisorEvents(Protocol):
     """What the control process wants to know of its workers."""
 
-    def died(self, index: int) -> None:
-        """A worker's process has ended; nothing writes to its region of the counters now."""
+    def started(self, index: int, pid: int) -> None:
+        """A process runs in this place: a new one, or one that was taken over."""
+
+    def died(self, index: int, cpu: float) -> None:
+        """A worker's process has ended, having used `cpu` seconds; nothing writes to its region of the counters now."""
 
     def serving(self, index: int, generation: int, seconds: float) -> None:
         """A worker serves this plan; taking it took `seconds`."""
@@ -65,9 +69,6 @@ class SupervisorEvents(Protocol):
     def accessed(self, lines: bytes) -> None:
         """Whole lines for the access log."""
 
-    def started(self) -> None:
-        """Which processes run has changed."""
-
 
 class Place:
     """A worker's number, the process in it, and what is remembered of those before."""
@@ -77,7 +78,6 @@ class Place:
         self.state = State.WAITING
         self.process: Process | None = None
         self.link: Link | None = None
-        self.restarts = 0
         self.generation = -1  # that it serves; -1 for none
         self.settled_at = -1
         self.plan_seconds = 0.0
@@ -86,13 +86,6 @@ class Place:
         self.since = 0.0  # when it entered its state
         self.timer: Timer | None = None
         self.backoff: Final = backoff
-        self.past_cpu = 0.0
-
-    @property
-    def cpu_seconds(self) -> float:
-        """CPU time of all processes that were in this place."""
-        return self.past_cpu + (self.process.cpu_seconds() if self.process is not None else 0.0)
-
 
 
 class _Listener:
@@ -125,13 +118,10 @@ class _Listener:
             self._supervisor.on_settled(self._place, generation)
 
     def logged(self, line: dict[str, Any]) -> None:
-        fields = {key: value for key, value in line.items() if key not in {"level", "message"}}
-        log.log(
-            _LEVELS.get(str(line.get("level")), logging.INFO),
-            "%s",
-            line.get("message", ""),
-            extra={"fields": {"worker": self._place.index, **fields}},
-        )
+        fields = {key: value for key, value in line.items() if key not in {"level", "message", "fields"}}
+        fields |= line.get("fields") or {}
+        level = _LEVELS.get(str(line.get("level")), logging.INFO)
+        worker_log.log(level, str(line.get("message")), extra={"fields": {"worker": self._place.index, **fields}})
 
     def accessed(self, lines: bytes) -> None:
         self._supervisor.events.accessed(lines)
@@ -180,7 +170,7 @@ class Supervisor:
             self._enter(place, State.SERVING)
             place.generation = survivor.hello.get("generation", -1)
             self._connect(place, process, survivor.channel, survivor.first)
-        self.events.started()
+            self.events.started(place.index, process.pid)
 
     def start(self) -> None:
         """Start a process in every place that has none."""
@@ -195,6 +185,10 @@ class Supervisor:
         """
         self._limit = limit
         self._tasks.spawn("replace workers", self._replace(list(indexes)))
+
+    def prepare(self, publication: Publication) -> None:
+        """Have workers that come later start with this; those that run were told otherwise (`send_endpoints`)."""
+        self._published = publication
 
     def publish(self, publication: Publication) -> None:
         """Bring all workers to this plan, and those that come later too."""
@@ -302,7 +296,7 @@ class Supervisor:
         place.process = process
         place.timer = self._timers.call_later(START_LIMIT, self.happen, place, Event.LATE)
         self._connect(place, process, ours, b"")
-        self.events.started()
+        self.events.started(place.index, process.pid)
 
     def _connect(self, place: Place, process: Process, channel: socket.socket, first: bytes) -> None:
         link = Link(_Listener(self, place, process))
@@ -357,7 +351,6 @@ class Supervisor:
         log.log(
             logging.INFO if expected else logging.ERROR, "worker %d (process %d) %s", place.index, process.pid, how
         )
-        place.past_cpu += process.cpu_seconds()
         if place.state is State.SERVING and self._timers.time() - place.since >= _STEADY:
             place.backoff.reset()
         place.process = None
@@ -365,11 +358,8 @@ class Supervisor:
         if place.link is not None:
             place.link.close()
             place.link = None
-        if not expected:
-            place.restarts += 1
-        self.events.died(place.index)
+        self.events.died(place.index, process.cpu_seconds())
         self.happen(place, Event.DIED)
-        self.events.started()
         self._announce_settled()
 
     def _announce_settled(self) -> None:

@@ -25,7 +25,7 @@ from proxy.control.process import birth
 from proxy.control.run_dir import RunDir
 from proxy.control.sockets import Listener
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("tidegate.control")
 
 _DESCRIPTORS: Final = 128
 _ANSWER: Final = 2.0  # seconds a worker has for its HELLO, and for its socket to appear

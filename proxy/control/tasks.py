@@ -5,7 +5,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, Final
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("tidegate.control")
 
 
 class Tasks:
