@@ -1,0 +1,105 @@
+"""What a new control process starts with: all afresh, or what survivors of an earlier one hold.
+
+Survivors are sorted here: those that can be worked with, those that serve on but must be replaced one after another
+(another number of workers, other listeners), and strangers, whose messages or counters are another program version's:
+these keep nothing but the listening sockets alive, and leave as soon as ours serve.
+"""
+
+import logging
+import os
+import socket
+from dataclasses import dataclass, field
+from typing import Final
+
+from proxy.channel import messages
+from proxy.channel.frames import encode_json
+from proxy.control.legacy import Legacy, LegacyError
+from proxy.control.sockets import Listener, close_listeners, open_listeners
+from proxy.control.takeover import Survivor
+from proxy.telemetry.counters import REGION_SLOTS, Cells, create_memory
+from proxy.telemetry.ledger import Ledger, LedgerError
+
+log = logging.getLogger("tidegate.control")
+
+_REGION_BYTES: Final = REGION_SLOTS * 8
+
+
+@dataclass(slots=True)
+class Inventory:
+    """The listeners, counters and workers to go on with."""
+
+    listeners: list[Listener]
+    cells: Cells
+    ledger: Ledger
+    legacy: Legacy
+    survivors: list[Survivor] = field(default_factory=list)
+    misfits: list[int] = field(default_factory=list)
+    strangers: list[Survivor] = field(default_factory=list)
+
+
+def take_stock(found: list[Survivor], addresses: list[str], workers: int) -> Inventory:
+    """Sort `found`, and open what nobody holds of `addresses`. Raises ListenError."""
+    ours, strangers, ledger, legacy = _judge(found, workers)
+    held = _listeners(found, legacy)
+    inherited = [listener.address for listener in held]
+    try:
+        listeners = open_listeners(addresses, held)
+    except Exception:
+        for survivor in found:
+            survivor.close()
+        raise
+    close_listeners([one for one in held if one not in listeners])
+    if ledger is None:
+        cells = Cells(create_memory(), 0, workers)
+        ledger = Ledger(cells)
+    else:
+        cells = ledger_cells(ours, workers)
+        ledger = Ledger.load(ledger.dump(), cells)
+    misfits = [one.index for one in ours if one.workers != workers or inherited != addresses or one.index >= workers]
+    return Inventory(listeners, cells, ledger, legacy, ours, misfits, strangers)
+
+
+def ledger_cells(survivors: list[Survivor], workers: int) -> Cells:
+    """The counters that survivors share, grown to hold all who count there."""
+    memory = survivors[0].counters
+    regions = max(workers, os.fstat(memory).st_size // _REGION_BYTES, *(one.index + 1 for one in survivors))
+    return Cells(memory, 0, regions)
+
+
+def send_away(stranger: Survivor, limit: float) -> None:
+    """Tell a worker of another version to drain. DRAIN is the same in every version of the channel."""
+    try:
+        stranger.channel.send(encode_json(messages.DRAIN, {"limit": limit}), socket.MSG_NOSIGNAL)
+    except OSError as error:
+        log.warning("worker %d of another version cannot be told to leave: %s", stranger.index, error)
+
+
+def _judge(found: list[Survivor], workers: int) -> tuple[list[Survivor], list[Survivor], Ledger | None, Legacy]:
+    ours = [one for one in found if one.speaks_our_version]
+    strangers = [one for one in found if not one.speaks_our_version]
+    if not ours:
+        return [], strangers, None, Legacy(0, b"")
+    memory = os.fstat(ours[0].counters).st_ino
+    strangers += [one for one in ours if os.fstat(one.counters).st_ino != memory]
+    ours = [one for one in ours if os.fstat(one.counters).st_ino == memory]
+    try:
+        legacies = [Legacy.unpack(one.legacy) for one in ours if one.legacy]
+        ledger = Ledger.newest([one.ledger for one in legacies], ledger_cells(ours, workers))
+    except (LegacyError, LedgerError) as error:
+        log.warning("the counters of surviving workers cannot be gone on with (%s); counting starts anew", error)
+        return [], [*strangers, *ours], None, Legacy(0, b"")
+    generation = max(max(one.generation for one in legacies), *(int(one.hello.get("generation", 0)) for one in ours))
+    newest = max(legacies, key=lambda one: one.generation)
+    return ours, strangers, ledger, Legacy(generation, b"", newest.keys, newest.restarts, newest.listeners)
+
+
+def _listeners(found: list[Survivor], legacy: Legacy) -> list[Listener]:
+    """One set of the listening sockets; every survivor brought descriptors of the same ones."""
+    if not found:
+        return []
+    for other in found[1:]:
+        close_listeners(other.listeners)
+    held = found[0].listeners
+    if len(legacy.listeners) == len(held):
+        return [Listener(address, one.socket) for address, one in zip(legacy.listeners, held, strict=True)]
+    return held

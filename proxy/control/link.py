@@ -1,0 +1,187 @@
+"""One channel to one worker: what is sent, in which order, and what comes back.
+
+Control never waits for a worker. One plan is under way at a time; while the worker builds it, newer plans replace each
+other here, and only the last is sent. Endpoints that change meanwhile are kept by upstream, so that what waits is bounded
+by the plan, however slow the worker is.
+"""
+
+import asyncio
+import json
+import logging
+from typing import Any, Final, Protocol
+
+from proxy.channel import messages
+from proxy.channel.frames import ChannelError, FrameReader, encode, encode_json
+from proxy.control.publish import Publication
+
+log = logging.getLogger("tidegate.control")
+
+
+class LinkEvents(Protocol):
+    """What the owner of a link is told. Called on the event loop."""
+
+    def hello(self, said: dict[str, Any]) -> None:
+        """The worker's first words (messages.HELLO)."""
+
+    def ready(self, generation: int, seconds: float) -> None:
+        """The worker serves this plan; taking it took `seconds`."""
+
+    def failed(self, generation: int, error: str) -> None:
+        """The worker could not take this plan, not even sent whole, and goes on with the one before."""
+
+    def settled(self, generation: int) -> None:
+        """No exchange on an older plan is left in the worker."""
+
+    def logged(self, line: dict[str, Any]) -> None:
+        """A line for the log."""
+
+    def accessed(self, lines: bytes) -> None:
+        """Whole lines for the access log."""
+
+    def drained(self, aborted: int) -> None:
+        """Nothing is left in the worker, which exits; `aborted` exchanges were cut off."""
+
+    def lost(self) -> None:
+        """The channel is closed: the worker has ended, or closed it."""
+
+
+class Link(asyncio.Protocol):
+    """The control process's end of a channel."""
+
+    def __init__(self, events: LinkEvents) -> None:
+        self._events: Final = events
+        self._reader: Final = FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._greeted = False
+        self._paused = False
+        self._wanted: Publication | None = None  # the newest plan that is not yet sent
+        self._under_way: Publication | None = None  # sent, not yet answered
+        self._known: set[str] = set()  # digests of the plan sent last: the worker has these parts
+        self._omitted = False  # whether the plan under way relied on parts sent earlier
+        self._ledger = b""
+        self._ledger_due = False
+        self._endpoints: Final[dict[str, list[dict[str, Any]]]] = {}
+        self._drain: float | None = None
+
+    # What the owner asks for.
+
+    def publish(self, publication: Publication) -> None:
+        """Bring the worker to this plan as soon as it can take it. Endpoints told earlier are part of it."""
+        self._wanted = publication
+        self._endpoints.clear()
+        self._send()
+
+    def keep(self, ledger: bytes) -> None:
+        """Have the worker keep `ledger` for a control process that takes over. Sent before any plan that follows."""
+        self._ledger = ledger
+        self._ledger_due = True
+        self._send()
+
+    def send_endpoints(self, upstream: str, endpoints: list[dict[str, Any]]) -> None:
+        """Replace the endpoints of one upstream within the plan."""
+        self._endpoints[upstream] = endpoints
+        self._send()
+
+    def drain(self, limit: float) -> None:
+        """Tell the worker to leave; what is in flight has `limit` seconds."""
+        self._drain = limit
+        self._send()
+
+    def close(self) -> None:
+        """Close the channel. A worker that was not told to drain goes on serving."""
+        if self._transport is not None:
+            self._transport.close()
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream socket has no other
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for kind, payload in self._reader.feed(data):
+                self._take(kind, payload)
+        except (ChannelError, ValueError, KeyError, TypeError) as error:
+            log.error("a worker's channel is out of step (%s); closing it", error)
+            self.close()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._send()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._transport = None
+        self._events.lost()
+
+    # Sending.
+
+    def _send(self) -> None:
+        transport = self._transport
+        if transport is None or not self._greeted or self._paused:
+            return
+        if self._drain is not None:
+            transport.write(encode_json(messages.DRAIN, {"limit": self._drain}))
+            self._drain = None
+        if self._ledger_due:
+            self._ledger_due = False
+            transport.write(encode(messages.LEDGER, self._ledger))
+        if self._under_way is not None:
+            return
+        if self._wanted is not None:
+            plan, self._wanted = self._wanted, None
+            missing = [frame for digest, frame in plan.parts.items() if digest not in self._known]
+            self._omitted = len(missing) < len(plan.parts)
+            self._known = set(plan.parts)
+            self._under_way = plan
+            transport.write(b"".join((*missing, plan.plan)))
+            return
+        for upstream, endpoints in self._endpoints.items():
+            transport.write(encode_json(messages.ENDPOINTS, {"upstream": upstream, "endpoints": endpoints}))
+        self._endpoints.clear()
+
+    # Receiving.
+
+    def _take(self, kind: int, payload: bytes) -> None:
+        if kind == messages.ACCESS:
+            self._events.accessed(payload)
+            return
+        said: dict[str, Any] = json.loads(payload)
+        if kind == messages.LOG:
+            self._events.logged(said)
+        elif kind == messages.HELLO:
+            self._greeted = True
+            self._events.hello(said)
+            self._send()
+        elif kind == messages.READY:
+            self._events.ready(said["generation"], said["seconds"])
+            self._answered(said["generation"])
+        elif kind == messages.FAILED:
+            self._failed(said["generation"], said["error"])
+        elif kind == messages.SETTLED:
+            self._events.settled(said["generation"])
+        elif kind == messages.DRAINED:
+            self._events.drained(said["aborted"])
+        else:
+            log.warning("a worker sent a message of unknown kind %d; ignored", kind)
+
+    def _answered(self, generation: int) -> None:
+        if self._under_way is not None and self._under_way.generation == generation:
+            self._under_way = None
+            self._send()
+
+    def _failed(self, generation: int, error: str) -> None:
+        plan = self._under_way
+        if plan is None or plan.generation != generation:
+            return
+        self._under_way = None
+        self._known = set()  # what it kept of that plan is anyone's guess
+        if self._omitted and self._wanted is None:
+            log.warning("a worker could not take plan %d (%s); sending it whole", generation, error)
+            self._wanted = plan
+        elif self._wanted is None:
+            self._events.failed(generation, error)
+        self._send()

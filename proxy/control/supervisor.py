@@ -1,0 +1,397 @@
+"""Starts the workers, watches them, replaces the dead, and tells the living what to serve.
+
+The life of each place is the table in life.py; this file carries out its actions. Timers and processes come from outside,
+so that tests jump through time.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+from proxy.control.backoff import Backoff, Rng
+from proxy.control.life import TABLE, Action, Event, State
+from proxy.control.link import Link
+from proxy.control.publish import Publication
+from proxy.control.takeover import Survivor
+from proxy.control.tasks import Tasks
+from proxy.control.worker_process import Launcher, Process
+
+log = logging.getLogger("tidegate.control")
+worker_log = logging.getLogger("tidegate.worker")
+
+START_LIMIT: Final = 15.0
+"""Seconds from a worker's start until it serves. A plan of a thousand routes takes one."""
+DRAIN_GRACE: Final = 2.0
+"""Seconds beyond its limit that a draining worker has before it is killed."""
+_STEADY: Final = 30.0  # seconds of service after which earlier deaths are forgotten
+_CHANNEL_GRACE: Final = 1.0  # seconds between a channel's end and the process's, when it ends in order
+
+_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR, "critical": logging.ERROR}
+
+
+class Timer(Protocol):
+    """A call to come."""
+
+    def cancel(self) -> None:
+        """It shall not come."""
+
+
+class Timers(Protocol):
+    """The clock and what it rings; an event loop is one."""
+
+    def time(self) -> float:
+        """Seconds on a clock that only goes forward."""
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> Timer:
+        """Call `callback` in `delay` seconds."""
+
+
+class SupervisorEvents(Protocol):
+    """What the control process wants to know of its workers."""
+
+    def started(self, index: int, pid: int) -> None:
+        """A process runs in this place: a new one, or one that was taken over."""
+
+    def died(self, index: int, cpu: float) -> None:
+        """A worker's process has ended, having used `cpu` seconds; nothing writes to its region of the counters now."""
+
+    def serving(self, index: int, generation: int, seconds: float) -> None:
+        """A worker serves this plan; taking it took `seconds`."""
+
+    def refused(self, index: int, generation: int, error: str) -> None:
+        """A worker could not take this plan and goes on with the one before."""
+
+    def settled(self, generation: int) -> None:
+        """No worker has an exchange left on an older plan."""
+
+    def accessed(self, lines: bytes) -> None:
+        """Whole lines for the access log."""
+
+
+class Place:
+    """A worker's number, the process in it, and what is remembered of those before."""
+
+    def __init__(self, index: int, backoff: Backoff) -> None:
+        self.index: Final = index
+        self.state = State.WAITING
+        self.process: Process | None = None
+        self.link: Link | None = None
+        self.generation = -1  # that it serves; -1 for none
+        self.settled_at = -1
+        self.plan_seconds = 0.0
+        self.error = ""  # why it could not take the last plan
+        self.hello: dict[str, Any] = {}
+        self.since = 0.0  # when it entered its state
+        self.timer: Timer | None = None
+        self.backoff: Final = backoff
+
+
+class _Listener:
+    """Ties one link to the process it was made for: words of a process that was replaced mean nothing."""
+
+    def __init__(self, supervisor: "Supervisor", place: Place, process: Process) -> None:
+        self._supervisor: Final = supervisor
+        self._place: Final = place
+        self._process: Final = process
+
+    @property
+    def _current(self) -> bool:
+        return self._place.process is self._process
+
+    def hello(self, said: dict[str, Any]) -> None:
+        if self._current:
+            self._place.hello = said
+            self._place.generation = said.get("generation", -1)
+
+    def ready(self, generation: int, seconds: float) -> None:
+        if self._current:
+            self._supervisor.on_ready(self._place, generation, seconds)
+
+    def failed(self, generation: int, error: str) -> None:
+        if self._current:
+            self._supervisor.on_failed(self._place, generation, error)
+
+    def settled(self, generation: int) -> None:
+        if self._current:
+            self._supervisor.on_settled(self._place, generation)
+
+    def logged(self, line: dict[str, Any]) -> None:
+        fields = {key: value for key, value in line.items() if key not in {"level", "message", "fields"}}
+        fields |= line.get("fields") or {}
+        level = _LEVELS.get(str(line.get("level")), logging.INFO)
+        worker_log.log(level, str(line.get("message")), extra={"fields": {"worker": self._place.index, **fields}})
+
+    def accessed(self, lines: bytes) -> None:
+        self._supervisor.events.accessed(lines)
+
+    def drained(self, aborted: int) -> None:
+        if aborted:
+            log.warning("worker %d cut off %d exchanges that outlasted the drain limit", self._place.index, aborted)
+
+    def lost(self) -> None:
+        if self._current:
+            self._supervisor.on_lost(self._place, self._process)
+
+
+class Supervisor:
+    """All places, from the first start to the last drain."""
+
+    def __init__(
+        self, count: int, launcher: Launcher, timers: Timers, rng: Rng, events: SupervisorEvents, tasks: Tasks
+    ) -> None:
+        """`count`: how many workers there shall be."""
+        self.count: Final = count
+        self.events: Final = events
+        self._launcher: Final = launcher
+        self._timers: Final = timers
+        self._rng: Final = rng
+        self._tasks: Final = tasks
+        self._published: Publication | None = None
+        self._kept = b""
+        self._limit = 0.0
+        self._moved = asyncio.Event()
+        self.places: Final[dict[int, Place]] = {index: self._place(index) for index in range(count)}
+
+    # What the control process asks for.
+
+    def adopt(self, survivors: Iterable[Survivor]) -> None:
+        """Take places for workers that run already. One whose number is beyond `count` gets a place until it has left."""
+        for survivor in survivors:
+            place = self.places.setdefault(survivor.index, self._place(survivor.index))
+            try:
+                process = self._launcher.adopt(survivor.pid, lambda how, place=place: self._on_end(place, how))  # type: ignore[misc]
+            except OSError:
+                log.warning("worker %d ended while it was taken over", survivor.index)
+                survivor.channel.close()
+                continue
+            place.process = process
+            self._enter(place, State.SERVING)
+            place.generation = survivor.hello.get("generation", -1)
+            self._connect(place, process, survivor.channel, survivor.first)
+            self.events.started(place.index, process.pid)
+
+    def start(self) -> None:
+        """Start a process in every place that has none."""
+        for place in self.places.values():
+            if place.state is State.WAITING and place.timer is None and place.index < self.count:
+                self.happen(place, Event.DUE)
+
+    def replace(self, indexes: Iterable[int], limit: float) -> None:
+        """Drain these workers one after another, each while another serves, and start new ones in their places.
+
+        What is in flight in each has `limit` seconds.
+        """
+        self._limit = limit
+        self._tasks.spawn("replace workers", self._replace(list(indexes)))
+
+    def prepare(self, publication: Publication) -> None:
+        """Have workers that come later start with this; those that run were told otherwise (`send_endpoints`)."""
+        self._published = publication
+
+    def publish(self, publication: Publication) -> None:
+        """Bring all workers to this plan, and those that come later too."""
+        self._published = publication
+        for place in self.places.values():
+            if place.link is not None:
+                place.link.publish(publication)
+
+    def keep(self, legacy: bytes) -> None:
+        """Have all workers keep this for a control process that takes over."""
+        self._kept = legacy
+        for place in self.places.values():
+            if place.link is not None:
+                place.link.keep(legacy)
+
+    def send_endpoints(self, upstream: str, endpoints: list[dict[str, Any]]) -> None:
+        """Replace one upstream's endpoints in all workers."""
+        for place in self.places.values():
+            if place.link is not None:
+                place.link.send_endpoints(upstream, endpoints)
+
+    async def drain(self, limit: float) -> None:
+        """Have all workers finish and end; returns when they have. What is in flight has `limit` seconds."""
+        self._limit = limit
+        for place in self.places.values():
+            self.happen(place, Event.DRAIN)
+        await self._until(lambda: all(place.state is State.GONE for place in self.places.values()))
+
+    def kill(self) -> None:
+        """End all workers at once. A `drain` that waits then returns."""
+        for place in self.places.values():
+            self.happen(place, Event.KILL)
+
+    def release(self) -> None:
+        """Stop watching; the workers go on serving alone."""
+        for place in self.places.values():
+            if place.timer is not None:
+                place.timer.cancel()
+            place.process = None
+            if place.link is not None:
+                place.link.close()
+
+    @property
+    def serving(self) -> int:
+        """How many workers serve a plan."""
+        return sum(place.state is State.SERVING and place.generation >= 0 for place in self.places.values())
+
+    def running(self) -> dict[int, tuple[int, int]]:
+        """The processes that run: index -> (pid, birth)."""
+        return {
+            place.index: (place.process.pid, place.process.birth)
+            for place in self.places.values()
+            if place.process is not None
+        }
+
+    # The table at work.
+
+    def happen(self, place: Place, event: Event) -> None:
+        """Let `event` happen to `place`: its next state and the action are the table's."""
+        state, action = TABLE[place.state, event]
+        if state is not place.state:
+            self._enter(place, state)
+        match action:
+            case Action.START | Action.START_NEXT:
+                self._start(place)
+            case Action.BACK_OFF:
+                delay = place.backoff.next()
+                place.timer = self._timers.call_later(delay, self.happen, place, Event.DUE)
+                log.info("starting worker %d again in %.1f s", place.index, delay)
+            case Action.TELL_TO_DRAIN:
+                if place.link is not None:
+                    place.link.drain(self._limit)
+                place.timer = self._timers.call_later(self._limit + DRAIN_GRACE, self.happen, place, Event.LATE)
+            case Action.KILL:
+                if event is Event.LATE:
+                    log.error("worker %d is late (%s for too long); killing it", place.index, state.value)
+                if place.process is not None:
+                    place.process.kill()
+            case Action.SERVE | Action.FINISH | Action.NOTHING:
+                pass
+        self._moved.set()
+
+    def _enter(self, place: Place, state: State) -> None:
+        if place.timer is not None:
+            place.timer.cancel()
+            place.timer = None
+        place.state = state
+        place.since = self._timers.time()
+
+    def _start(self, place: Place) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        place.hello = {}
+        place.error = ""
+        place.generation = -1
+        place.settled_at = -1
+        try:
+            with theirs:
+                process = self._launcher.launch(place.index, theirs, lambda how: self._on_end(place, how))
+        except OSError as error:
+            ours.close()
+            log.error("worker %d cannot be started: %s", place.index, error)
+            self.happen(place, Event.DIED)
+            return
+        place.process = process
+        place.timer = self._timers.call_later(START_LIMIT, self.happen, place, Event.LATE)
+        self._connect(place, process, ours, b"")
+        self.events.started(place.index, process.pid)
+
+    def _connect(self, place: Place, process: Process, channel: socket.socket, first: bytes) -> None:
+        link = Link(_Listener(self, place, process))
+        place.link = link
+        if self._kept:
+            link.keep(self._kept)
+        if self._published is not None:
+            link.publish(self._published)
+        self._tasks.spawn(f"link to worker {place.index}", _open(link, channel, first))
+
+    # What happens to workers.
+
+    def on_ready(self, place: Place, generation: int, seconds: float) -> None:
+        """The worker serves this plan."""
+        first = place.state is State.STARTING
+        place.generation = generation
+        place.plan_seconds = seconds
+        place.error = ""
+        if first:
+            kind = "compiled" if place.hello.get("compiled") else "interpreted"
+            log.info("worker %d serves (process %d, %s)", place.index, place.hello.get("pid", 0), kind)
+            place.settled_at = generation  # it never served an older one
+        self.happen(place, Event.READY)
+        self.events.serving(place.index, generation, seconds)
+
+    def on_failed(self, place: Place, generation: int, error: str) -> None:
+        """The worker could not take this plan."""
+        place.error = error
+        log.error("worker %d cannot take plan %d: %s; the plan before goes on", place.index, generation, error)
+        self.events.refused(place.index, generation, error)
+
+    def on_settled(self, place: Place, generation: int) -> None:
+        """The worker has no exchange left on older plans."""
+        place.settled_at = max(place.settled_at, generation)
+        self._announce_settled()
+
+    def on_lost(self, place: Place, process: Process) -> None:
+        """The channel ended. A process that does not end with it cannot be told anything any more."""
+        place.link = None
+        self._timers.call_later(_CHANNEL_GRACE, self._kill_deaf, place, process)
+
+    def _kill_deaf(self, place: Place, process: Process) -> None:
+        if place.process is process and place.state is not State.GONE:
+            log.error("worker %d closed its channel and lives on; killing it", place.index)
+            process.kill()
+
+    def _on_end(self, place: Place, how: str) -> None:
+        process = place.process
+        if process is None:
+            return
+        expected = place.state in {State.DRAINING, State.LEAVING}
+        log.log(
+            logging.INFO if expected else logging.ERROR, "worker %d (process %d) %s", place.index, process.pid, how
+        )
+        if place.state is State.SERVING and self._timers.time() - place.since >= _STEADY:
+            place.backoff.reset()
+        place.process = None
+        place.generation = -1
+        if place.link is not None:
+            place.link.close()
+            place.link = None
+        self.events.died(place.index, process.cpu_seconds())
+        self.happen(place, Event.DIED)
+        self._announce_settled()
+
+    def _announce_settled(self) -> None:
+        living = [place.settled_at for place in self.places.values() if place.process is not None]
+        if living and min(living) >= 0:
+            self.events.settled(min(living))
+
+    async def _replace(self, indexes: list[int]) -> None:
+        for index in indexes:
+            place = self.places[index]
+            await self._until(lambda place=place: self._others_serve(place))  # type: ignore[misc]
+            leaving = index >= self.count
+            log.info("worker %d is drained%s", index, "" if leaving else " and replaced")
+            self.happen(place, Event.DRAIN if leaving else Event.REPLACE)
+            goal = State.GONE if leaving else State.SERVING
+            await self._until(lambda place=place, goal=goal: place.state in {goal, State.GONE})  # type: ignore[misc]
+
+    def _others_serve(self, place: Place) -> bool:
+        """Whether another worker serves, or there never will be another."""
+        others = [one for one in self.places.values() if one is not place and one.state is not State.GONE]
+        return not others or any(one.state is State.SERVING for one in others)
+
+    async def _until(self, true: Callable[[], bool]) -> None:
+        while not true():
+            self._moved.clear()
+            await self._moved.wait()
+
+    def _place(self, index: int) -> Place:
+        return Place(index, Backoff(0.1, 10.0, self._rng))
+
+
+async def _open(link: Link, channel: socket.socket, first: bytes) -> None:
+    await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=channel)
+    if first:
+        link.data_received(first)

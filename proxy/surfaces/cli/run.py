@@ -1,0 +1,60 @@
+"""`tidegate run`: become the guardian, which starts the control process. Imports next to nothing before that."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from proxy.control.app import Control, OpenPorts, Ports
+    from proxy.settings.models.top import Settings
+
+
+@click.command(
+    "run",
+    epilog="Example: tidegate run -c config/tidegate.yaml. Exit codes: 0 drained, 1 the configuration is wrong, 2 usage.",
+)
+@click.option(
+    "-c", "--config", type=click.Path(path_type=Path), default="config/tidegate.yaml", show_default=True, help="The YAML."
+)
+@click.option("--no-guardian", is_flag=True, help="Run without the first process that restarts control when it dies.")
+def command(config: Path, no_guardian: bool) -> None:  # noqa: FBT001 - click passes flags so
+    """Start the proxy and serve until SIGTERM or SIGINT.
+
+    SIGHUP reads the configuration again, SIGUSR1 opens the access log anew.
+    """
+    if no_guardian:
+        sys.exit(_control(config))
+    from proxy.control.guardian import Guardian
+
+    sys.exit(Guardian(lambda _starts: _control(config), _say).run())
+
+
+def _control(config: Path) -> int:
+    from proxy.control.app import run_control
+
+    return run_control(config, _find_ports, os.environ)
+
+
+def _find_ports() -> "OpenPorts":
+    from proxy.surfaces.admin.serve import AdminSettings, start_admin
+
+    async def open_ports(control: "Control", settings: "Settings") -> "Ports":
+        admin = settings.admin
+        tls = (admin.tls.certificate, admin.tls.key) if admin.tls else None
+        return await start_admin(
+            control, AdminSettings(admin.address, settings.metrics, tuple(admin.tokens), tls)
+        )
+
+    return open_ports
+
+
+def _say(level: str, message: str) -> None:
+    """One line of the guardian's, in the shape of all others."""
+    import time
+
+    from proxy.telemetry.logs import LogWriter
+
+    LogWriter(sys.stderr, style="auto", clock=time.time).line(level, message, logger="tidegate.guardian")
