@@ -39,7 +39,7 @@ def test_invalid_traceparent_is_not(value: bytes) -> None:
     assert not valid_traceparent(value)
 
 
-@pytest.mark.parametrize(("trace", "span"), [(1, 1), (2**128 - 1, 2**64 - 1), (0, 0), (2**128, 2**64), (2**130 + 5, 7)])
+@pytest.mark.parametrize(("trace", "span"), [(1, 1), (2**128 - 1, 2**64 - 1), (0, 0), (0, 7)])
 def test_new_traceparent_is_valid_and_unsampled(trace: int, span: int) -> None:
     made = make_traceparent(trace << 64 | span)
     assert valid_traceparent(made)
