@@ -88,10 +88,10 @@ class ChunkedDecoder:
             if self._state == _DATA:
                 end = at + self._left
                 if end > size:
-                    pieces.append(data[at:])
+                    pieces.append(data[at:] if at else data)  # compiled, a slice of everything would be a copy
                     self._left = end - size
                     break
-                pieces.append(data[at:end])
+                pieces.append(data[at:end] if at or end < size else data)
                 at = end
                 self._left = 0
                 self._state = _DATA_END

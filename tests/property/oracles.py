@@ -1,4 +1,12 @@
-"""One message read by us, by h11 and by llhttp, told in the same words."""
+"""One message read by us, by h11 and by llhttp, told in the same words.
+
+What both oracles refuse although RFC 9112 allows it, and we accept (`refused_by_both` knows them):
+
+- an empty line before the request line, which llhttp takes and h11 does not, together with a method that llhttp has
+  never heard of, where h11 takes any token;
+- Content-Length or Transfer-Encoding in a trailer with a value that makes no sense. Both oracles read it, we drop the
+  line unread (RFC 9110 section 6.5.1): it frames nothing.
+"""
 
 from dataclasses import dataclass, field
 
@@ -14,7 +22,7 @@ MAX_TARGET = 8192
 
 @dataclass
 class Message:
-    """A head and as much of its body as came; `rest` is what follows a complete one, None where a reader does not say."""
+    """A head and as much of its body as came; `rest` follows a complete one, None where a reader does not tell."""
 
     method: bytes = b""
     target: bytes = b""
@@ -63,6 +71,17 @@ def read_response(stream: bytes, method: bytes) -> Message | None:
     else:
         _read_body(message, [stream[end + 4 :]], head.chunked, max(0, head.content_length))
     return message
+
+
+def refused_by_both(stream: bytes, method: bytes) -> bool:
+    """Whether this is one of the cases above, in which no oracle accepts what we do."""
+    after_head = stream[stream.find(b"\r\n\r\n") :].lower()
+    unknown = ask_llhttp(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n") is None
+    return (
+        (stream.startswith(b"\r\n") and unknown)
+        or b"content-length" in after_head
+        or b"transfer-encoding" in after_head
+    )
 
 
 def _pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
