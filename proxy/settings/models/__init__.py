@@ -1,1 +1,1 @@
-"""The checked model of a configuration, by subject. Every field says what it means, default, unit and when it counts."""
+"""The checked model of a configuration, by subject; every field says its meaning, default, unit and when it counts."""

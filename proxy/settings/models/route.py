@@ -247,8 +247,8 @@ class Route(Part):
     unit: list[Annotated[UnitSource, Short(dict, _expand_source, "string")]] | None = option(
         "Where the unit is found: the first that is there. Empty: no unit, so that the default version serves.",
         None,
-        shown="`[{mint_cookie: tg_unit}]` when units matter (several versions with weight, or rules with units or a split),"
-        " else `[]`",
+        shown="`[{mint_cookie: tg_unit}]` when units matter (several versions with weight, or rules with units"
+        " or a split), else `[]`",
     )
     salt: Text | None = option(
         "Deals the cards: change it and units are assigned anew.", None, shown="the route's name", min_length=1
