@@ -19,13 +19,8 @@ from tests.unit.telemetry.memory import cells_of, endpoint_spec, shop_spec, vers
 
 
 def version_slot(placed, route, version):
-    return next(
-        one["slot"]
-        for each in placed["routes"]
-        if each["name"] == route
-        for one in each["versions"]
-        if one["name"] == version
-    )
+    (found,) = (one for one in placed["routes"] if one["name"] == route)
+    return next(one["slot"] for one in found["versions"] if one["name"] == version)
 
 
 def test_every_part_of_a_plan_gets_a_slot_behind_the_workers_own_block():
@@ -146,7 +141,7 @@ def test_a_plan_that_does_not_fit_changes_nothing(monkeypatch):
         ledger.place(versions_spec(1, {"a": ["x"]}))
         before = ledger.dump()
         monkeypatch.setattr(ledger_module, "REGION_SLOTS", ledger.used + 100)
-        with pytest.raises(LedgerFullError, match="100 of .* are left"):
+        with pytest.raises(LedgerFullError, match=r"100 of .* are left"):
             ledger.place(versions_spec(2, {"a": ["x", "y"]}))
         monkeypatch.undo()
         assert ledger.dump() == before
