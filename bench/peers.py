@@ -411,7 +411,7 @@ class Relay:
     def version(self) -> str:
         return ask(r"(\d\S*)", sys.executable, "-c", "import uvloop; print(uvloop.__version__)")
 
-    def command(self, directory: Path, ports: Ports) -> list[str]:  # noqa: ARG002 - it has no configuration
+    def command(self, directory: Path, ports: Ports) -> list[str]:
         script = Path(__file__).with_name("relay.py")
         return [sys.executable, str(script), str(ports.listen), str(ports.stable)]
 

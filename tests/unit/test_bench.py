@@ -1,0 +1,117 @@
+"""The bench's own arithmetic and words; what it measures is measured by running it."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import report
+from bench.cases import Figures, median
+from bench.load import LoadError, parse
+from bench.peers import PEERS, Ports, tidegate_file
+from bench.process import Program, cost, family, memory
+from proxy.settings.loader import load
+
+PORTS = Ports(18001, 18002, 18003, 18004, 18005)
+ONE = Figures(20.0, 5.0, 15.0, 50_000.0, 900.0, 2000.0, 20_000_000, 15_000_000, 0.97, 0, 100_000)
+
+
+def test_result_of_the_load_is_read() -> None:
+    line = (
+        'RESULT {"requests":10,"microseconds":2000000,"bytes":100,"connect":1,"read":0,"write":0,"status":2,"timeout":0,'
+        '"p50":1.0,"p90":2.0,"p99":3.0,"p999":4.0,"max":5.0}'
+    )
+    outcome = parse(f"Running 2s test\n{line}\n")
+    assert (outcome.requests, outcome.seconds, outcome.failed, outcome.p99) == (10, 2.0, 3, 3.0)
+
+
+def test_a_load_that_printed_no_result_is_an_error() -> None:
+    with pytest.raises(LoadError, match="unable to connect"):
+        parse("unable to connect to 127.0.0.1:1")
+
+
+def test_ratio_is_made_within_a_round() -> None:
+    ours = [replace(ONE, cpu=40.0), replace(ONE, cpu=90.0), replace(ONE, cpu=60.0)]
+    theirs = [replace(ONE, cpu=20.0), replace(ONE, cpu=30.0), replace(ONE, cpu=60.0)]
+    results = {"small": {"tidegate": ours, "nginx": theirs}}
+    assert report.ratio(results, "small", "tidegate", "cpu") == 2.0
+    assert report.ratio(results, "mirror", "tidegate", "cpu") is None
+
+
+def test_failures_are_added_up_and_other_figures_are_medians() -> None:
+    middle = median([replace(ONE, failed=1, rate=1.0), replace(ONE, failed=2, rate=3.0), replace(ONE, rate=2.0)])
+    assert (middle["failed"], middle["rate"], middle["copies"]) == (3, 2.0, None)
+
+
+def test_a_peer_that_cannot_do_a_case_is_shown_as_such() -> None:
+    results: report.Results = {"small": {"nginx": [ONE], "tidegate": [ONE]}, "mirror": {"nginx": [ONE]}}
+    facts = {
+        "command": "python -m bench.compare", "date": "2026-01-01", "rounds": 1, "seconds": 1, "machine": report.machine(),
+        "wrk": "wrk", "upstream": "1", "skipped": {"envoy": "not installed"},
+        "peers": {
+            name: {"version": "1", "sticky": "yes", "splits": True, "share": 0.1, "same": 1.0}
+            for name in ("tidegate", "nginx")
+        },
+    }  # fmt: skip
+    text = report.markdown(results, facts)
+    assert "- envoy: not installed" in text
+    assert "| tidegate | n/a |" in text
+    assert "| tidegate | 20.0 (1.00) | n/a |" in report.small_table(results, facts)
+
+
+def test_block_between_the_marks_is_replaced() -> None:
+    before = f"a\n{report.MARKS[0]}\nold\n{report.MARKS[1]}\nz\n"
+    after = report.put_between_marks(before, "new")
+    assert after == f"a\n{report.MARKS[0]}\nnew\n{report.MARKS[1]}\nz\n"
+    assert report.put_between_marks(after, "new") == after
+    with pytest.raises(ValueError, match="bench:begin"):
+        report.put_between_marks("nothing", "new")
+
+
+def test_readme_has_the_marks() -> None:
+    report.put_between_marks((Path(__file__).parents[2] / "README.md").read_text(), "x")
+
+
+def test_configuration_for_tidegate_loads(tmp_path: Path) -> None:
+    file = tmp_path / "tidegate.yaml"
+    file.write_text(tidegate_file(PORTS))
+    routes = load(file, {}).spec["routes"]
+    assert [len(route["mirror"]) for route in routes] == [1, 0]
+    assert [version["weight"] for version in routes[1]["versions"]] == [90, 10]
+
+
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+def test_every_peer_writes_a_configuration_with_its_ports(peer: object, tmp_path: Path) -> None:
+    command = peer.command(tmp_path, PORTS)  # type: ignore[attr-defined]
+    written = " ".join(command) + "".join(file.read_text() for file in tmp_path.iterdir())
+    assert str(PORTS.listen) in written
+    assert str(PORTS.stable) in written
+
+
+def test_a_program_ends_with_all_it_started(tmp_path: Path) -> None:
+    script = (
+        "import subprocess, sys; subprocess.Popen(['sleep', '600']); print('up', flush=True); sys.stdin.read(); input()"
+    )
+    cores = {min(os.sched_getaffinity(0))}
+    with Program([sys.executable, "-c", f"{script}\nimport time; time.sleep(600)"], cores, tmp_path / "log") as program:
+        pids = family(program.pid)
+        assert program.pid in pids
+        assert memory(pids).rss > 0
+        assert cost(pids).total >= 0
+    assert family(program.pid) == []
+    assert program.died() != ""
+
+
+def test_a_program_that_ignores_sigterm_is_ended_by_force(tmp_path: Path) -> None:
+    script = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
+    with Program([sys.executable, "-c", script], set(os.sched_getaffinity(0)), tmp_path / "log") as program:
+        while "up" not in program.log.read_text():
+            pass
+        with pytest.raises(subprocess.TimeoutExpired):
+            program.wait(0.01)
+        program.stop(patience=0.05)
+    assert program.died().startswith(f"exit -{signal.SIGKILL}")

@@ -1,0 +1,112 @@
+"""What the pages show is true: configurations load, commands exist, tables say what the code says, links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import click
+import pytest
+
+from proxy.errors import FLAGS
+from proxy.settings.loader import load
+from proxy.surfaces.cli.main import tidegate
+from proxy.telemetry.counters import MIRROR_OUTCOMES
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "bench/README.md", *(ROOT / "docs").glob("*.md")])
+FENCE = re.compile(r"(?P<before>[^\n]*)\n+```(?P<language>\w*)\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a language, without those announced as a part of a file (`<!-- fragment -->` before them)."""
+    return [
+        found["text"]
+        for found in FENCE.finditer(page.read_text())
+        if found["language"] == language and "<!-- fragment -->" not in found["before"]
+    ]
+
+
+def _commands() -> list[tuple[str, list[str]]]:
+    """(page, words after `tidegate`) of each command line shown."""
+    found = []
+    for page in PAGES:
+        for block in _blocks(page, "sh"):
+            for line in block.replace("\\\n", " ").splitlines():
+                for part in line.split("&&"):
+                    words = shlex.split(part, comments=True)
+                    if words and Path(words[0]).name == "tidegate":
+                        found.append((page.name, words[1:]))
+    return found
+
+
+YAML = [(page, number, text) for page in PAGES for number, text in enumerate(_blocks(page, "yaml"))]
+
+
+@pytest.mark.parametrize(("page", "number", "text"), YAML, ids=[f"{page.stem}-{number}" for page, number, _ in YAML])
+def test_every_configuration_shown_loads_without_a_warning(page: Path, number: int, text: str, tmp_path: Path) -> None:
+    file = tmp_path / "tidegate.yaml"
+    file.write_text(text)
+    loaded = load(file, {})
+    # An example need not say where its keys are kept; the warning about that is the right one.
+    assert [warning.message for warning in loaded.warnings if "without `state`" not in warning.message] == []
+
+
+@pytest.mark.parametrize(("page", "words"), _commands(), ids=lambda value: "-".join(value[:1]) if value else "")
+def test_every_command_shown_exists_with_its_options(page: str, words: list[str]) -> None:
+    context = click.Context(tidegate)
+    command = tidegate.get_command(context, words[0])
+    assert command is not None, (page, words)
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    for word in words[1:]:
+        if word.startswith("-"):
+            assert word.partition("=")[0] in known, (page, words)
+
+
+def test_readme_names_the_two_commands() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/tidegate demo" in text
+    tests = text.partition("<!-- tests:begin -->")[2].partition("<!-- tests:end -->")[0]
+    assert "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/python -m pytest" in tests
+
+
+def test_table_of_flags_is_that_of_the_code() -> None:
+    table = (ROOT / "docs/http.md").read_text().partition("<!-- flags:begin -->")[2].partition("<!-- flags:end -->")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
+    assert rows == [
+        [flag.code, str(flag.status or "as it was"), flag.side, "yes" if flag.error else "no", flag.meaning]
+        for flag in FLAGS
+    ]
+
+
+def test_table_of_mirror_outcomes_is_that_of_the_code() -> None:
+    text = (ROOT / "docs/mirroring.md").read_text()
+    table = text.partition("<!-- outcomes:begin -->")[2].partition("<!-- outcomes:end -->")[0]
+    assert tuple(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == MIRROR_OUTCOMES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_that_are_there(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_index_names_every_page() -> None:
+    index = (ROOT / "docs/index.md").read_text()
+    assert [
+        page.name for page in (ROOT / "docs").glob("*.md") if page.name != "index.md" and page.name not in index
+    ] == []
+
+
+def test_files_named_in_the_life_of_a_request_exist() -> None:
+    text = (ROOT / "docs/life-of-a-request.md").read_text()
+    folder = ""
+    for name in re.findall(r"`((?:proxy/\w+/)?\w+\.py)`", text):
+        folder = name.rpartition("/")[0] or folder
+        assert (ROOT / folder / name.rpartition("/")[2]).exists(), name
+
+
+@pytest.mark.parametrize("picture", sorted((ROOT / "docs").glob("*.svg")), ids=lambda picture: picture.name)
+def test_pictures_are_well_formed(picture: Path) -> None:
+    assert ET.parse(picture).getroot().tag.endswith("svg")
