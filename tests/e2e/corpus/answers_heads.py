@@ -86,7 +86,8 @@ ANSWERS: tuple[Answer, ...] = (
     # Fields on their way to the client.
     Answer(
         "answer-fields-kept",
-        _OK + b"Server: origin\r\nX-A: 1\r\nx-a: 2\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 2\r\n\r\nok",
+        _OK
+        + b"Server: origin\r\nX-A: 1\r\nx-a: 2\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 2\r\n\r\nok",
         body=b"ok",
         fields=(b"Server: origin", b"X-A: 1", b"x-a: 2", b"Set-Cookie: a=1", b"Set-Cookie: b=2"),
         reused=True,
@@ -107,5 +108,11 @@ ANSWERS: tuple[Answer, ...] = (
         reused=True,
     ),
     Answer("answer-connection-close", _OK + b"Connection: close\r\nContent-Length: 2\r\n\r\nok", body=b"ok"),
-    Answer("answer-forged-own-fields", _OK + b"X-Tidegate-Flags: UH\r\nContent-Length: 2\r\n\r\nok", body=b"ok", fields=(), reused=True),
+    Answer(
+        "answer-forged-own-fields",
+        _OK + b"X-Tidegate-Flags: UH\r\nContent-Length: 2\r\n\r\nok",
+        body=b"ok",
+        fields=(),
+        reused=True,
+    ),
 )

@@ -20,7 +20,11 @@ REQUESTS: tuple[Request, ...] = (
     broken_off("max-body-chunk-still-coming", _CHUNKED + b"ffffff\r\n" + b"a" * 101, 413),
     broken_off("max-body-many-chunks", _CHUNKED + b"a\r\n0123456789\r\n" * 11, 413),
     passed("max-body-exactly", _POST + b"Content-Length: 100\r\n\r\n" + b"a" * 100, _received(b"a" * 100, "length")),
-    passed("max-body-exactly-chunked", _CHUNKED + b"64\r\n" + b"a" * 100 + b"\r\n0\r\n\r\n", _received(b"a" * 100, "chunked")),
+    passed(
+        "max-body-exactly-chunked",
+        _CHUNKED + b"64\r\n" + b"a" * 100 + b"\r\n0\r\n\r\n",
+        _received(b"a" * 100, "chunked"),
+    ),
     passed(
         "max-body-counts-the-body-alone",
         _CHUNKED + b"1;extension\r\na\r\n" * 100 + b"0\r\nX-T: " + b"t" * 100 + b"\r\n\r\n",

@@ -61,6 +61,8 @@ REQUESTS: tuple[Request, ...] = (
     _removed("connection-twice", b"Connection: x-a\r\nConnection: x-b\r\nX-A: 1\r\nX-B: 2"),
     _removed("standard", b"Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: Basic eA==\r\nTrailer: X-T"),
     _removed("te-gzip-removed", b"TE: gzip"),
+    _removed("te-trailers-kept", b"Connection: TE\r\nTE: trailers", b"TE: trailers"),
+    _removed("te-trailers-kept-alone", b"Connection: te\r\nTE: gzip;q=0.5, trailers", b"TE: trailers"),
     _removed("host-not-named-away", b"Connection: host"),
     _removed("authorization-not-named-away", b"Connection: authorization\r\nAuthorization: Basic eA==", b"Authorization: Basic eA=="),
     _removed("cookie-not-named-away", b"Connection: cookie\r\nCookie: a=1", b"Cookie: a=1"),

@@ -88,11 +88,15 @@ class Answer:
     trailers: tuple[bytes, ...] = ()
 
 
-def invalid(name: str, sent: bytes, then: str = KEEP, *, method: bytes = b"GET", flag: str = "UPE", status: int = 502) -> Answer:
+def invalid(
+    name: str, sent: bytes, then: str = KEEP, *, method: bytes = b"GET", flag: str = "UPE", status: int = 502
+) -> Answer:
     """An answer of which the client must see nothing but the proxy's own 502."""
     return Answer(name, sent, status, then=then, method=method, flag=flag)
 
 
-def cut(name: str, sent: bytes, body: bytes, then: str = CLOSE, *, flag: str = "UC", framing: str | None = None) -> Answer:
+def cut(
+    name: str, sent: bytes, body: bytes, then: str = CLOSE, *, flag: str = "UC", framing: str | None = None
+) -> Answer:
     """An answer that breaks off after its head went to the client, who must be able to tell."""
     return Answer(name, sent, 200, body, then, flag=flag, truncated=True, framing=framing)

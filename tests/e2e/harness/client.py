@@ -22,7 +22,9 @@ class Wire:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.socket.close()
 
     def send(self, data: bytes) -> None:
@@ -32,7 +34,9 @@ class Wire:
         except (BrokenPipeError, ConnectionResetError):
             return
 
-    def get(self, target: str = "/", host: str = "plain.test", *fields: str, method: str = "GET", body: bytes = b"") -> Message:
+    def get(
+        self, target: str = "/", host: str = "plain.test", *fields: str, method: str = "GET", body: bytes = b""
+    ) -> Message:
         """One request, and its answer."""
         lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *fields]
         if body:
@@ -67,7 +71,9 @@ def reset(sock: socket.socket) -> None:
     sock.close()
 
 
-def connect(address: tuple[str, int], source: str = "127.0.0.1", *, record: bool = True, receive_buffer: int = 0) -> Wire:
+def connect(
+    address: tuple[str, int], source: str = "127.0.0.1", *, record: bool = True, receive_buffer: int = 0
+) -> Wire:
     """A connection to `address` from the loopback address `source`; `receive_buffer` bytes bound what the kernel holds for us."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:

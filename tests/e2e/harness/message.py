@@ -3,6 +3,8 @@
 Deliberately not the proxy's own parser: two readers that share code share their mistakes.
 """
 
+from __future__ import annotations
+
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,16 +12,18 @@ from dataclasses import dataclass, field
 CHUNK = 1 << 18
 
 
-class Ended(Exception):
+class Ended(Exception):  # noqa: N818 - most ends are no errors here
     """The peer closed (`reset` False) or reset the connection before what was expected had come."""
 
     def __init__(self, *, reset: bool, rest: bytes) -> None:
         super().__init__(f"the connection was {'reset' if reset else 'closed'}; unread: {rest[:200]!r}")
         self.reset = reset
         self.rest = rest
+        self.message: Message | None = None
+        """What there is of the answer that was being read, from its head on."""
 
 
-class Broken(AssertionError):
+class Broken(AssertionError):  # noqa: N818 - reads as what it is
     """What came is not HTTP as RFC 9112 spells it."""
 
 
@@ -34,7 +38,7 @@ class Message:
     size: int = 0
     trailers: list[tuple[bytes, bytes]] = field(default_factory=list)
     complete: bool = False
-    interim: list["Message"] = field(default_factory=list)
+    interim: list[Message] = field(default_factory=list)
 
     @property
     def status(self) -> int:
@@ -219,5 +223,9 @@ def read_response(reader: Reader, method: bytes = b"GET", sink: Callable[[bytes]
     bodiless = method == b"HEAD" or status in {101, 204, 304} or (method == b"CONNECT" and status < 300)
     message.interim = interim
     announce(message, request=False, bodiless=bodiless)
-    read_body(reader, message, sink)
+    try:
+        read_body(reader, message, sink)
+    except Ended as end:
+        end.message = message
+        raise
     return message

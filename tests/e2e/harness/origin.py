@@ -30,6 +30,17 @@ class Connection:
         self.requests: list[Message] = []
         self.ended = threading.Event()
         """Set when the serving thread is done: the peer went away, or the script ended it."""
+        self.peer = sock.getpeername()
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Do the server's part of a TLS handshake."""
+        secured = context.wrap_socket(self.socket, server_side=True)
+        self.socket = secured
+        self.reader = Reader(secured, record=self.origin.record)
+
+    def quiet(self) -> bool:
+        """Whether all that came so far was whole requests, or the connection has ended."""
+        return self.ended.is_set() or (bool(self.requests) and all(one.complete for one in self.requests))
 
     def head(self) -> Message:
         """Wait for the next request's head. Its body can still be read with `body`."""
@@ -106,7 +117,10 @@ def answer(body: bytes = b"ok", status: str = "200 OK", *fields: str) -> Respond
 def serve(connection: Connection) -> None:
     """The ordinary life: one request after another, each given to the origin's current `respond`."""
     while True:
-        request = connection.request()
+        request = connection.head()
+        if request.get(b"expect"):
+            connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        connection.body(request)
         connection.origin.respond(connection, request)
 
 
@@ -161,7 +175,9 @@ class Origin:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def stop(self) -> None:
@@ -187,35 +203,48 @@ class Origin:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
-            thread = threading.Thread(target=self._serve, args=(sock,), daemon=True)
+            connection = Connection(self, sock)
+            self.connections.append(connection)
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
             self._threads.append(thread)
             thread.start()
 
-    def _serve(self, sock: socket.socket) -> None:
-        if self.unix is None:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self.tls is not None:
-            try:
-                sock = self.tls.wrap_socket(sock, server_side=True)
-            except OSError:
-                sock.close()
-                return
-        connection = Connection(self, sock)
-        with self.lock:
-            self.connections.append(connection)
+    def _serve(self, connection: Connection) -> None:
         try:
+            if self.unix is None:
+                connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.tls is not None:
+                connection.secure(self.tls)
             self.play(connection)
         except (Ended, OSError):
             pass  # the peer, or the script, ended the connection
         except (Broken, ValueError, AssertionError) as failure:
             self.failures.append(failure)
         finally:
-            sock.close()
+            connection.socket.close()
             connection.ended.set()
+
+    def settle(self) -> None:
+        """Wait until every connection made before this call has been read: served, or ended.
+
+        Connections are accepted in the order in which they were made, so one of our own marks the place in the queue.
+        """
+        with socket.create_connection(("127.0.0.1", self.port)) as mark:
+            own = mark.getsockname()
+            before: list[Connection] = []
+
+            def marked() -> bool:
+                before[:] = self.connections
+                return any(one.peer == own for one in before)
+
+            wait_for(marked, "our own connection")
+            wait_for(lambda: all(one.quiet() for one in before if one.peer != own), "quiet connections")
 
     def wait_requests(self, count: int) -> list[Message]:
         """The first `count` requests, once that many have come whole."""
-        wait_for(lambda: len(self.requests) >= count and all(r.complete for r in self.requests[:count]), f"{count} requests")
+        wait_for(
+            lambda: len(self.requests) >= count and all(r.complete for r in self.requests[:count]), f"{count} requests"
+        )
         return self.requests[:count]
 
     def wait_connection(self, index: int = 0) -> Connection:

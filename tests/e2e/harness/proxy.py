@@ -75,7 +75,9 @@ def dump(config: Config) -> str:
 class Proxy:
     """One proxy and its processes. Use as a context manager: leaving ends it and looks for stack traces in its log."""
 
-    def __init__(self, config: Config, directory: Path, *, pass_fds: tuple[int, ...] = (), file: Path | None = None) -> None:
+    def __init__(
+        self, config: Config, directory: Path, *, pass_fds: tuple[int, ...] = (), file: Path | None = None
+    ) -> None:
         self.directory = directory
         self.file = file or directory / "tidegate.yaml"
         self.config = copy.deepcopy(config)
@@ -96,7 +98,9 @@ class Proxy:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.end()
         if kind is not None:
             print(f"--- {self.file}\n{dump(self.config)}\n--- log\n{self.log()[-20_000:]}")
@@ -216,7 +220,9 @@ class Proxy:
         """A raw connection to it, from the loopback address `source`."""
         return connect(self.address, source, record=record, receive_buffer=receive_buffer)
 
-    def get(self, target: str = "/", host: str = "plain.test", *fields: str, method: str = "GET", body: bytes = b"") -> Message:
+    def get(
+        self, target: str = "/", host: str = "plain.test", *fields: str, method: str = "GET", body: bytes = b""
+    ) -> Message:
         """One request on a connection of its own."""
         with self.connect() as wire:
             return wire.get(target, host, *fields, method=method, body=body)
