@@ -33,12 +33,12 @@ def test_killed_worker_takes_only_its_own_requests_with_it(tmp_path: Path) -> No
         workers = proxy.workers()
         assert len(workers) == 2
         for victim in workers:
-            wait_for(lambda mark=callers.answered(): callers.answered() > mark + 300, "load")
+            callers.wait_more(300)
             before = proxy.metrics().counters()
             kill(victim)
             wait_for(lambda victim=victim: len(proxy.workers()) == 2 and victim not in proxy.workers(), "a replacement")
             wait_for(lambda: proxy.metrics().value("tidegate_worker_up") == 2, "the replacement to serve")
-            wait_for(lambda mark=callers.answered(): callers.answered() > mark + 300, "load after the kill")
+            callers.wait_more(300)
             assert went_back(before, proxy.metrics().counters()) == {}
         callers.stop()
         assert callers.refused == 0
@@ -61,11 +61,11 @@ def test_killed_control_costs_no_request_and_is_replaced(tmp_path: Path) -> None
         workers = proxy.workers()
         control = proxy.control()
         assert control != proxy.pid, "control has no process that would start it again"
-        wait_for(lambda: callers.answered() > 300, "load")
+        callers.wait_more(300)
         before = proxy.metrics().counters()
         kill(control)
         wait_for(lambda: not alive(control), "control's death")
-        wait_for(lambda mark=callers.answered(): callers.answered() > mark + 300, "service without control")
+        callers.wait_more(300)
         wait_for(proxy.ready, "a new control", 20)
         assert proxy.workers() == workers, "the workers were to be taken over, not replaced"
         wait_for(lambda: proxy.metrics().value("tidegate_worker_up") == 2, "both workers to be taken over")

@@ -11,6 +11,7 @@ import pytest
 
 from .client import connect
 from .message import Ended
+from .wait import wait_for
 
 
 class Wrk:
@@ -88,6 +89,11 @@ class Callers:
     def answered(self) -> int:
         """How many answers there are so far."""
         return len(self.statuses)
+
+    def wait_more(self, count: int) -> None:
+        """Wait for `count` answers more than there are now."""
+        mark = self.answered()
+        wait_for(lambda: self.answered() >= mark + count, f"{count} more answers")
 
     def _call(self) -> None:
         while not self._stop.is_set():
