@@ -1,0 +1,1 @@
+"""Real processes, real sockets: the proxy as its users meet it."""
