@@ -200,7 +200,7 @@ def _validated(tree: Tree, problems: list[Problem], certificates: CertificateRea
     """The parts of the configuration that are valid by themselves; what is wrong with the others goes to `problems`."""
     later = list(find_later(tree.values))
     for path, message in later:
-        problems.append(Problem(tree.place(path)[1], path, message))
+        problems.append(Problem(tree.place(path, key=True)[1], path, message))
     refused = [path for path, _ in later]
 
     told = {problem.place for problem in problems}

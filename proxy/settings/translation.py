@@ -55,9 +55,12 @@ def _message(model: type[BaseModel], path: KeyPath, detail: ErrorDetails) -> str
         return f"must be {context['le']} or less, not {shown(value)}"
     if kind in ("too_short", "string_too_short"):
         least = context.get("min_length", 1)
-        return "must not be empty" if least == 1 else f"must have {least} entries"
+        return "must not be empty" if least == 1 else f"must have {least} entries, not {context['actual_length']}"
     if kind == "too_long":
-        return f"must have at most {context['max_length']} entries"
+        most = context["max_length"]
+        return (
+            f"must have 2 entries, not {context['actual_length']}" if most == 2 else f"must have at most {most} entries"
+        )
     return detail["msg"][:1].lower() + detail["msg"][1:]
 
 
