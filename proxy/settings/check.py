@@ -14,7 +14,7 @@ from proxy.settings.models.route import Route
 from proxy.settings.models.top import General
 from proxy.settings.models.upstream import Upstream
 from proxy.settings.problems import WARNING, KeyPath, Place, suggestion
-from proxy.settings.scalars import format_duration, split_address
+from proxy.settings.scalars import Address, format_duration, split_address
 from proxy.settings.shadowing import Shadowing
 
 Report = Callable[..., None]
@@ -59,7 +59,7 @@ def check(draft: Draft) -> None:
 
 
 def _addresses(draft: Draft, general: General) -> None:
-    taken: dict[tuple[str, ...], str] = {}
+    taken: list[tuple[Address, str]] = []
     places: list[tuple[KeyPath, str, str]] = [
         (("listen", index, "address"), one.address, "another listener") for index, one in enumerate(general.listen)
     ]
@@ -70,10 +70,21 @@ def _addresses(draft: Draft, general: General) -> None:
         address = split_address(text)
         if address.kind == "tcp" and address.port == 0:
             continue
-        key = (address.kind, address.host, str(address.port), address.path, str(address.descriptor))
-        if key in taken:
-            draft.report(path, f"`{text}` is the address of {taken[key]} already")
-        taken.setdefault(key, owner)
+        for other, who in taken:
+            if _collide(address, other):
+                draft.report(path, f"`{text}` is the address of {who} already")
+                break
+        taken.append((address, owner))
+
+
+def _collide(one: Address, other: Address) -> bool:
+    if one == other:
+        return True
+    if one.kind != "tcp" or other.kind != "tcp" or one.port != other.port:
+        return False
+    # All addresses of a family include each of them.
+    families = {":" in one.host, ":" in other.host}
+    return len(families) == 1 and bool({one.host, other.host} & {"0.0.0.0", "::"})
 
 
 def _admin(draft: Draft, general: General) -> None:
@@ -196,7 +207,8 @@ def _routes(draft: Draft) -> None:
     shadowing = Shadowing()
     upstreams = draft.names("upstreams")
     segments = draft.names("segments")
-    for index, raw in enumerate(draft.values.get("routes", [])):
+    given = draft.values.get("routes")
+    for index, raw in enumerate(given if isinstance(given, list) else ()):
         name = raw.get("name") if isinstance(raw, dict) else None
         if not isinstance(name, str):
             continue

@@ -79,7 +79,7 @@ class Loader:
 
         Raises SettingsError with all that is wrong.
         """
-        # A load makes a million objects and throws away few: the collector finds nothing and takes two thirds of the time.
+        # A load makes a million objects and drops few: the collector finds nothing and takes two thirds of the time.
         collecting = gc.isenabled()
         gc.disable()
         try:
@@ -200,22 +200,26 @@ def _validated(tree: Tree, problems: list[Problem], certificates: CertificateRea
     """The parts of the configuration that are valid by themselves; what is wrong with the others goes to `problems`."""
     later = list(find_later(tree.values))
     for path, message in later:
-        problems.append(Problem(tree.place(path)[1], path, message))
+        problems.append(Problem(tree.place(path, key=True)[1], path, message))
     refused = [path for path, _ in later]
 
-    def report(path: KeyPath, message: str, severity: str = ERROR) -> None:
+    told = {problem.place for problem in problems}
+
+    def report(path: KeyPath, message: str, severity: str = ERROR, *, key: bool = False) -> None:
         # A key that comes later is one error, not also an unknown key or a value that is not allowed.
         if severity == ERROR and any(path[: len(one)] == one or one[: len(path)] == path for one in refused):
             return
-        stands, place = tree.place(path)
-        problems.append(Problem(place, stands, message, severity))
+        stands, place = tree.place(path, key=key)
+        # A value that could not be read (an unset variable, say) is one error, not also a value that is not allowed.
+        if place not in told:
+            problems.append(Problem(place, stands, message, severity))
 
     def valid(model: type[Any], value: Any, path: KeyPath) -> Any:
         try:
             return model.model_validate(value)
         except ValidationError as error:
-            for under, message in errors_of(model, error):
-                report((*path, *under), message)
+            for under, message, key in errors_of(model, error):
+                report((*path, *under), message, key=key)
             return None
 
     values = tree.values
@@ -227,16 +231,16 @@ def _validated(tree: Tree, problems: list[Problem], certificates: CertificateRea
         if not isinstance(given, dict):
             report((name,), f"must be a map of {name} by name, not {kind_of(given)}")
             continue
-        for key, value in given.items():
-            name_problem = _name_problem(key)
+        for own, value in given.items():
+            name_problem = _name_problem(own)
             if name_problem is not None:
-                report((name, key), name_problem)
-            part = valid(model, value, (name, key))
+                report((name, own), name_problem, key=True)
+            part = valid(model, value, (name, own))
             if part is not None:
-                found[key] = part
+                found[own] = part
     for name in ("upstreams", "routes"):
         if name not in values:
-            report((), f"`{name}` is missing")
+            report((name,), "is missing")
         elif values[name] in ([], {}):
             report((name,), "must not be empty")
     routes = values.get("routes", [])

@@ -125,7 +125,7 @@ def suggestion(word: str, allowed: Iterable[str], what: str = "allowed here") ->
     if close:
         return f"; did you mean `{close[0]}`?"
     if not names:
-        return f"; {what}: nothing"
+        return "; there are none"
     listed = ", ".join(f"`{name}`" for name in names[:_SHOWN_NAMES])
     more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
     return f"; {what}: {listed}{more}"

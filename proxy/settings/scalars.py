@@ -46,6 +46,10 @@ def _text(value: object, what: str) -> str:
     return value
 
 
+def _quoted(value: object) -> str:
+    return f" ({shown(value)})" if isinstance(value, str) else ""
+
+
 def parse_duration(value: object) -> float:
     """Seconds of a duration such as `250ms`, `2s`, `5m`, `1h`; numbers may have decimals."""
     what = "a duration such as `250ms`, `2s`, `5m` or `1h`"
@@ -111,12 +115,9 @@ def format_size(size: int) -> str:
 def parse_percent(value: object) -> float:
     """A number from 0 to 100."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        hint = (
-            f"; write {value.rstrip('% ')} without the sign" if isinstance(value, str) and value.endswith("%") else ""
-        )
-        refuse(
-            f"must be a number from 0 to 100, not {shown(value) if isinstance(value, str) else kind_of(value)}{hint}"
-        )
+        sign = isinstance(value, str) and value.endswith("%")
+        hint = "; leave the sign out" if sign else ""
+        refuse(f"must be a number from 0 to 100, not {kind_of(value)}{_quoted(value)}{hint}")
     if not 0 <= value <= 100:
         refuse(f"must be a number from 0 to 100, not {shown(value)}")
     return float(value)
@@ -125,7 +126,7 @@ def parse_percent(value: object) -> float:
 def parse_weight(value: object) -> float:
     """A number from 0 to 1,000,000. Weights are shares of their sum."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        refuse(f"must be a number, 0 or more, not {shown(value) if isinstance(value, str) else kind_of(value)}")
+        refuse(f"must be a number, 0 or more, not {kind_of(value)}" + _quoted(value))
     if not 0 <= value <= 1_000_000:
         refuse(f"must be a number from 0 to 1000000, not {shown(value)}")
     return float(value)
@@ -173,7 +174,11 @@ def parse_header(value: object) -> str:
 
 def parse_method(value: object) -> str:
     """A method, in upper case."""
-    return parse_token(_text(value, "a method such as `GET`")).upper()
+    what = "a method such as `GET`"
+    text = _text(value, what)
+    if _TOKEN.fullmatch(text) is None:
+        refuse(f"must be {what}, not {shown(text)}")
+    return text.upper()
 
 
 def parse_field_value(value: object) -> str:
@@ -240,7 +245,7 @@ def parse_semver(value: object) -> str:
 def parse_number(value: object) -> int | float:
     """A number, as written."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        refuse(f"must be a number, not {shown(value) if isinstance(value, str) else kind_of(value)}")
+        refuse(f"must be a number, not {kind_of(value)}" + _quoted(value))
     return value
 
 

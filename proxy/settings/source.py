@@ -101,7 +101,8 @@ def _compose(text: str, name: str) -> Node | None:
 
 @dataclass(slots=True)
 class Document:
-    """One file, parsed. `values` is what it says; `root` the nodes behind it, each of which knows its file."""
+    """One file, parsed. `values` is what it says; `root` the nodes behind it, each of which
+    knows its file (None: the file cannot be used at all)."""
 
     file: str
     text: str
@@ -131,9 +132,9 @@ def parse_document(file: str, data: bytes, environ: Mapping[str, str]) -> Docume
     elif not isinstance(root, MappingNode):
         document.problems.append(Problem(place_of(root), (), "the file must be a map of keys, such as `listen: ...`"))
     else:
-        document.root = root
         builder = _Builder(environ, document.problems)
         document.values = builder.mapping(root, (), 0)
+        document.root = None if builder.exhausted else root
     return document
 
 
@@ -175,6 +176,11 @@ class _Builder:
         self._environ: Final = environ
         self._problems: Final = problems
         self._left = MAX_VALUES
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the file was too large or too deep to be built whole."""
+        return self._left <= 0
 
     def _problem(self, node: Node, path: KeyPath, message: str) -> None:
         self._problems.append(Problem(place_of(node), path, message))
@@ -286,21 +292,24 @@ def pairs(node: MappingNode, depth: int = 0) -> Iterator[tuple[ScalarNode, Node]
                 yield from pairs(child, depth + 1)
 
 
-def locate(root: Node, path: KeyPath) -> tuple[KeyPath, Node]:
-    """As much of `path` as exists under `root`, and the node to point at: the key for a map's entry, else the value."""
+def locate(root: Node, path: KeyPath, *, key: bool = False) -> tuple[KeyPath, Node]:
+    """As much of `path` as exists under `root`, and the node to point at: a plain value, else the key that holds it.
+
+    With `key` that is always the key.
+    """
     node: Node = root
     shown_node: Node = root
     for count, step in enumerate(path):
         found: tuple[Node, Node] | None = None
         if isinstance(node, MappingNode):
-            found = next(((key, child) for key, child in pairs(node) if key.value == step), None)
+            found = next(((name, child) for name, child in pairs(node) if name.value == step), None)
         elif isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
             found = (node.value[step], node.value[step])
         if found is None:
             # Under a scalar there is nothing to name: the step belongs to the long form of what was written short.
             return (path[:count] if isinstance(node, ScalarNode) or isinstance(step, int) else path), shown_node
         shown_node, node = found
-    return path, (node if isinstance(node, ScalarNode) else shown_node)
+    return path, (node if isinstance(node, ScalarNode) and not key else shown_node)
 
 
 def read_file(path: Path) -> bytes:

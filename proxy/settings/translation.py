@@ -10,6 +10,8 @@ from pydantic_core import ErrorDetails
 
 from proxy.settings.problems import KeyPath, kind_of, shown, suggestion
 
+_SECRET: Final = frozenset({"secrets", "tokens"})
+"""What stands under these keys is not repeated in messages: they go to the log and the API."""
 _QUOTED: Final = re.compile(r"'([^']*)'")
 _KINDS: Final = {
     "string_type": "text",
@@ -24,11 +26,11 @@ _KINDS: Final = {
 }
 
 
-def errors_of(model: type[BaseModel], error: ValidationError) -> Iterator[tuple[KeyPath, str]]:
-    """Each of the errors as (path under the model, message)."""
+def errors_of(model: type[BaseModel], error: ValidationError) -> Iterator[tuple[KeyPath, str, bool]]:
+    """Each of the errors as (path under the model, message, whether it is about the key and not its value)."""
     for detail in error.errors(include_url=False):
         path: KeyPath = tuple(step for step in detail["loc"] if step != "[key]")
-        yield path, _message(model, path, detail)
+        yield path, _message(model, path, detail), detail["type"] == "extra_forbidden" or "[key]" in detail["loc"]
 
 
 def _message(model: type[BaseModel], path: KeyPath, detail: ErrorDetails) -> str:
@@ -42,7 +44,8 @@ def _message(model: type[BaseModel], path: KeyPath, detail: ErrorDetails) -> str
     if kind == "missing":
         return "is missing"
     if kind in _KINDS:
-        what = f" ({shown(value)})" if isinstance(value, str | int | float) else ""
+        secret = not _SECRET.isdisjoint(path)
+        what = f" ({shown(value)})" if isinstance(value, str | int | float) and not secret else ""
         return f"must be {_KINDS[kind]}, not {kind_of(value)}{what}"
     if kind == "literal_error":
         return _literal(value, [found.replace("\\'", "'") for found in _QUOTED.findall(str(context["expected"]))])
@@ -52,9 +55,12 @@ def _message(model: type[BaseModel], path: KeyPath, detail: ErrorDetails) -> str
         return f"must be {context['le']} or less, not {shown(value)}"
     if kind in ("too_short", "string_too_short"):
         least = context.get("min_length", 1)
-        return "must not be empty" if least == 1 else f"must have {least} entries"
+        return "must not be empty" if least == 1 else f"must have {least} entries, not {context['actual_length']}"
     if kind == "too_long":
-        return f"must have at most {context['max_length']} entries"
+        most = context["max_length"]
+        return (
+            f"must have 2 entries, not {context['actual_length']}" if most == 2 else f"must have at most {most} entries"
+        )
     return detail["msg"][:1].lower() + detail["msg"][1:]
 
 
@@ -62,7 +68,7 @@ def _literal(value: object, allowed: list[str]) -> str:
     words = ", ".join(f"`{word}`" for word in allowed)
     what = shown(value) if isinstance(value, str | int | float | bool) else kind_of(value)
     hint = ""
-    if isinstance(value, str):
+    if isinstance(value, str) and not value[:1].isdigit():
         tail = suggestion(value, allowed)
         hint = tail if "did you mean" in tail else ""
     elif shown(value).strip("`") in allowed:

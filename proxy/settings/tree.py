@@ -36,14 +36,17 @@ class Tree:
             elif name != "include":
                 self._merge(name, value, key, node)
 
-    def place(self, path: KeyPath) -> tuple[KeyPath, Place]:
-        """As much of the path as stands in the files, and where: the key of a map's entry, a plain value itself."""
+    def place(self, path: KeyPath, *, key: bool = False) -> tuple[KeyPath, Place]:
+        """As much of the path as stands in the files, and where.
+
+        That is a plain value itself, and the key of anything larger; with `key` always the key.
+        """
         if not path or path[0] not in self._pairs:
             return path, self._start
-        key, node = self._pairs[str(path[0])]
-        found, target = locate(node, path[1:])
-        if target is node and not isinstance(node, ScalarNode):
-            target = key
+        first, node = self._pairs[str(path[0])]
+        found, target = locate(node, path[1:], key=key)
+        if target is node and (key or not isinstance(node, ScalarNode)):
+            target = first
         return (path[0], *found), place_of(target)
 
     def _merge(self, name: str, value: Any, key: Node, node: Node) -> None:

@@ -28,7 +28,8 @@ def _parse_workers(value: object) -> int:
     if value == "auto":
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 128:
-        refuse(f"must be a number from 1 to 128, or `auto`, not {shown(value)}")
+        what = f"text ({shown(value)})" if isinstance(value, str) else shown(value)
+        refuse(f"must be a number from 1 to 128, or `auto`, not {what}")
     return value
 
 
