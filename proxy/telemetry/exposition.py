@@ -278,7 +278,7 @@ class Exposition:
             lines[metric.name].append(f"{metric.name} {value}")
         name = metrics.RELOADS.name
         lines[name] = [
-            f'{name}{{outcome="taken"}} {facts.reloads}',
+            f'{name}{{outcome="taken"}} {facts.reloads - facts.reload_failures}',
             f'{name}{{outcome="refused"}} {facts.reload_failures}',
         ]
         name = metrics.SLOTS.name

@@ -52,6 +52,7 @@ def busy(cells, facts, ledger):
     """Count something of everything, in the last worker's region too."""
     placed = ledger.place(shop_spec())
     facts.weights = [Weight("shop", "stable", 3.0, 1.0), Weight("shop", "canary", 1.0, 1.0)]
+    facts.reloads, facts.reload_failures = 5, 2
     facts.access_lines_lost = {"full": 2, "failed": 1}
     for worker in range(cells.workers):
         facts.worker(worker).started(100 + worker)
@@ -111,6 +112,8 @@ def test_a_scrape_parses_and_sums_over_workers(accept, parse):
     assert value(found, "tidegate_weight_percent", **canary, source="file") == 25
     assert value(found, "tidegate_weight_percent", **canary, source="effective") == 50
     assert value(found, "tidegate_config_generation") == 3
+    assert value(found, "tidegate_config_reloads_total", outcome="taken") == 3
+    assert value(found, "tidegate_config_reloads_total", outcome="refused") == 2
     assert value(found, "tidegate_worker_loop_lag_seconds", worker="1") == 0.0015
     assert value(found, "tidegate_access_log_lines_dropped_total", reason="worker") == 8
     assert value(found, "tidegate_access_log_lines_dropped_total", reason="failed") == 1
