@@ -11,6 +11,7 @@ A replacement worker takes its predecessor's region over and goes on counting wh
 import mmap
 import os
 from bisect import bisect_left
+from itertools import pairwise
 from typing import Final
 
 from proxy.core.plan import REASONS
@@ -30,7 +31,7 @@ def _fine_edges(lowest: float, highest: float, ratio: float) -> tuple[float, ...
     """Edges at most `ratio` apart that include every exported edge, so that the exported counts are exact sums."""
     stations = (lowest, *EXPORTED_EDGES, highest)
     edges = [lowest]
-    for low, high in zip(stations, stations[1:], strict=False):
+    for low, high in pairwise(stations):
         steps = 1
         while (high / low) ** (1 / steps) > ratio:
             steps += 1

@@ -1,7 +1,7 @@
 """/metrics: the counters, the ledger that names them, and the facts beside them, as Prometheus text or OpenMetrics.
 
 Lines are built here and not as prometheus_client's samples: with a thousand routes a scrape is some 100,000 lines, for
-which its objects and encoder take most of a second of the control process, and strings a tenth of that. Its parser is
+which its objects and encoder take most of a second of the control process, and strings a fifth of that. Its parser is
 the oracle in the tests. prometheus_client does supply what it is good at: memory, CPU and descriptors of this process.
 
 A block in which nobody counted has no series yet; one that was counted in keeps all of them, at 0 too, for histograms
@@ -10,6 +10,7 @@ and sums. Nothing here changes a counter.
 
 from collections.abc import Iterator
 from itertools import accumulate
+from operator import itemgetter
 from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -67,7 +68,6 @@ from proxy.telemetry.snapshot import Snapshot
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-_EXPORTED: Final = tuple((f',le="{edge!r}"}} ', FINE_EDGES.index(edge)) for edge in EXPORTED_EDGES)
 _PROCESS_NAMESPACE: Final = "tidegate_control"
 
 Lines = dict[str, list[str]]
@@ -278,7 +278,7 @@ class Exposition:
             lines[metric.name].append(f"{metric.name} {value}")
         name = metrics.RELOADS.name
         lines[name] = [
-            f'{name}{{outcome="taken"}} {facts.reloads}',
+            f'{name}{{outcome="taken"}} {facts.reloads - facts.reload_failures}',
             f'{name}{{outcome="refused"}} {facts.reload_failures}',
         ]
         name = metrics.SLOTS.name
@@ -297,12 +297,19 @@ class Exposition:
                 out.append(f'tidegate_weight_percent{{{labels},source="{source}"}} {share!r}')
 
 
+def _template(metric: Metric) -> str:
+    """All lines of one histogram, with NUL where its labels go: one formatting is a quarter of the cost of eighteen."""
+    edges = (*(repr(edge) for edge in EXPORTED_EDGES), "+Inf")
+    buckets = [f'{metric.name}_bucket{{\0,le="{edge}"}} %d' for edge in edges]
+    return "\n".join((*buckets, f"{metric.name}_sum{{\0}} %r", f"{metric.name}_count{{\0}} %d"))
+
+
+_TEMPLATES: Final = {metric.name: _template(metric) for metric in metrics.METRICS if metric.kind == metrics.HISTOGRAM}
+_exported: Final = itemgetter(*(FINE_EDGES.index(edge) for edge in EXPORTED_EDGES), BUCKETS - 1)
+
+
 def _histogram(lines: Lines, metric: Metric, labels: str, values: list[int], start: int) -> None:
     """The exported buckets as sums of the fine ones: every exported edge is a fine edge, so they are exact."""
     below = list(accumulate(values[start + 1 : start + 1 + BUCKETS]))
-    head = f"{metric.name}_bucket{{{labels}"
-    out = lines[metric.name]
-    out += [f"{head}{edge}{below[index]}" for edge, index in _EXPORTED]
-    out.append(f'{head},le="+Inf"}} {below[-1]}')
-    out.append(f"{metric.name}_sum{{{labels}}} {values[start] / 1e9!r}")
-    out.append(f"{metric.name}_count{{{labels}}} {below[-1]}")
+    template = _TEMPLATES[metric.name].replace("\0", labels.replace("%", "%%"))
+    lines[metric.name].append(template % (*_exported(below), values[start] / 1e9, below[-1]))

@@ -56,6 +56,7 @@ class Facts:
     last_reload_time: float = 0.0
     """When the plan in force was taken: the last reload that succeeded."""
     reloads: int = 0
+    """How often the configuration was read again, whatever came of it."""
     reload_failures: int = 0
     problems: list[str] = field(default_factory=list)
     """What is wrong with the file as it lies there now, one line each; empty when it is the one in force."""

@@ -116,24 +116,25 @@ class Ledger:
     def place_endpoints(self, upstream: str, endpoints: list[Spec]) -> list[Spec]:
         """Copies of `endpoints` with slots, for a name of `upstream` that resolved anew within a generation.
 
-        Those it no longer has are retired; their blocks wait for the next generation to settle. Raises LedgerFullError.
+        Those it no longer has are retired; their blocks wait for the next generation to settle.
+
+        Raises LedgerFullError, and then nothing has changed.
         """
-        keys = {endpoint_key(upstream, one): None for one in endpoints}
         blocks = self._blocks["endpoint"]
+        crowded = len(self._retired["endpoint"]) >= WAITING_ENDPOINTS
+        keys = [endpoint_key(upstream, one) for one in endpoints]
+        keys = [(upstream, OTHER) if crowded and key not in blocks else key for key in keys]
+        self._reserve({"endpoint": dict.fromkeys(keys)})
         for key, block in blocks.items():
             if block.gone is None and key[0] == upstream and key not in keys:
                 block.gone = self._generation + 1
                 self._retired["endpoint"][key] = None
-        placed = []
         snapshot = Snapshot(self._cells)
-        for one in endpoints:
-            key = endpoint_key(upstream, one)
-            if key not in blocks and len(self._retired["endpoint"]) >= WAITING_ENDPOINTS:
-                key = (upstream, OTHER)
-            self._reserve({"endpoint": {key: None}})
-            placed.append({**one, "slot": self._keep("endpoint", key, snapshot).offset})
         self._serial += 1
-        return placed
+        return [
+            {**one, "slot": self._keep("endpoint", key, snapshot).offset}
+            for one, key in zip(endpoints, keys, strict=True)
+        ]
 
     def settled(self, generation: int) -> bool:
         """Take in that no worker has an exchange left on a plan older than `generation`: fold and free what may go.

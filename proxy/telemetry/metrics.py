@@ -40,7 +40,9 @@ UPSTREAM_DURATION: Final = Metric(
 REQUEST_BYTES: Final = Metric(
     "tidegate_request_bytes_total", COUNTER, _ROUTE, "Bytes of request bodies received from clients."
 )
-RESPONSE_BYTES: Final = Metric("tidegate_response_bytes_total", COUNTER, _ROUTE, "Bytes of response bodies sent to clients.")
+RESPONSE_BYTES: Final = Metric(
+    "tidegate_response_bytes_total", COUNTER, _ROUTE, "Bytes of response bodies sent to clients."
+)
 IN_FLIGHT: Final = Metric("tidegate_in_flight", GAUGE, _ROUTE, "Requests being answered now.")
 ERRORS: Final = Metric(
     "tidegate_errors_total", COUNTER, ("route", "version", "flag"),

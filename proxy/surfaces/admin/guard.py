@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
-from yarl import URL
 
 READ: Final = "read"
 WRITE: Final = "write"
@@ -90,12 +90,12 @@ def error_response(status: int, message: str) -> web.Response:
 def host_is_local(host: str, names: Collection[str]) -> bool:
     """Whether a Host field names an IP address, localhost, or one of `names` (lower case)."""
     try:
-        name = URL.build(scheme="http", authority=host).host
+        name = urlsplit(f"//{host}").hostname
     except ValueError:
         return False
-    if not name:
+    if not name or "@" in host:
         return False
-    name = name.lower().rstrip(".")
+    name = name.rstrip(".")
     if name in names or name == "localhost" or name.endswith(".localhost"):
         return True
     try:

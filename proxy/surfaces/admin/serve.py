@@ -43,7 +43,7 @@ class AdminServers:
 
     def __init__(self) -> None:
         self._runners: Final[list[web.AppRunner]] = []
-        self.addresses: Final[dict[str, str]] = {}
+        self.addresses: dict[str, str] = {}
         """By port, admin and metrics, where it listens; with the number the system chose for port 0."""
 
     async def open(self, name: str, address: str, application: web.Application, context: ssl.SSLContext | None) -> None:

@@ -10,9 +10,9 @@ def line(**parts):
         **(
             {
                 "wall": 1_700_000_000.4567, "route": "shop", "assigned": "canary", "served": "stable",
-                "reason": "split", "unit_hash": "ab12", "client": "192.0.2.1", "method": b"GET", "host": b"shop.example.com",
-                "path": b"/cart", "status": 200, "flags": "FB", "duration": 0.0123456, "upstream_duration": 0.01,
-                "request_bytes": 1, "response_bytes": 2, "request_id": b"r-1", "trace_id": b"0af7",
+                "reason": "split", "unit_hash": "ab12", "client": "192.0.2.1", "method": b"GET",
+                "host": b"shop.example.com", "path": b"/cart", "status": 200, "flags": "FB", "duration": 0.0123456,
+                "upstream_duration": 0.01, "request_bytes": 1, "response_bytes": 2, "request_id": b"r-1", "trace_id": b"0af7",
             }
             | parts
         )
@@ -25,8 +25,8 @@ def test_a_line_says_everything_in_json():
     assert text.count(b"\n") == 1
     assert json.loads(text) == {
         "time": "2023-11-14T22:13:20.456Z", "route": "shop", "assigned": "canary", "served": "stable",
-        "reason": "split", "unit_hash": "ab12", "client": "192.0.2.1", "method": "GET", "host": "shop.example.com", "path": "/cart",
-        "status": 200, "flag": "FB", "duration_ms": 12.346, "upstream_ms": 10.0, "request_bytes": 1,
+        "reason": "split", "unit_hash": "ab12", "client": "192.0.2.1", "method": "GET", "host": "shop.example.com",
+        "path": "/cart", "status": 200, "flag": "FB", "duration_ms": 12.346, "upstream_ms": 10.0, "request_bytes": 1,
         "response_bytes": 2, "request_id": "r-1", "trace_id": "0af7",
     }  # fmt: skip
 

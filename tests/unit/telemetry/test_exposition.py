@@ -33,6 +33,7 @@ from proxy.telemetry.counters import (
 from proxy.telemetry.exposition import OPENMETRICS, TEXT, Exposition, choose_format
 from proxy.telemetry.facts import Facts, Weight
 from proxy.telemetry.ledger import Ledger
+from tests.specs import plan_spec, route_spec
 from tests.unit.telemetry.memory import cells_of, shop_spec
 
 OWN = "tidegate_control_"
@@ -52,6 +53,7 @@ def busy(cells, facts, ledger):
     """Count something of everything, in the last worker's region too."""
     placed = ledger.place(shop_spec())
     facts.weights = [Weight("shop", "stable", 3.0, 1.0), Weight("shop", "canary", 1.0, 1.0)]
+    facts.reloads, facts.reload_failures = 5, 2
     facts.access_lines_lost = {"full": 2, "failed": 1}
     for worker in range(cells.workers):
         facts.worker(worker).started(100 + worker)
@@ -111,6 +113,8 @@ def test_a_scrape_parses_and_sums_over_workers(accept, parse):
     assert value(found, "tidegate_weight_percent", **canary, source="file") == 25
     assert value(found, "tidegate_weight_percent", **canary, source="effective") == 50
     assert value(found, "tidegate_config_generation") == 3
+    assert value(found, "tidegate_config_reloads_total", outcome="taken") == 3
+    assert value(found, "tidegate_config_reloads_total", outcome="refused") == 2
     assert value(found, "tidegate_worker_loop_lag_seconds", worker="1") == 0.0015
     assert value(found, "tidegate_access_log_lines_dropped_total", reason="worker") == 8
     assert value(found, "tidegate_access_log_lines_dropped_total", reason="failed") == 1
@@ -166,12 +170,15 @@ def test_exported_buckets_are_exactly_what_counting_them_directly_gives():
 
 def test_labels_are_escaped():
     with cells_of() as cells:
-        name = 'a"b\\c\nd'
+        name = 'a"b\\c\nd%s'
         ledger, facts = Ledger(cells), Facts(weights=[Weight(name, name, 1.0, 1.0)])
-        ledger.place(shop_spec())
+        placed = ledger.place(plan_spec(route_spec(name)))
+        observe(cells.view, placed["routes"][0]["versions"][0]["slot"] + V_DURATION, 1.0)
         for accept, parse in (("", parse_text), ("application/openmetrics-text", parse_openmetrics)):
             found = samples(Exposition(cells, ledger, facts).render(accept)[0], parse)
             assert value(found, "tidegate_weight_percent", route=name, version=name, source="file") == 100
+            shown = value(found, "tidegate_request_duration_seconds_count", route=name, version="stable")
+            assert shown == 1
 
 
 def test_a_scrape_of_idle_counters_makes_no_memory():

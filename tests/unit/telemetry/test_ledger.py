@@ -147,6 +147,18 @@ def test_a_plan_that_does_not_fit_changes_nothing(monkeypatch):
         assert ledger.dump() == before
 
 
+def test_addresses_that_do_not_fit_leave_the_old_ones_in_place(monkeypatch):
+    with cells_of() as cells:
+        ledger = Ledger(cells)
+        ledger.place(shop_spec(1))
+        before = ledger.dump()
+        monkeypatch.setattr(ledger_module, "REGION_SLOTS", ledger.used + 1)
+        with pytest.raises(LedgerFullError):
+            ledger.place_endpoints("u", [endpoint_spec("http://shop:80", "10.0.0.1", 80)])
+        monkeypatch.undo()
+        assert ledger.dump() == before
+
+
 def test_the_present_of_a_dead_worker_is_cleared_and_its_counts_stay():
     with cells_of(2) as cells:
         ledger = Ledger(cells)

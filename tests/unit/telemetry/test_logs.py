@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 import logging
@@ -85,7 +86,7 @@ def test_closing_says_what_was_held_back(clock):
 def test_records_are_alike_by_template_and_not_by_arguments(clock):
     stream = io.StringIO()
     writer = LogWriter(stream, style="json", clock=clock)
-    logger = logging.Logger("tidegate.pool")
+    logger = logging.Logger("tidegate.pool")  # noqa: LOG001 - one that nobody else has
     logger.addHandler(writer)
     for number in range(BURST + 2):
         logger.warning("endpoint %d is down", number, extra={"fields": {"endpoint": number}})
@@ -113,20 +114,18 @@ def test_a_full_disk_and_a_closed_stream_are_counted_and_raise_nothing(clock):
         writer.line("info", "lost")
         assert writer.lost == 1
         full.buffer.raw.seek(0)
-        try:
+        with contextlib.suppress(OSError):
             full.close()
-        except OSError:
-            pass
     writer.line("info", "lost too")
     assert writer.lost == 2
 
 
 def test_an_exception_and_arguments_that_do_not_fit_are_still_logged(clock):
     stream = io.StringIO()
-    logger = logging.Logger("tidegate")
+    logger = logging.Logger("tidegate")  # noqa: LOG001
     logger.addHandler(LogWriter(stream, style="json", clock=clock))
     try:
-        raise KeyError("gone")
+        raise KeyError("gone")  # noqa: TRY301
     except KeyError:
         logger.exception("it broke")
     logger.info("%d", "no number")
