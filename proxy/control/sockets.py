@@ -162,7 +162,9 @@ def _remedy(error: OSError, address: str) -> str:
     port = address.rpartition(":")[2]
     match error.errno:
         case errno.EADDRINUSE:
-            return f"the address is in use; `ss -ltnp 'sport = :{port}'` shows by whom; stop that or choose another port"
+            return (
+                f"the address is in use; `ss -ltnp 'sport = :{port}'` shows by whom; stop that or choose another port"
+            )
         case errno.EACCES if address.startswith("unix:"):
             return "permission denied; the directory must be writable for this user"
         case errno.EACCES:

@@ -28,7 +28,13 @@ DRAIN_GRACE: Final = 2.0
 _STEADY: Final = 30.0  # seconds of service after which earlier deaths are forgotten
 _CHANNEL_GRACE: Final = 1.0  # seconds between a channel's end and the process's, when it ends in order
 
-_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR, "critical": logging.ERROR}
+_LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.ERROR,
+}
 
 
 class Timer(Protocol):
@@ -215,6 +221,10 @@ class Supervisor:
         self._limit = limit
         for place in self.places.values():
             self.happen(place, Event.DRAIN)
+        await self.gone()
+
+    async def gone(self) -> None:
+        """Returns when no worker is left, and none will come."""
         await self._until(lambda: all(place.state is State.GONE for place in self.places.values()))
 
     def kill(self) -> None:
@@ -348,9 +358,7 @@ class Supervisor:
         if process is None:
             return
         expected = place.state in {State.DRAINING, State.LEAVING}
-        log.log(
-            logging.INFO if expected else logging.ERROR, "worker %d (process %d) %s", place.index, process.pid, how
-        )
+        log.log(logging.INFO if expected else logging.ERROR, "worker %d (process %d) %s", place.index, process.pid, how)
         if place.state is State.SERVING and self._timers.time() - place.since >= _STEADY:
             place.backoff.reset()
         place.process = None
