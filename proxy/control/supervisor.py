@@ -315,7 +315,8 @@ class Supervisor:
             link.keep(self._kept)
         if self._published is not None:
             link.publish(self._published)
-        self._tasks.spawn(f"link to worker {place.index}", _open(link, channel, first))
+        opening = self._tasks.spawn(f"link to worker {place.index}", _open(link, channel, first))
+        opening.add_done_callback(lambda task: channel.close() if task.cancelled() else None)
 
     # What happens to workers.
 
