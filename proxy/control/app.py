@@ -38,7 +38,7 @@ from proxy.settings.models.top import Settings
 from proxy.settings.problems import SettingsError, excerpt
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts, weights_of
-from proxy.telemetry.ledger import LedgerFull
+from proxy.telemetry.ledger import LedgerFullError
 from proxy.telemetry.log_file import LogFile
 from proxy.telemetry.logs import LogWriter, install
 from proxy.telemetry.totals import Totals
@@ -56,7 +56,9 @@ Spec = dict[str, Any]
 class Ports(Protocol):
     """The open admin ports."""
 
-    addresses: dict[str, str]
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """Where they listen, by name."""
 
     async def close(self) -> None:
         """Close them."""
@@ -79,6 +81,7 @@ def run_control(config: Path, find_ports: FindPorts, environ: Mapping[str, str])
         show_problems(error)
         return BAD_CONFIGURATION
     writer = install(style=loaded.settings.log.format, level=loaded.settings.log.level, clock=time.time)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # that events came says nothing; what changed is said
     for warning in loaded.warnings:
         log.warning(warning.line())
     try:
@@ -125,7 +128,7 @@ class Control:
         self._loader: Final = loader
         self._loaded = loaded
         self._run_dir: Final = run_dir
-        self._writer: Final = writer
+        self._writer = writer
         self._environ: Final = environ
         self._module: Final = module
         self._tasks: Final = Tasks()
@@ -148,7 +151,7 @@ class Control:
         return self._totals
 
     @property
-    def ports(self) -> dict[str, str]:
+    def ports(self) -> Mapping[str, str]:
         """Where the admin ports listen, by name."""
         return {} if self._ports is None else self._ports.addresses
 
@@ -197,7 +200,6 @@ class Control:
             await self._departure.leave(self._supervisor, self.settings.drain.delay, self.settings.drain.limit)
             self._ending = True
             close_listeners(self._inventory.listeners, unlink=True)
-            return OK
         except TidegateError:
             if hasattr(self, "_supervisor") and not self._inventory.survivors:
                 self._supervisor.kill()  # a start that failed leaves nothing behind but what others left
@@ -209,6 +211,7 @@ class Control:
             await store.close()
             if self._access is not None:
                 self._access.close()
+        return OK
 
     def _install_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -266,7 +269,7 @@ class Control:
     # The plan.
 
     def _publish(self, spec: Spec) -> None:
-        """Send `spec` to all workers as the next generation. Raises LedgerFull, and then nothing has changed."""
+        """Send `spec` to all workers as the next generation. Raises LedgerFullError, and then nothing has changed."""
         generation = self._generation + 1
         placed = self._inventory.ledger.place(
             {
@@ -316,7 +319,7 @@ class Control:
                 endpoints = self._inventory.ledger.place_endpoints(
                     one["name"], with_addresses(named["endpoints"], self._resolver.addresses)
                 )
-            except LedgerFull as error:
+            except LedgerFullError as error:
                 log.error("%s; the endpoints of %s stay as they were", error, one["name"])
                 upstreams.append(one)
                 continue
@@ -344,12 +347,15 @@ class Control:
             spec = await self._prepare(loaded)
             try:
                 self._publish(spec)
-            except LedgerFull as error:
+            except LedgerFullError as error:
                 self._fail([str(error)])
                 return
         else:
             log.debug("the configuration was read again; nothing has changed")
+        mended = not self.facts.last_reload_success
         self._taken(loaded)
+        if mended:
+            log.info("the configuration is valid again; plan %d is in force", self._generation)
         for line in changes.lines:
             log.info(line)
         if changes.restart:
@@ -490,7 +496,7 @@ class Control:
 
 
 def _take_run_dir(config: Path, settings: Settings, environ: Mapping[str, str]) -> RunDir | None:
-    """The run directory, or None with a warning where there can be none. Raises AlreadyRunning."""
+    """The run directory, or None with a warning where there can be none. Raises AlreadyRunningError."""
     path = Path(settings.run_dir) if settings.run_dir else default_run_dir(config, environ)
     try:
         return RunDir(path.absolute())

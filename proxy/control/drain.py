@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import signal
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
-from proxy.control.supervisor import DRAIN_GRACE, Supervisor
+from proxy.control.supervisor import Supervisor
 
 log = logging.getLogger("tidegate.control")
 
@@ -43,16 +44,16 @@ class Departure:
             delay = 0.0
         _announce(delay, limit)
         await self._or_hurry(asyncio.sleep(delay))
-        leaving = asyncio.ensure_future(supervisor.drain(limit))
-        await self._or_hurry(asyncio.shield(leaving))
-        if not leaving.done():
+        await self._or_hurry(supervisor.drain(limit))
+        if self._hurry.is_set():
             supervisor.kill()
-        await leaving
+            await supervisor.gone()
         log.info("drained")
 
-    async def _or_hurry(self, work: "asyncio.Future[None] | asyncio._CoroutineLike[None]") -> None:
-        hurry = asyncio.ensure_future(self._hurry.wait())
-        task = asyncio.ensure_future(work)
+    async def _or_hurry(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for `work`; not any longer once the second signal comes, which cancels it."""
+        hurry = asyncio.create_task(self._hurry.wait(), name="second signal")
+        task = asyncio.create_task(work, name="drain")
         await asyncio.wait((hurry, task), return_when=asyncio.FIRST_COMPLETED)
         for one in (hurry, task):
             one.cancel()
@@ -63,7 +64,7 @@ def _announce(delay: float, limit: float) -> None:
     longest = delay + limit
     accepting = f"accepting for {delay:g} s more, then " if delay else ""
     log.info("draining: %swhat is in flight has %g s; a second signal ends at once", accepting, limit)
-    if longest + DRAIN_GRACE > PATIENCE:
+    if longest >= PATIENCE:
         log.warning(
             "draining may take %g s; Docker kills after %g s unless told otherwise (docker stop -t, "
             "terminationGracePeriodSeconds): keep drain.delay + drain.limit below that",

@@ -88,7 +88,7 @@ def _judge(found: list[Survivor], workers: int) -> tuple[list[Survivor], list[Su
     except (LegacyError, LedgerError) as error:
         log.warning("the counters of surviving workers cannot be gone on with (%s); counting starts anew", error)
         return [], [*strangers, *ours], None, Legacy(0, b"")
-    generation = max(max(one.generation for one in legacies), *(int(one.hello.get("generation", 0)) for one in ours))
+    generation = max([one.generation for one in legacies] + [int(one.hello.get("generation", 0)) for one in ours])
     newest = max(legacies, key=lambda one: one.generation)
     return ours, strangers, ledger, Legacy(generation, b"", newest.keys, newest.restarts, newest.listeners)
 

@@ -47,7 +47,8 @@ def warn_of_keys(configured: dict[str, Any], *, lasting: bool) -> list[str]:
     names = " and ".join(missing)
     if lasting:
         return [f"{names}: not configured; made once and kept in the state store, so only this machine knows them"]
-    return [
+    forgets = (
         f"{names}: not configured, and there is no state store: a stop forgets them, then minted cookies are not "
         "believed any more and unit hashes change; set them, or set `state: sqlite:PATH`"
-    ]
+    )
+    return [forgets]

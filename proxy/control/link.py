@@ -8,7 +8,7 @@ by the plan, however slow the worker is.
 import asyncio
 import json
 import logging
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from proxy.channel import messages
 from proxy.channel.frames import ChannelError, FrameReader, encode, encode_json
@@ -95,8 +95,8 @@ class Link(asyncio.Protocol):
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream socket has no other
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._send()
 
     def data_received(self, data: bytes) -> None:
         try:

@@ -65,7 +65,9 @@ def _part(parts: dict[str, bytes], kind: str, spec: Spec, below: list[str]) -> s
     text = json.dumps(spec, separators=(",", ":")).encode()
     seed = "\0".join((kind, *below)).encode()
     digest = blake2b(seed + b"\0" + text, digest_size=16).hexdigest()
-    parts[digest] = encode(messages.PART, b'{"kind":"%b","digest":"%b","spec":%b}' % (kind.encode(), digest.encode(), text))
+    parts[digest] = encode(
+        messages.PART, b'{"kind":"%b","digest":"%b","spec":%b}' % (kind.encode(), digest.encode(), text)
+    )
     return digest
 
 

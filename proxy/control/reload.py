@@ -20,7 +20,6 @@ log = logging.getLogger("tidegate.reload")
 class Source(Protocol):
     """Where configurations come from: settings' Loader, in life."""
 
-    path: Path
     files: list[Path]
     directories: list[Path]
 

@@ -46,7 +46,7 @@ class Resolver:
         self._rng: Final = rng
         self._changed: Final = changed
         self._slots: Final = asyncio.Semaphore(_AT_ONCE)
-        self._first: set[asyncio.Task[bool]] = set()
+        self._late: Final[set[asyncio.Task[bool]]] = set()
 
     async def want(self, names: Iterable[str], patience: float) -> None:
         """Look up exactly these names from now on; wait up to `patience` seconds for those that have no answer yet.
@@ -61,14 +61,13 @@ class Resolver:
             return
         for name in fresh:
             self.answers[name] = Answer([])
-        self._first = {asyncio.ensure_future(self._refresh(name)) for name in fresh}
-        _, late = await asyncio.wait(self._first, timeout=patience)
+        first = [asyncio.create_task(self._refresh(name), name=f"first look-up of {name}") for name in fresh]
+        _, late = await asyncio.wait(first, timeout=patience)
+        if late:
+            log.warning("%d names of endpoints take long to resolve; going on without them", len(late))
         for task in late:
-            log.warning("names of endpoints take long to resolve; starting without them")
-            task.add_done_callback(lambda done: done.cancelled() or self._tell_late(done))
-            break
-        for task in list(late)[1:]:
-            task.add_done_callback(lambda done: done.cancelled() or self._tell_late(done))
+            self._late.add(task)
+            task.add_done_callback(self._tell_late)
 
     async def run(self) -> None:
         """Look all names up every INTERVAL seconds, for ever."""
@@ -90,7 +89,8 @@ class Resolver:
         return [] if answer is None else answer.addresses
 
     def _tell_late(self, done: asyncio.Task[bool]) -> None:
-        if done.result():
+        self._late.discard(done)
+        if not done.cancelled() and done.result():
             self._changed(set(self.answers))
 
     async def _refresh(self, name: str) -> bool:

@@ -24,7 +24,7 @@ class RunDirError(TidegateError):
     """The directory cannot be used; without it there is no taking over."""
 
 
-class AlreadyRunning(TidegateError):
+class AlreadyRunningError(TidegateError):
     """Another control process with the same directory lives."""
 
 
@@ -44,7 +44,7 @@ class RunDir:
     def __init__(self, path: Path) -> None:
         """Make the directory if it is not there, and take the lock.
 
-        Raises RunDirError when it cannot be made or is not ours alone, AlreadyRunning when the lock is held.
+        Raises RunDirError when it cannot be made or is not ours alone, AlreadyRunningError when the lock is held.
         """
         self.path: Final = path
         self._lock: Final = _take_lock(path)
@@ -90,7 +90,7 @@ def _take_lock(path: Path) -> int:
     except BlockingIOError as error:
         holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
         os.close(lock)
-        raise AlreadyRunning(
+        raise AlreadyRunningError(
             f"another tidegate runs this configuration (control process {holder or 'unknown'}, run directory {path}); "
             "stop that one, or give this one a run_dir of its own"
         ) from error

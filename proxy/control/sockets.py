@@ -84,8 +84,11 @@ def _internet(address: str, key: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     try:
-        found = socket.getaddrinfo(host or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (socket.gaierror, ValueError, OverflowError) as error:
+        number = int(port)
+        if not 0 <= number <= 65535:  # getaddrinfo takes such a number for another one
+            raise ListenError(f"{key}: {address} is no address to listen on; ports end at 65535")
+        found = socket.getaddrinfo(host or None, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, ValueError) as error:
         raise ListenError(f"{key}: {address} is no address to listen on ({error}); write host:port") from error
     family, kind, protocol, _, place = min(found, key=lambda one: one[0] != socket.AF_INET)
     opened = socket.socket(family, kind, protocol)
@@ -162,7 +165,9 @@ def _remedy(error: OSError, address: str) -> str:
     port = address.rpartition(":")[2]
     match error.errno:
         case errno.EADDRINUSE:
-            return f"the address is in use; `ss -ltnp 'sport = :{port}'` shows by whom; stop that or choose another port"
+            return (
+                f"the address is in use; `ss -ltnp 'sport = :{port}'` shows by whom; stop that or choose another port"
+            )
         case errno.EACCES if address.startswith("unix:"):
             return "permission denied; the directory must be writable for this user"
         case errno.EACCES:

@@ -28,7 +28,13 @@ DRAIN_GRACE: Final = 2.0
 _STEADY: Final = 30.0  # seconds of service after which earlier deaths are forgotten
 _CHANNEL_GRACE: Final = 1.0  # seconds between a channel's end and the process's, when it ends in order
 
-_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR, "critical": logging.ERROR}
+_LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.ERROR,
+}
 
 
 class Timer(Protocol):
@@ -215,6 +221,10 @@ class Supervisor:
         self._limit = limit
         for place in self.places.values():
             self.happen(place, Event.DRAIN)
+        await self.gone()
+
+    async def gone(self) -> None:
+        """Returns when no worker is left, and none will come."""
         await self._until(lambda: all(place.state is State.GONE for place in self.places.values()))
 
     def kill(self) -> None:
@@ -305,7 +315,8 @@ class Supervisor:
             link.keep(self._kept)
         if self._published is not None:
             link.publish(self._published)
-        self._tasks.spawn(f"link to worker {place.index}", _open(link, channel, first))
+        opening = self._tasks.spawn(f"link to worker {place.index}", _open(link, channel, first))
+        opening.add_done_callback(lambda task: channel.close() if task.cancelled() else None)
 
     # What happens to workers.
 
@@ -348,9 +359,7 @@ class Supervisor:
         if process is None:
             return
         expected = place.state in {State.DRAINING, State.LEAVING}
-        log.log(
-            logging.INFO if expected else logging.ERROR, "worker %d (process %d) %s", place.index, process.pid, how
-        )
+        log.log(logging.INFO if expected else logging.ERROR, "worker %d (process %d) %s", place.index, process.pid, how)
         if place.state is State.SERVING and self._timers.time() - place.since >= _STEADY:
             place.backoff.reset()
         place.process = None

@@ -116,8 +116,6 @@ def _meet(path: Path) -> Survivor | None:
         said, first = _first_words(channel, descriptors)
         index = int(said["worker"])
         addresses = [str(address) for address in said["listeners"]]
-        if len(descriptors) != 1 + len(addresses):
-            raise ChannelError(f"{len(descriptors)} descriptors for {len(addresses)} listeners")
         listeners = [
             Listener(address, socket.socket(fileno=number))
             for address, number in zip(addresses, descriptors[1:], strict=True)

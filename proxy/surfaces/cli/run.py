@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     epilog="Example: tidegate run -c config/tidegate.yaml. Exit codes: 0 drained, 1 the configuration is wrong, 2 usage.",
 )
 @click.option(
-    "-c", "--config", type=click.Path(path_type=Path), default="config/tidegate.yaml", show_default=True, help="The YAML."
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    default="config/tidegate.yaml",
+    show_default=True,
+    help="The YAML.",
 )
 @click.option("--no-guardian", is_flag=True, help="Run without the first process that restarts control when it dies.")
-def command(config: Path, no_guardian: bool) -> None:  # noqa: FBT001 - click passes flags so
+def command(config: Path, no_guardian: bool) -> None:
     """Start the proxy and serve until SIGTERM or SIGINT.
 
     SIGHUP reads the configuration again, SIGUSR1 opens the access log anew.
@@ -39,14 +44,14 @@ def _control(config: Path) -> int:
 
 
 def _find_ports() -> "OpenPorts":
+    from proxy.surfaces.admin.guard import Token
     from proxy.surfaces.admin.serve import AdminSettings, start_admin
 
     async def open_ports(control: "Control", settings: "Settings") -> "Ports":
         admin = settings.admin
         tls = (admin.tls.certificate, admin.tls.key) if admin.tls else None
-        return await start_admin(
-            control, AdminSettings(admin.address, settings.metrics, tuple(admin.tokens), tls)
-        )
+        tokens = tuple(Token(token) for token in admin.tokens)
+        return await start_admin(control, AdminSettings(admin.address, settings.metrics, tokens, tls))
 
     return open_ports
 

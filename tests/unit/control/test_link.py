@@ -1,0 +1,198 @@
+"""The channel's order: one plan under way, only what is missing, the newest of what waits, and no bound exceeded."""
+
+import json
+
+import pytest
+
+from proxy.channel import messages
+from proxy.channel.frames import FrameReader, encode, encode_json
+from proxy.control.link import Link
+from proxy.control.publish import Publication
+
+
+class Wire:
+    """A transport that keeps what is written, as frames."""
+
+    def __init__(self):
+        self.reader = FrameReader()
+        self.frames = []
+        self.closed = False
+
+    def write(self, data):
+        self.frames += self.reader.feed(data)
+
+    def close(self):
+        self.closed = True
+
+    def taken(self):
+        frames, self.frames = self.frames, []
+        return [(kind, payload.decode()) for kind, payload in frames]
+
+
+class Heard:
+    """What the owner was told."""
+
+    def __init__(self):
+        self.said = []
+
+    def __getattr__(self, name):
+        return lambda *values: self.said.append((name, *values))
+
+
+def plan(generation, *digests):
+    parts = {digest: encode(messages.PART, digest.encode()) for digest in digests}
+    return Publication(generation, parts, encode(messages.PLAN, str(generation).encode()))
+
+
+@pytest.fixture
+def heard():
+    return Heard()
+
+
+@pytest.fixture
+def wire():
+    return Wire()
+
+
+@pytest.fixture
+def link(heard, wire):
+    link = Link(heard)
+    link.connection_made(wire)
+    say(link, messages.HELLO, {"generation": -1})
+    return link
+
+
+def say(link, kind, value):
+    link.data_received(encode_json(kind, value))
+
+
+def ready(link, generation):
+    say(link, messages.READY, {"generation": generation, "seconds": 0.1})
+
+
+def test_nothing_is_sent_before_the_worker_has_spoken(heard, wire):
+    link = Link(heard)
+    link.publish(plan(1, "a"))
+    link.keep(b"ledger")
+    link.connection_made(wire)
+    assert wire.taken() == []
+    say(link, messages.HELLO, {"generation": -1})
+    assert [kind for kind, _ in wire.taken()] == [messages.LEDGER, messages.PART, messages.PLAN]
+
+
+def test_a_second_plan_brings_only_what_is_missing(link, wire):
+    link.publish(plan(1, "a", "b"))
+    ready(link, 1)
+    wire.taken()
+    link.publish(plan(2, "a", "c"))
+    assert wire.taken() == [(messages.PART, "c"), (messages.PLAN, "2")]
+
+
+def test_a_part_that_left_is_sent_again_when_it_returns(link, wire):
+    for generation, digest in ((1, "a"), (2, "b"), (3, "a")):
+        wire.taken()
+        link.publish(plan(generation, digest))
+        assert wire.taken() == [(messages.PART, digest), (messages.PLAN, str(generation))]
+        ready(link, generation)
+
+
+def test_while_a_plan_is_under_way_only_the_newest_waits(link, wire):
+    link.publish(plan(1, "a"))
+    wire.taken()
+    for generation in range(2, 100):
+        link.publish(plan(generation, f"part-{generation}"))
+    assert wire.taken() == []
+    ready(link, 1)
+    assert wire.taken() == [(messages.PART, "part-99"), (messages.PLAN, "99")]
+
+
+def test_a_plan_refused_in_pieces_is_sent_whole_once(link, wire, heard):
+    link.publish(plan(1, "a"))
+    ready(link, 1)
+    link.publish(plan(2, "a", "b"))
+    wire.taken()
+    say(link, messages.FAILED, {"generation": 2, "error": "which a?"})
+    assert wire.taken() == [(messages.PART, "a"), (messages.PART, "b"), (messages.PLAN, "2")]
+    say(link, messages.FAILED, {"generation": 2, "error": "no"})
+    assert wire.taken() == []
+    assert heard.said[-1] == ("failed", 2, "no")
+
+
+def test_a_refused_plan_gives_way_to_the_one_that_waits(link, wire, heard):
+    link.publish(plan(1, "a"))
+    link.publish(plan(2, "a"))
+    wire.taken()
+    say(link, messages.FAILED, {"generation": 1, "error": "no"})
+    assert wire.taken() == [(messages.PART, "a"), (messages.PLAN, "2")]
+    assert "failed" not in [what[0] for what in heard.said]
+
+
+def test_endpoints_wait_for_the_plan_and_replace_each_other(link, wire):
+    link.publish(plan(1, "a"))
+    wire.taken()
+    link.send_endpoints("shop", [{"host": "1"}])
+    link.send_endpoints("shop", [{"host": "2"}])
+    assert wire.taken() == []
+    ready(link, 1)
+    [(kind, text)] = wire.taken()
+    assert kind == messages.ENDPOINTS
+    assert json.loads(text) == {"upstream": "shop", "endpoints": [{"host": "2"}]}
+
+
+def test_a_newer_plan_makes_waiting_endpoints_void(link, wire):
+    link.publish(plan(1, "a"))
+    link.send_endpoints("shop", [{"host": "1"}])
+    link.publish(plan(2, "a"))
+    wire.taken()
+    ready(link, 1)
+    ready(link, 2)
+    assert messages.ENDPOINTS not in [kind for kind, _ in wire.taken()]
+
+
+def test_a_worker_that_does_not_read_is_sent_the_newest_when_it_does(link, wire):
+    link.pause_writing()
+    link.keep(b"one")
+    link.keep(b"two")
+    link.publish(plan(1, "a"))
+    link.publish(plan(2, "b"))
+    link.drain(3.0)
+    assert wire.taken() == []
+    link.resume_writing()
+    assert wire.taken() == [
+        (messages.DRAIN, '{"limit":3.0}'),
+        (messages.LEDGER, "two"),
+        (messages.PART, "b"),
+        (messages.PLAN, "2"),
+    ]
+
+
+def test_the_ledger_goes_before_the_plan_that_needs_it(link, wire):
+    link.keep(b"ledger")
+    link.publish(plan(1, "a"))
+    assert [kind for kind, _ in wire.taken()] == [messages.LEDGER, messages.PART, messages.PLAN]
+
+
+def test_what_the_worker_says_is_passed_on(link, heard):
+    say(link, messages.SETTLED, {"generation": 3})
+    say(link, messages.LOG, {"level": "info", "message": "m"})
+    say(link, messages.DRAINED, {"aborted": 2})
+    link.data_received(encode(messages.ACCESS, b"line\n"))
+    link.connection_lost(None)
+    assert heard.said[1:] == [
+        ("settled", 3),
+        ("logged", {"level": "info", "message": "m"}),
+        ("drained", 2),
+        ("accessed", b"line\n"),
+        ("lost",),
+    ]
+
+
+@pytest.mark.parametrize("data", [b"\xff\xff\xff\xff\x01", encode(messages.READY, b"no json"), encode(messages.READY, b"{}")])
+def test_a_stream_out_of_step_closes_the_channel(link, wire, data):
+    link.data_received(data)
+    assert wire.closed
+
+
+def test_a_kind_of_message_from_the_future_is_ignored(link, wire):
+    link.data_received(encode_json(200, {}))
+    assert not wire.closed

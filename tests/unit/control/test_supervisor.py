@@ -1,0 +1,459 @@
+"""Workers are started, replaced with back-off, killed when late, and drained: with a clock that jumps."""
+
+import asyncio
+import errno
+import logging
+import socket
+
+import pytest
+
+from proxy.channel import messages
+from proxy.channel.frames import FrameReader, encode, encode_json
+from proxy.control.life import State
+from proxy.control.publish import Publication
+from proxy.control.supervisor import DRAIN_GRACE, START_LIMIT, Supervisor
+from proxy.control.takeover import Survivor
+from proxy.control.tasks import Tasks
+
+
+class Timer:
+    def __init__(self, due, callback, args):
+        self.due, self.callback, self.args, self.cancelled = due, callback, args, False
+
+    def cancel(self):
+        self.cancelled = True
+
+
+class Timers:
+    def __init__(self):
+        self.now = 0.0
+        self.waiting = []
+
+    def time(self):
+        return self.now
+
+    def call_later(self, delay, callback, *args):
+        self.waiting.append(Timer(self.now + delay, callback, args))
+        return self.waiting[-1]
+
+    def jump(self, seconds):
+        """Let time pass; what was due rings in order."""
+        end = self.now + seconds
+        while True:
+            due = [timer for timer in self.waiting if timer.due <= end and not timer.cancelled]
+            if not due:
+                break
+            first = min(due, key=lambda timer: timer.due)
+            self.waiting.remove(first)
+            self.now = max(self.now, first.due)
+            first.callback(*first.args)
+        self.now = end
+
+
+class FakeProcess:
+    """The worker's side: it says what the test wants, and hears everything."""
+
+    def __init__(self, pid, channel, ended):
+        self.pid = pid
+        self.birth = pid * 10
+        self.channel = channel
+        self.ended = ended
+        self.killed = False
+        self.reader = FrameReader()
+
+    def kill(self):
+        self.killed = True
+
+    def cpu_seconds(self):
+        return 0.5
+
+    def say(self, kind, value):
+        self.channel.sendall(encode_json(kind, value))
+
+    def hello(self):
+        self.say(messages.HELLO, {"version": 1, "pid": self.pid, "worker": 0, "generation": -1})
+
+    def heard(self):
+        self.channel.setblocking(False)
+        frames = []
+        try:
+            while data := self.channel.recv(65536):
+                frames += self.reader.feed(data)
+        except BlockingIOError:
+            pass
+        return [kind for kind, _ in frames]
+
+    def end(self, how="was killed by SIGKILL"):
+        self.channel.close()
+        self.ended(how)
+
+
+class FakeLauncher:
+    def __init__(self):
+        self.started = []
+        self.broken = False
+
+    def launch(self, index, channel, ended):
+        if self.broken:
+            raise OSError(errno.EAGAIN, "no more processes")
+        self.started.append(FakeProcess(100 + len(self.started), channel.dup(), ended))
+        return self.started[-1]
+
+    def adopt(self, pid, ended):
+        process = FakeProcess(pid, socket.socket(), ended)
+        self.started.append(process)
+        return process
+
+
+class Heard:
+    def __init__(self):
+        self.said = []
+
+    def __getattr__(self, name):
+        return lambda *values: self.said.append((name, *values))
+
+    def names(self):
+        return [what[0] for what in self.said]
+
+
+class House:
+    """A supervisor with everything around it made up."""
+
+    def __init__(self, count=1):
+        self.timers = Timers()
+        self.launcher = FakeLauncher()
+        self.heard = Heard()
+        self.tasks = Tasks()
+        self.supervisor = Supervisor(count, self.launcher, self.timers, lambda: 0.0, self.heard, self.tasks)
+
+    @property
+    def last(self):
+        return self.launcher.started[-1]
+
+    def state(self, index=0):
+        return self.supervisor.places[index].state
+
+    async def settle(self):
+        """Let what was written be read."""
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    async def serve(self, process, generation=1):
+        process.hello()
+        process.say(messages.READY, {"generation": generation, "seconds": 0.1})
+        await self.settle()
+
+    async def close(self):
+        self.supervisor.release()
+        await self.tasks.close()
+        await self.settle()
+        for process in self.launcher.started:
+            process.channel.close()
+
+
+def in_house(script, count=1):
+    async def play():
+        house = House(count)
+        try:
+            await script(house)
+        finally:
+            await house.close()
+
+    asyncio.run(play())
+
+
+PLAN = Publication(1, {}, encode(messages.PLAN, b"{}"))
+
+
+def test_workers_start_are_told_the_plan_and_serve():
+    async def script(house):
+        house.supervisor.publish(PLAN)
+        house.supervisor.keep(b"legacy")
+        house.supervisor.start()
+        assert len(house.launcher.started) == 2
+        await house.settle()
+        await house.serve(house.last)
+        assert house.state(1) is State.SERVING
+        assert house.state(0) is State.STARTING
+        assert house.supervisor.serving == 1
+        assert house.last.heard() == [messages.LEDGER, messages.PLAN]
+        assert ("serving", 1, 1, 0.1) in house.heard.said
+
+    in_house(script, count=2)
+
+
+def test_a_dead_worker_is_replaced_after_its_place_is_cleared():
+    async def script(house):
+        house.supervisor.publish(PLAN)
+        house.supervisor.start()
+        await house.serve(house.last)
+        house.last.end()
+        assert house.heard.names()[-1] == "died"
+        assert len(house.launcher.started) == 1
+        house.timers.jump(0.1)
+        assert len(house.launcher.started) == 2
+        await house.serve(house.last)
+        assert house.state() is State.SERVING
+        assert house.last.heard() == [messages.PLAN]
+
+    in_house(script)
+
+
+def test_back_off_doubles_up_to_ten_seconds_and_is_forgotten_after_a_while():
+    async def script(house):
+        house.supervisor.start()
+        waits = []
+        for _ in range(9):
+            before = house.timers.now
+            house.last.end("ended with code 3")
+            house.timers.jump(house.supervisor.places[0].timer.due - before)
+            assert house.state() is State.STARTING
+            waits.append(round(house.timers.now - before, 2))
+        assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
+        await house.serve(house.last)
+        house.timers.jump(31)
+        house.last.end()
+        house.timers.jump(0.1)
+        assert house.state() is State.STARTING
+
+    in_house(script)
+
+
+def test_a_worker_stuck_at_its_start_is_killed_and_replaced(caplog):
+    async def script(house):
+        house.supervisor.start()
+        house.timers.jump(START_LIMIT - 0.1)
+        assert not house.last.killed
+        house.timers.jump(0.2)
+        assert house.last.killed
+        house.last.end()
+        assert house.state() is State.WAITING
+
+    in_house(script)
+    assert "worker 0 is late (starting for too long); killing it" in caplog.text
+
+
+def test_a_worker_that_serves_is_never_late():
+    async def script(house):
+        house.supervisor.start()
+        await house.serve(house.last)
+        house.timers.jump(3600)
+        assert not house.last.killed
+
+    in_house(script)
+
+
+def test_a_process_that_cannot_be_started_is_tried_again():
+    async def script(house):
+        house.launcher.broken = True
+        house.supervisor.start()
+        assert house.state() is State.WAITING
+        house.launcher.broken = False
+        house.timers.jump(0.1)
+        assert house.state() is State.STARTING
+
+    in_house(script)
+
+
+def test_draining_waits_for_the_last_worker():
+    async def script(house):
+        house.supervisor.start()
+        for process in house.launcher.started:
+            await house.serve(process)
+        drained = asyncio.ensure_future(house.supervisor.drain(7.0))
+        await house.settle()
+        first, second = house.launcher.started
+        assert first.heard() == second.heard() == [messages.DRAIN]
+        first.end("ended with code 0")
+        await house.settle()
+        assert not drained.done()
+        second.end("ended with code 0")
+        await drained
+        house.timers.jump(60)
+        assert len(house.launcher.started) == 2
+
+    in_house(script, count=2)
+
+
+def test_a_worker_that_does_not_drain_in_time_is_killed():
+    async def script(house):
+        house.supervisor.start()
+        await house.serve(house.last)
+        drained = asyncio.ensure_future(house.supervisor.drain(7.0))
+        await house.settle()
+        house.timers.jump(7.0 + DRAIN_GRACE - 0.1)
+        assert not house.last.killed
+        house.timers.jump(0.2)
+        assert house.last.killed
+        house.last.end()
+        await drained
+
+    in_house(script)
+
+
+def test_draining_during_the_back_off_ends_at_once():
+    async def script(house):
+        house.supervisor.start()
+        house.last.end()
+        await house.supervisor.drain(7.0)
+        house.timers.jump(60)
+        assert len(house.launcher.started) == 1
+
+    in_house(script)
+
+
+def test_a_second_signal_kills_what_drains():
+    async def script(house):
+        house.supervisor.start()
+        await house.serve(house.last)
+        drained = asyncio.ensure_future(house.supervisor.drain(7.0))
+        await house.settle()
+        house.supervisor.kill()
+        assert house.last.killed
+        house.last.end()
+        await drained
+
+    in_house(script)
+
+
+def test_a_worker_that_closes_its_channel_and_lives_on_is_killed(caplog):
+    async def script(house):
+        house.supervisor.start()
+        await house.serve(house.last)
+        house.last.channel.shutdown(socket.SHUT_RDWR)
+        await house.settle()
+        assert not house.last.killed
+        house.timers.jump(1.1)
+        assert house.last.killed
+
+    in_house(script)
+    assert "worker 0 closed its channel and lives on; killing it" in caplog.text
+
+
+def test_words_of_a_process_that_was_replaced_mean_nothing():
+    async def script(house):
+        house.supervisor.start()
+        await house.settle()
+        old = house.last
+        old.hello()
+        old.say(messages.READY, {"generation": 1, "seconds": 0.1})
+        old.ended("was killed by SIGKILL")  # before its words are read
+        await house.settle()
+        assert house.state() is State.WAITING
+        assert "serving" not in house.heard.names()
+
+    in_house(script)
+
+
+def test_a_generation_is_settled_when_the_last_worker_says_so():
+    async def script(house):
+        house.supervisor.start()
+        first, second = house.launcher.started
+        await house.serve(first)
+        await house.serve(second)
+        for process in (first, second):
+            process.say(messages.READY, {"generation": 2, "seconds": 0.1})
+        first.say(messages.SETTLED, {"generation": 2})
+        await house.settle()
+        assert ("settled", 2) not in house.heard.said
+        second.say(messages.SETTLED, {"generation": 2})
+        await house.settle()
+        assert ("settled", 2) in house.heard.said
+
+    in_house(script, count=2)
+
+
+def test_a_worker_that_died_settles_what_it_had():
+    async def script(house):
+        house.supervisor.start()
+        first, second = house.launcher.started
+        await house.serve(first)
+        await house.serve(second)
+        first.say(messages.SETTLED, {"generation": 2})
+        await house.settle()
+        second.end()
+        assert ("settled", 2) in house.heard.said
+
+    in_house(script, count=2)
+
+
+def test_a_refused_plan_is_told(caplog):
+    async def script(house):
+        house.supervisor.publish(PLAN)
+        house.supervisor.start()
+        house.last.hello()
+        await house.settle()
+        house.last.say(messages.FAILED, {"generation": 1, "error": "no"})
+        await house.settle()
+        assert ("refused", 0, 1, "no") in house.heard.said
+        assert house.supervisor.places[0].error == "no"
+
+    in_house(script)
+    assert "worker 0 cannot take plan 1: no; the plan before goes on" in caplog.text
+
+
+def test_a_workers_lines_go_to_the_log_with_its_number(caplog):
+    async def script(house):
+        house.supervisor.start()
+        house.last.hello()
+        house.last.say(messages.LOG, {"level": "warning", "message": "100 % odd", "upstream": "a", "fields": {"n": 1}})
+        await house.settle()
+
+    with caplog.at_level(logging.INFO):
+        in_house(script)
+    [record] = [one for one in caplog.records if one.name == "tidegate.worker"]
+    assert record.getMessage() == "100 % odd"
+    assert record.fields == {"worker": 0, "upstream": "a", "n": 1}
+
+
+def survivor(index, generation=5):
+    ours, theirs = socket.socketpair()
+    hello = {"version": 1, "pid": 900 + index, "worker": index, "generation": generation, "listeners": []}
+    ours.setblocking(False)
+    return Survivor(index, 900 + index, hello, ours, encode_json(messages.HELLO, hello), -1, []), theirs
+
+
+def test_survivors_serve_on_and_take_the_next_plan():
+    async def script(house):
+        one, theirs = survivor(0)
+        house.supervisor.adopt([one])
+        house.supervisor.start()
+        assert len(house.launcher.started) == 1
+        assert house.supervisor.serving == 1
+        house.supervisor.publish(PLAN)
+        await house.settle()
+        assert FrameReader().feed(theirs.recv(1000)) == [(messages.PLAN, b"{}")]
+        assert house.supervisor.running() == {0: (900, 9000)}
+        theirs.close()
+
+    in_house(script)
+
+
+@pytest.mark.parametrize("count", [2, 1])
+def test_survivors_that_do_not_fit_are_replaced_one_after_another(count):
+    async def script(house):
+        made = [survivor(0), survivor(1)]
+        house.supervisor.adopt([one for one, _ in made])
+        house.supervisor.start()
+        first, second = house.launcher.started[:2]
+        house.supervisor.replace([0, 1], 3.0)
+        await house.settle()
+        assert (house.state(0), house.state(1)) == (State.LEAVING, State.SERVING)
+        first.end("has ended")
+        await house.settle()
+        assert (house.state(0), house.state(1)) == (State.STARTING, State.SERVING)
+        await house.serve(house.last)
+        if count == 2:
+            assert (house.state(0), house.state(1)) == (State.SERVING, State.LEAVING)
+            second.end("has ended")
+            await house.settle()
+            assert house.state(1) is State.STARTING
+        else:
+            assert (house.state(0), house.state(1)) == (State.SERVING, State.DRAINING)
+            second.end("has ended")
+            await house.settle()
+            assert house.state(1) is State.GONE
+        for _, theirs in made:
+            theirs.close()
+
+    in_house(script, count=count)
