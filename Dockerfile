@@ -20,8 +20,8 @@ LABEL org.opencontainers.image.title="Tidegate" \
       org.opencontainers.image.description="A programmable traffic-shifting reverse proxy for progressive delivery" \
       org.opencontainers.image.licenses="Apache-2.0"
 # A fixed number, so that volumes and security policies can name it.
-RUN groupadd --system --gid 10001 tidegate \
-    && useradd --system --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin tidegate
+RUN groupadd --gid 10001 tidegate \
+    && useradd --no-log-init --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin tidegate
 COPY --from=build /opt/tidegate /opt/tidegate
 COPY config/container.yaml /etc/tidegate/tidegate.yaml
 ENV PATH=/opt/tidegate/bin:$PATH \

@@ -3,6 +3,7 @@ hangs.
 """
 
 import http.client
+import os
 import resource
 import socket
 import statistics
@@ -143,7 +144,7 @@ def start(place: Place, quick: bool) -> list[Row]:
     return [Row("start to first request answered", f"{statistics.median(took):.2f} s", "< 1 s")]
 
 
-def _thousand_routes(weight: float) -> str:
+def _routes(numbers: range, weight: float) -> str:
     return "".join(
         f"""  - name: route-{number}
     match: {{host: host-{number}.example.com, path_prefix: /service/{number}}}
@@ -152,26 +153,62 @@ def _thousand_routes(weight: float) -> str:
       stable: {{upstream: stable, weight: {100 - weight}}}
       canary: {{upstream: canary, weight: {weight}}}
 """
-        for number in range(1000)
+        for number in numbers
     )
 
 
+def compiling(place: Place, _quick: bool) -> list[Row]:
+    """A file that includes a thousand routes, read again after a change of its own; the included files did not change."""
+    from proxy.core.plan import build_plan
+    from proxy.settings.loader import Loader
+
+    directory = place.under("compiling")
+    for part in range(10):
+        (directory / f"routes-{part}.yaml").write_text("routes:\n" + _routes(range(part * 100, part * 100 + 100), 5))
+    file = directory / "tidegate.yaml"
+    text = 'include: ["routes-*.yaml"]\n' + tidegate_file(place.ports)
+    file.write_text(text)
+    loader = Loader(file, {})
+    loader.load()
+    parsed, took = loader.parsed, []
+    for turn in range(5):
+        file.write_text(f"{text}# {turn}\n")
+        begun = time.perf_counter()
+        spec = loader.load().spec
+        took.append(time.perf_counter() - begun)
+    parsed = loader.parsed - parsed
+    begun = time.perf_counter()
+    build_plan(spec)
+    built = time.perf_counter() - begun
+    return [
+        Row(
+            "1,000 routes: checked and compiled, in 10 included files that did not change",
+            f"{statistics.median(took) * 1000:.0f} ms; {parsed} files parsed in 5 reloads of 11 files",
+            "<= 300 ms; 5 files",
+        ),
+        Row("1,000 routes: built in a worker, all new, in many short bites", f"{built * 1000:.0f} ms", ""),
+    ]
+
+
 def reload_thousand(place: Place, quick: bool) -> list[Row]:
-    """Weights of 1,000 routes changed under load, several times: how long until it serves, and what a client
-    notices.
+    """Weights of 1,000 routes changed under load, several times: how long until it serves, and what a client notices.
+
+    The control process is moved to the load's core here, so that a stall is the worker's own doing.
     """
     directory = place.under("reload")
     turns = 3 if quick else 8
     settled: list[float] = []
     lags: list[float] = []
     with peer_running(Tidegate(), directory, place.ports, place.cores) as program:
+        for pid in workers_and_control(program)[1]:
+            os.sched_setaffinity(pid, place.load_cores)
         load = Load("GET", "/small", connections=1)
         quiet = drive(load, place.ports.listen, 3, place.load_cores, directory)
 
         def change(weight: float) -> float:
             generation = max(scrape(place.ports.admin, "tidegate_config_generation"), default=0)
             fresh = directory / "fresh.yaml"
-            fresh.write_text(tidegate_file(place.ports, more_routes=_thousand_routes(weight)))
+            fresh.write_text(tidegate_file(place.ports, more_routes=_routes(range(1000), weight)))
             begun = time.monotonic()
             fresh.replace(directory / "tidegate.yaml")
             while max(scrape(place.ports.admin, "tidegate_config_generation"), default=0) <= generation:
@@ -182,6 +219,7 @@ def reload_thousand(place: Place, quick: bool) -> list[Row]:
             return time.monotonic() - begun
 
         change(1)  # the file with a thousand routes is there; only weights change from now on
+        lags.clear()
         with start_wrk(load, place.ports.listen, 4 * turns, place.load_cores, directory) as wrk:
             for turn in range(turns):
                 settled.append(change(2 + turn))
@@ -191,12 +229,16 @@ def reload_thousand(place: Place, quick: bool) -> list[Row]:
             wrk.wait(60 + 4 * turns)
             seen = parse(wrk.log.read_text())
     return [
-        Row("reload of 1,000 routes: file saved to new plan in the metrics", f"{statistics.median(settled):.2f} s", ""),
+        Row(
+            "1,000 routes: all their weights edited, until the new plan is in the metrics",
+            f"{statistics.median(settled):.2f} s",
+            "",
+        ),
         Row("the same, loop lag of the worker, highest seen", f"{max(lags, default=0) * 1000:.2f} ms", "<= 5 ms"),
         Row(
             "the same, one client's longest wait (p99.9 in brackets), without reloads and with",
             f"{quiet.longest / 1000:.2f} ({quiet.p999 / 1000:.2f}) and "
-            f"{seen.longest / 1000:.2f} ({seen.p999 / 1000:.2f}) ms; control shares the worker's core",
+            f"{seen.longest / 1000:.2f} ({seen.p999 / 1000:.2f}) ms; load, upstream and control share the other core",
             "",
         ),
     ]
@@ -255,7 +297,7 @@ def measure_all(directory: Path, ports: Ports, cores: tuple[set[int], set[int]],
     """All figures, as rows of title, measured and wanted. One that cannot be had says why."""
     place = Place(directory, ports, *cores)
     rows: list[Row] = []
-    for part in (idle_memory, large_bodies, start, reload_thousand, hanging_shadow):
+    for part in (idle_memory, large_bodies, start, compiling, reload_thousand, hanging_shadow):
         print(f"  tidegate alone: {part.__name__}", file=sys.stderr)
         try:
             rows += part(place, quick)

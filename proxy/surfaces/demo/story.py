@@ -222,9 +222,10 @@ def play(duration: float | None, show: Callable[[Moment], None], tell: Callable[
             _port(8080),
             _port(9901),
             tuple(listener.getsockname()[1] for listener in listeners),
-            directory / "tidegate.yaml",
-            directory / "tidegate.log",
+            directory / "config" / "tidegate.yaml",
+            directory / "tidegate.log",  # not beside the file: that folder is watched
         )
+        stage.file.parent.mkdir()
         stage.file.write_text(configuration(stage, CHAPTERS[0][0]))
         descriptors = [listener.fileno() for listener in listeners]
         # In sessions of their own: Ctrl-C is the demo's, which then ends them in order.

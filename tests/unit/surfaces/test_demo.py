@@ -48,7 +48,7 @@ def test_only_the_route_of_the_demo_is_read() -> None:
 
 
 def test_a_page_that_is_not_metrics_is_an_error() -> None:
-    with pytest.raises(ValueError, match="could not convert|invalid"):
+    with pytest.raises(ValueError, match=r"could not convert|invalid"):
         read_measures("tidegate_config_generation what\n", "demo")
 
 
