@@ -32,7 +32,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     with Origin() as plain, Origin() as answers:
         config = configuration(
             {"plain": upstream(plain), "answers": upstream(answers)},
-            [route("plain"), route("raw", paths="raw"), route("limited", max_body=100), route("answers")],
+            [route("plain"), route("raw", paths="raw"), route("limited", max_body="100B"), route("answers")],
             trusted_proxies=["127.0.0.9/32"],
         )
         with Proxy(config, tmp_path_factory.mktemp("edge")) as proxy:

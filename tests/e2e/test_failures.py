@@ -140,7 +140,7 @@ def test_fallback_version_serves_while_a_version_cannot_be_reached(tmp_path: Pat
                 assert got.get(b"x-tidegate-version") == b"canary"
                 assert got.get(b"x-tidegate-flags") == b"FB"
             assert origin.requests[1].body == b"hello"
-            assert [one.get(b"x-tidegate-version") for one in origin.requests][0] in {b"canary", b"stable"}
+            assert next(one.get(b"x-tidegate-version") for one in origin.requests) in {b"canary", b"stable"}
             found = proxy.metrics()
             assert found.value("tidegate_requests_total", version="canary", served="stable", code="200") == 3
 
@@ -214,7 +214,7 @@ def test_unasked_bytes_on_an_idle_connection_answer_nobody(tmp_path: Path) -> No
     with Origin(respond) as origin, Proxy(single(origin), tmp_path) as proxy, proxy.connect() as wire:
         assert wire.get().body == b"mine"
         said.set()
-        wait_for(lambda: served[0].ended.is_set(), "the connection to be given up")
+        wait_for(served[0].ended.is_set, "the connection to be given up")
         assert wire.get().body == b"mine"
         assert len(origin.connections) == 2
 
@@ -263,10 +263,9 @@ def test_answer_that_never_begins(tmp_path: Path) -> None:
         connection.request()
         connection.hold()
 
-    with Origin(play=play) as origin:
-        with Proxy(single(origin, policy={"timeouts": {"response": "200ms"}}), tmp_path) as proxy:
-            failed(proxy, 504, "UT")
-            origin.released.set()
+    with Origin(play=play) as origin, Proxy(single(origin, policy={"timeouts": {"response": "200ms"}}), tmp_path) as proxy:
+        failed(proxy, 504, "UT")
+        origin.released.set()
 
 
 def test_answer_that_comes_byte_by_byte_has_one_deadline_for_its_head(tmp_path: Path) -> None:
@@ -280,12 +279,11 @@ def test_answer_that_comes_byte_by_byte_has_one_deadline_for_its_head(tmp_path: 
                 return
             connection.send(bytes((byte,)))
 
-    with Origin(play=play) as origin:
-        with Proxy(single(origin, policy={"timeouts": {"response": "300ms"}}), tmp_path) as proxy:
-            try:
-                failed(proxy, 504, "UT")
-            finally:
-                stop.set()
+    with Origin(play=play) as origin, Proxy(single(origin, policy={"timeouts": {"response": "300ms"}}), tmp_path) as proxy:
+        try:
+            failed(proxy, 504, "UT")
+        finally:
+            stop.set()
 
 
 def test_answer_that_falls_silent_is_cut_off(tmp_path: Path) -> None:
@@ -340,7 +338,7 @@ def test_client_that_never_finishes_its_body(tmp_path: Path) -> None:
         wire.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
         assert wire.response().status == 408
         assert wire.ends() == b""
-        wait_for(lambda: origin.connections[0].ended.is_set(), "the upstream to be told")
+        wait_for(origin.connections[0].ended.is_set, "the upstream to be told")
         assert not origin.requests[0].complete
         assert proxy.metrics().value("tidegate_errors_total") == 0
 
@@ -363,13 +361,12 @@ def test_client_that_never_reads_is_cut_off(tmp_path: Path) -> None:
     policy = {"timeouts": {"idle": "300ms"}}
     with (
         Origin(play=play, record=False) as origin,
-        Proxy(single(origin, policy=policy, client=IMPATIENT), tmp_path) as proxy,
+        Proxy(single(origin, policy=policy, client=IMPATIENT), tmp_path) as proxy,proxy.connect(receive_buffer=4096) as wire
     ):
-        with proxy.connect(receive_buffer=4096) as wire:
-            wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            wait_for(lambda: origin.connections and origin.connections[0].ended.is_set(), "the upstream to be let go")
-            proxy.wait_metric(0, "tidegate_in_flight")
-            proxy.wait_metric(0, "tidegate_client_connections")
+        wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_for(lambda: origin.connections and origin.connections[0].ended.is_set(), "the upstream to be let go")
+        proxy.wait_metric(0, "tidegate_in_flight")
+        proxy.wait_metric(0, "tidegate_client_connections")
 
 
 def test_connections_beyond_the_limit_are_closed(tmp_path: Path) -> None:

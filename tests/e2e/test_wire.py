@@ -19,7 +19,7 @@ ADDED = {
 
 ANSWER_ADDED = {
     b"date", b"via", b"x-request-id", b"connection", b"keep-alive", b"content-length", b"transfer-encoding", b"trailer",
-    b"x-tidegate-route", b"x-tidegate-version", b"x-tidegate-reason", b"x-tidegate-flags",
+    b"x-tidegate-route", b"x-tidegate-version", b"x-tidegate-served", b"x-tidegate-reason", b"x-tidegate-flags",
 }  # fmt: skip
 
 Fields = dict[bytes, list[tuple[bytes, bytes]]]
@@ -137,4 +137,4 @@ def check_answer(row: Answer, got: Message) -> None:
     if row.fields is not None:
         assert grouped(got.fields, ANSWER_ADDED) == grouped(split_fields(list(row.fields)), set())
     assert grouped(got.trailers, set()) == grouped(split_fields(list(row.trailers)), set())
-    assert not got.get(b"x-tidegate-flags")
+    assert got.get(b"x-tidegate-flags") == b"-"

@@ -1,4 +1,4 @@
-"""Bodies that are too large, and requests that never end. The route of limited.test has `max_body: 100`."""
+"""Bodies that are too large, and requests that never end. The route of limited.test has `max_body: 100B`."""
 
 from .rows import Request, Upstream, broken_off, passed, refused
 
