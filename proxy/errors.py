@@ -19,7 +19,15 @@ class Flag:
     """
 
     def __init__(
-        self, index: int, code: str, status: int, side: str, meaning: str, *, error: bool = False, repeatable: bool = False
+        self,
+        index: int,
+        code: str,
+        status: int,
+        side: str,
+        meaning: str,
+        *,
+        error: bool = False,
+        repeatable: bool = False,
     ) -> None:
         self.index: Final = index
         self.code: Final = code

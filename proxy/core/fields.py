@@ -78,6 +78,9 @@ def kept_lines(request: Request, drop_ids: frozenset[bytes], rewrite: Rewrite | 
         connection = request.fields.get(b"connection")
         if connection is not None and connection not in _ORDINARY_CONNECTION:
             dropped |= _named_by_connection(connection)
+    if request.minor == 0 and b"expect" in request.fields:  # means nothing there (RFC 9110 section 10.1.1)
+        dropped |= {b"expect"}
+        plain = False
     if drop_ids:
         dropped |= drop_ids
         plain = False
@@ -195,8 +198,15 @@ def response_head(response: Response, added: bytes) -> bytes:
     names = response.names
     lines = response.lines
     via = b"via: 1.1 tidegate\r\n"
-    if not _RESPONSE_DROPPED.isdisjoint(names):
-        dropped = _RESPONSE_DROPPED
+    dropped = _RESPONSE_DROPPED
+    plain = dropped.isdisjoint(names)
+    if OWN_PREFIX in b"\n".join(names):  # only this proxy speaks of itself
+        dropped |= {name for name in names if name.startswith(OWN_PREFIX)}
+        plain = False
+    if response.status == 204 and response.content_length >= 0:  # wrong but harmless; not passed on (section 8.6)
+        dropped |= {b"content-length"}
+        plain = False
+    if not plain:
         fields = response.fields
         connection = fields.get(b"connection")
         if connection is not None and connection not in _ORDINARY_CONNECTION:

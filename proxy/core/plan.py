@@ -93,7 +93,7 @@ class Version:
 
 
 class Rule:
-    """Before the split. Exactly one of `deny`, `version` and `split` is set; it holds for the units listed or the requests matched."""
+    """Before the split: exactly one of `deny`, `version` and `split`, for the units listed or the requests matched."""
 
     def __init__(self, spec: Spec, versions: dict[str, Version], salt: str, matcher: Matcher | None) -> None:
         self.label: Final[str] = spec["label"]  # "rules[0]"

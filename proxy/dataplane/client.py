@@ -174,41 +174,50 @@ class ClientConnection(Timed):
             self._take(data[preface.consumed :])
 
     def _take(self, data: bytes) -> None:
-        """Take requests off `data` until one is under way or more bytes are needed."""
+        """Take requests off `data` until one is under way or more bytes are needed; what is left waits."""
         self._taking = True
-        while data and self.phase == HEAD and not self.paused:
+        at = 0
+        while self.phase == HEAD and at < len(data) and not self.paused:
             plan = self.runtime.plan
             assert plan is not None  # noqa: S101 - nothing is accepted before
-            end = find_head_end(data, self._searched)
+            end = find_head_end(data, at + self._searched)
             if end < 0:
-                if len(data) > plan.client.max_head:
-                    self._refuse_long(data, plan)
-                    return
-                if not self._pending and self.deadline > self.runtime.now() + plan.client.head:
-                    self.runtime.wheel.arm(self, self.runtime.now() + plan.client.head)
-                self._searched = max(len(data) - 3, 0)
+                self._await_head(len(data) - at, plan)
+                if len(data) - at > plan.client.max_head:
+                    self._refuse_long(data[at:], plan)
                 break
             self._searched = 0
-            if end > plan.client.max_head:
-                self._refuse_long(data[:end], plan)
-                return
+            if end - at > plan.client.max_head:
+                self._refuse_long(data[at:end], plan)
+                break
             try:
-                request = parse_request(data[:end], plan.client.max_fields, plan.client.max_target)
+                request = parse_request(data[at:end], plan.client.max_fields, plan.client.max_target)
             except ProtocolError as error:
                 self._refuse(error.status, DPE, error.detail)
-                return
+                break
+            at = end + 4
             self._pending = b""
-            data = data[end + 4 :]
             self._begin(plan, request)
-            if self.phase == BODY and data:
-                rest = data
+            if self.phase == BODY and at < len(data):
+                rest = data[at:]
                 data = b""
                 self._body(rest)
                 if self.phase == HEAD:  # answered already
                     data = self._pending
-        if data and self.phase in (HEAD, BUSY):
-            self._pending = data
+                    at = 0
+        if at < len(data) and self.phase in (HEAD, BUSY):
+            self._pending = data[at:] if at else data
+        elif self.phase == HEAD:
+            self._pending = b""
         self._taking = False
+
+    def _await_head(self, size: int, plan: Plan) -> None:
+        """A head has begun and is not whole: from its first byte it has its time."""
+        if not self._pending:
+            deadline = self.runtime.now() + plan.client.head
+            if deadline < self.deadline:
+                self.runtime.wheel.arm(self, deadline)
+        self._searched = max(size - 3, 0)
 
     def _refuse_long(self, data: bytes, plan: Plan) -> None:
         line = data.find(b"\r\n")

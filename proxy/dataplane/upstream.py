@@ -84,6 +84,7 @@ class UpstreamConnection(Timed):
         self.paused: bool = False  # the transport wants no more writes
         self.silence: float = 60.0
         self._buffer: bytes = b""
+        self._searched: int = 0
         self._remaining: int = 0
         self._decoder: ChunkedDecoder | None = None
         self._reading: bool = True
@@ -212,12 +213,14 @@ class UpstreamConnection(Timed):
 
     def _head(self, user: UpstreamUser, data: bytes) -> None:
         while True:
-            end = find_head_end(data, 0)
+            end = find_head_end(data, self._searched)
             if end < 0:
                 if len(data) > MAX_HEAD:
                     raise ProtocolError(502, "the answer's head is too long")
                 self._buffer = data
+                self._searched = max(len(data) - 3, 0)
                 return
+            self._searched = 0
             if end > MAX_HEAD:
                 raise ProtocolError(502, "the answer's head is too long")
             response = parse_response(data[:end], user.method)

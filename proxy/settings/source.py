@@ -58,7 +58,7 @@ class _PlainResolver:
         """Nothing here depends on the path."""
         return False
 
-    def resolve(self, kind: type[Node], value: Any, implicit: Any) -> str:  # noqa: ARG002
+    def resolve(self, kind: type[Node], value: Any, implicit: Any) -> str:
         """The tag of a node that carries none of its own."""
         if kind is ScalarNode:
             return _PLAIN if implicit[0] else _TEXT

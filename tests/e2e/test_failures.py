@@ -263,7 +263,10 @@ def test_answer_that_never_begins(tmp_path: Path) -> None:
         connection.request()
         connection.hold()
 
-    with Origin(play=play) as origin, Proxy(single(origin, policy={"timeouts": {"response": "200ms"}}), tmp_path) as proxy:
+    with (
+        Origin(play=play) as origin,
+        Proxy(single(origin, policy={"timeouts": {"response": "200ms"}}), tmp_path) as proxy,
+    ):
         failed(proxy, 504, "UT")
         origin.released.set()
 
@@ -279,7 +282,10 @@ def test_answer_that_comes_byte_by_byte_has_one_deadline_for_its_head(tmp_path: 
                 return
             connection.send(bytes((byte,)))
 
-    with Origin(play=play) as origin, Proxy(single(origin, policy={"timeouts": {"response": "300ms"}}), tmp_path) as proxy:
+    with (
+        Origin(play=play) as origin,
+        Proxy(single(origin, policy={"timeouts": {"response": "300ms"}}), tmp_path) as proxy,
+    ):
         try:
             failed(proxy, 504, "UT")
         finally:
@@ -361,7 +367,8 @@ def test_client_that_never_reads_is_cut_off(tmp_path: Path) -> None:
     policy = {"timeouts": {"idle": "300ms"}}
     with (
         Origin(play=play, record=False) as origin,
-        Proxy(single(origin, policy=policy, client=IMPATIENT), tmp_path) as proxy,proxy.connect(receive_buffer=4096) as wire
+        Proxy(single(origin, policy=policy, client=IMPATIENT), tmp_path) as proxy,
+        proxy.connect(receive_buffer=4096) as wire,
     ):
         wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         wait_for(lambda: origin.connections and origin.connections[0].ended.is_set(), "the upstream to be let go")

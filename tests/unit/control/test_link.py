@@ -187,7 +187,9 @@ def test_what_the_worker_says_is_passed_on(link, heard):
     ]
 
 
-@pytest.mark.parametrize("data", [b"\xff\xff\xff\xff\x01", encode(messages.READY, b"no json"), encode(messages.READY, b"{}")])
+@pytest.mark.parametrize(
+    "data", [b"\xff\xff\xff\xff\x01", encode(messages.READY, b"no json"), encode(messages.READY, b"{}")]
+)
 def test_a_stream_out_of_step_closes_the_channel(link, wire, data):
     link.data_received(data)
     assert wire.closed

@@ -121,7 +121,10 @@ def test_a_legacy_is_read_as_it_was_written():
     assert Legacy.unpack(legacy.pack()) == legacy
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"format":99}', b"\xff", Legacy(1, b"x").pack().replace(b'"keys":{', b'"keys":{"z":1,')])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"[]", b"{}", b'{"format":99}', b"\xff", Legacy(1, b"x").pack().replace(b'"keys":{', b'"keys":{"z":1,')],
+)
 def test_a_legacy_that_cannot_be_read_says_so(data):
     with pytest.raises(LegacyError):
         Legacy.unpack(data)
