@@ -197,9 +197,9 @@ class Control:
             self._work("tick", self._tick())
             self._open_ports = open_ports
             await self._departure.wait()
-            await self._departure.leave(self._supervisor, self.settings.drain.delay, self.settings.drain.limit)
+            drain = self.settings.drain
+            await self._departure.leave(self._supervisor, drain.delay, drain.limit, self._stop_listening)
             self._ending = True
-            close_listeners(self._inventory.listeners, unlink=True)
         except TidegateError:
             if hasattr(self, "_supervisor") and not self._inventory.survivors:
                 self._supervisor.kill()  # a start that failed leaves nothing behind but what others left
@@ -289,6 +289,9 @@ class Control:
         self.facts.weights = weights_of(placed)
         self._supervisor.keep(self._legacy())
         self._supervisor.publish(compose(placed))
+
+    def _stop_listening(self) -> None:
+        close_listeners(self._inventory.listeners, unlink=True)
 
     def _running_listeners(self, spec: Spec) -> list[Spec]:
         """What the sockets that are open shall do: the file's word where it still names their address."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from proxy.control.supervisor import Supervisor
@@ -38,12 +38,19 @@ class Departure:
         """The first signal."""
         return await self._first
 
-    async def leave(self, supervisor: Supervisor, delay: float, limit: float) -> None:
-        """Drain all workers. Accepting goes on for `delay` seconds, what is in flight then has `limit` seconds."""
+    async def leave(
+        self, supervisor: Supervisor, delay: float, limit: float, stop_listening: Callable[[], None]
+    ) -> None:
+        """Drain all workers. Accepting goes on for `delay` seconds, what is in flight then has `limit` seconds.
+
+        `stop_listening` closes control's own hold on the listening sockets: the workers accept what waits, and when they
+        have closed theirs too, new connections are refused.
+        """
         if self._first.done() and self._first.result() is signal.SIGINT:
             delay = 0.0
         _announce(delay, limit)
         await self._or_hurry(asyncio.sleep(delay))
+        stop_listening()
         await self._or_hurry(supervisor.drain(limit))
         if self._hurry.is_set():
             supervisor.kill()

@@ -16,6 +16,7 @@ from proxy.core.framing import ChunkedDecoder
 from proxy.core.http1 import find_head_end, parse_request
 from proxy.core.plan import Plan
 from proxy.core.request import Request
+from proxy.core.trace import valid_request_id
 from proxy.dataplane.answers import failure_answer
 from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.timers import Timed
@@ -461,7 +462,9 @@ class ClientConnection(Timed):
     def _count_and_write(self, request: Request | None, status: int, flag: Flag, detail: str, added: bytes) -> None:
         runtime = self.runtime
         runtime.count_refusal(status, flag)
-        request_id = b"%032x" % runtime.rng.getrandbits(128)
+        request_id = b"" if request is None else request.fields.get(b"x-request-id", b"")
+        if not valid_request_id(request_id):
+            request_id = b"%032x" % runtime.rng.getrandbits(128)
         accept = b"" if request is None else request.fields.get(b"accept", b"")
         head_only = request is not None and request.method == b"HEAD"
         self.write(failure_answer(status, flag, detail, request_id, accept, head_only, added, runtime.wall()))

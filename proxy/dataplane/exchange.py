@@ -323,21 +323,22 @@ class Exchange(UpstreamUser):
         self._keep = keep
         if self.route.debug is not None:
             added += self._debug_lines()
-        self.client.write(response_head(response, added) + body)
         self._response_bytes = len(body)
         if complete:
-            self._finish()
+            self._finish(response_head(response, added) + body)
+        else:
+            self.client.write(response_head(response, added) + body)
 
     def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
         if self._chunk_out:
             data = encode_chunk(data)
             if complete:
                 data += last_chunk(trailers)
-        if data:
-            self._response_bytes += len(data)
-            self.client.write(data)
+        self._response_bytes += len(data)
         if complete:
-            self._finish()
+            self._finish(data)
+        elif data:
+            self.client.write(data)
 
     def on_client_pause(self, paused: bool) -> None:
         """The client takes no more (or again takes) what is written to it."""
@@ -456,8 +457,7 @@ class Exchange(UpstreamUser):
             self.runtime.wall(),
         )
         self._response_bytes = len(answer)
-        self.client.write(answer)
-        self._finish()
+        self._finish(answer)
 
     def _debug_lines(self) -> bytes:
         """Why this answer, for those who may know."""
@@ -481,10 +481,12 @@ class Exchange(UpstreamUser):
 
     # The end.
 
-    def _finish(self) -> None:
+    def _finish(self, last: bytes) -> None:
+        """Count, then send the last bytes: what a client has got has been counted, whatever happens to this process."""
         client = self.client
-        if not self._over:
-            self._settle()
+        self._settle()
+        if last:
+            client.write(last)
         client.exchange_done(self._keep)
 
     def _drop_upstream(self) -> None:

@@ -65,3 +65,4 @@ class Listener:
         if self._server is not None:
             self._server.close()
             self._server = None
+        self.endpoint.close()
