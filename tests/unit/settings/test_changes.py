@@ -46,6 +46,7 @@ def test_nothing_changes(tmp_path: Path) -> None:
     assert changes.lines == []
 
 
+RAISED = "route shop: weights stable 95 -> 90, canary 5 -> 10; 5 % of units move (5 % into canary, 5 % out of stable)"
 FLIP = (
     "route api: weights blue 100 -> 0, green 0 -> 100; changed default;"
     " 100 % of units move (100 % into green, 100 % out of blue)"
@@ -69,7 +70,7 @@ UNIT = "unit: [{header: x-user}]"
         (
             "stable: {upstream: a, weight: 95}, canary: {upstream: b, weight: 5}",
             "stable: {upstream: a, weight: 90}, canary: {upstream: b, weight: 10}",
-            "route shop: weights stable 95 -> 90, canary 5 -> 10; 5 % of units move (5 % into canary, 5 % out of stable)",
+            RAISED,
         ),
         (
             "active: blue",
