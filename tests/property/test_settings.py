@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.settings import SettingsError, load
@@ -22,17 +22,20 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.integers(0, 3_600_000_000))
 def test_a_duration_is_read_back_to_the_millisecond(milliseconds: int) -> None:
     seconds = milliseconds / 1000
     assert parse_duration(format_duration(seconds)) == seconds
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1 << 39))
 def test_a_size_is_read_back(size: int) -> None:
     assert parse_size(format_size(size)) == size
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, VALUES, max_size=4))
 def test_what_yaml_writes_is_read_back(values: dict[str, object]) -> None:
     document = parse_document("x.yaml", yaml.safe_dump(values, allow_unicode=True).encode(), {})
@@ -41,12 +44,14 @@ def test_what_yaml_writes_is_read_back(values: dict[str, object]) -> None:
         assert document.values == values
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_give_values_or_problems(data: bytes) -> None:
     document = parse_document("x.yaml", data, {})
     assert document.problems or document.root is not None
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.lists(NAMES, max_size=3), max_size=4))
 def test_merged_routes_are_all_the_files_routes_in_order_or_an_error_names_the_double(files: list[list[str]]) -> None:
     with TemporaryDirectory() as directory:
