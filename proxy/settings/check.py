@@ -3,7 +3,7 @@
 Works on what is valid by itself and says nothing about the rest, which has its errors already.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from proxy.settings.models.route import Route
 from proxy.settings.models.top import General
 from proxy.settings.models.upstream import Upstream
 from proxy.settings.problems import WARNING, KeyPath, Place, suggestion
+from proxy.settings.references import matcher_references, route_references
 from proxy.settings.scalars import Address, format_duration, split_address
 from proxy.settings.shadowing import Shadowing
 
@@ -163,26 +164,20 @@ def _upstream(draft: Draft, name: str, upstream: Upstream) -> None:
         draft.report((*path, "tls", given), f"`{given}` wants `{absent}` beside it")
 
 
-def references(matcher: Matcher, path: KeyPath) -> Iterable[tuple[KeyPath, str]]:
-    """The segments a matcher names, with the places."""
-    source, value = matcher.sources()[0]
-    if source == "segment":
-        yield (*path, "segment"), value
-    elif source == "not":
-        yield from references(value, (*path, "not"))
-    elif source in ("all", "any"):
-        for index, one in enumerate(value):
-            yield from references(one, (*path, source, index))
+def _known(draft: Draft, path: KeyPath, what: str, name: str, names: Collection[str]) -> None:
+    if name not in names:
+        draft.report(path, f"there is no {what} `{name}`" + suggestion(name, names, f"{what}s"))
 
 
 def _segments(draft: Draft) -> None:
     names = draft.names("segments")
     needs: dict[str, list[tuple[KeyPath, str]]] = {}
-    for name, matcher in draft.segments.items():
-        needs[name] = list(references(matcher, ("segments", name)))
-        for path, other in needs[name]:
-            if other not in names:
-                draft.report(path, f"there is no segment `{other}`" + suggestion(other, names, "segments"))
+    given = draft.values.get("segments")
+    for name, raw in given.items() if isinstance(given, dict) else ():
+        needs[name] = []
+        for path, what, other in matcher_references(raw, ("segments", name)):
+            needs[name].append((path, other))
+            _known(draft, path, what, other, names)
     done: set[str] = set()
 
     def visit(name: str, trail: list[str], path: KeyPath) -> None:
@@ -204,36 +199,31 @@ def _segments(draft: Draft) -> None:
 def _routes(draft: Draft) -> None:
     first: dict[str, int] = {}
     used: set[str] = set()
-    shadowing = Shadowing()
     upstreams = draft.names("upstreams")
     segments = draft.names("segments")
     given = draft.values.get("routes")
     for index, raw in enumerate(given if isinstance(given, list) else ()):
+        versions = raw.get("versions") if isinstance(raw, dict) else None
+        names = {"upstream": upstreams, "segment": segments, "version": versions if isinstance(versions, dict) else {}}
+        for path, what, other in route_references(raw):
+            _known(draft, ("routes", index, *path), what, other, names[what])
+            if what == "upstream":
+                used.add(other)
         name = raw.get("name") if isinstance(raw, dict) else None
-        if not isinstance(name, str):
-            continue
-        if first.setdefault(name, index) != index:
+        if isinstance(name, str) and first.setdefault(name, index) != index:
             taken = draft.where(("routes", first[name], "name"))
             draft.report(("routes", index, "name"), f"`{name}` is the name of another route, at {taken}")
+    shadowing = Shadowing()
     for index, route in enumerate(draft.routes):
-        if route is None:
-            continue
-        path: KeyPath = ("routes", index)
-        used.update(check_route(route, path, draft.report, upstreams, segments))
-        for number, rule in enumerate(route.rules):
-            if rule.when is not None:
-                for place, other in references(rule.when, (*path, "rules", number, "when")):
-                    if other not in segments:
-                        draft.report(place, f"there is no segment `{other}`" + suggestion(other, segments, "segments"))
-        before = shadowing.add(route)
-        if before is not None:
-            draft.report(
-                path, f"never reached: route `{before}` above takes every request that this one would", WARNING
-            )
-    if all(route is not None for route in draft.routes):
-        for name in draft.upstreams:
-            if name not in used:
-                draft.report(("upstreams", name), "no route uses this upstream", WARNING)
+        if route is not None:
+            check_route(route, ("routes", index), draft.report)
+            before = shadowing.add(route)
+            if before is not None:
+                message = f"never reached: route `{before}` above takes every request that this one would"
+                draft.report(("routes", index), message, WARNING)
+    for name in draft.upstreams:
+        if name not in used:
+            draft.report(("upstreams", name), "no route uses this upstream", WARNING)
 
 
 def _state(draft: Draft) -> None:

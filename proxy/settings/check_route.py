@@ -1,10 +1,10 @@
 """What no single value of a route shows: its versions, rules, mirrors and rewrites against each other and the rest."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Final
 
 from proxy.settings.models.route import Route
-from proxy.settings.problems import WARNING, KeyPath, suggestion
+from proxy.settings.problems import WARNING, KeyPath
 
 Report = Callable[..., None]
 
@@ -43,42 +43,21 @@ def uses_minted_cookie(route: Route) -> bool:
     return any(kind == "mint_cookie" for kind, _ in unit_chain(route))
 
 
-def check_route(
-    route: Route, path: KeyPath, report: Report, upstreams: Collection[str], segments: Collection[str]
-) -> set[str]:
-    """Report what is wrong with the route; the result are the upstreams it uses."""
-    versions = list(route.versions)
-    used: set[str] = set()
-    for name, version in route.versions.items():
-        here: KeyPath = (*path, "versions", name)
-        used.add(version.upstream)
-        _known(report, (*here, "upstream"), "upstream", version.upstream, upstreams)
-        if version.fallback is not None:
-            _known(report, (*here, "fallback"), "version", version.fallback, versions)
+def check_route(route: Route, path: KeyPath, report: Report) -> None:
+    """Report what is wrong within the route. The names it uses are looked up elsewhere (references)."""
     _fallback_circles(route, path, report)
-    _weights(route, path, report, versions)
-    _rules(route, path, report, versions, segments)
+    _weights(route, path, report)
+    _rules(route, path, report)
     shadows: set[str] = set()
     for index, mirror in enumerate(route.mirror):
-        here = (*path, "mirror", index)
-        used.add(mirror.upstream)
-        _known(report, (*here, "upstream"), "upstream", mirror.upstream, upstreams)
+        here: KeyPath = (*path, "mirror", index)
         if mirror.upstream in shadows:
             report((*here, "upstream"), f"`{mirror.upstream}` is a mirror of this route already")
         shadows.add(mirror.upstream)
         if mirror.sample == "unit" and mirror.percent < 100 and not unit_chain(route):
-            report(
-                here,
-                "copies are drawn by unit and the route has no unit: give `unit`, or `sample: request`",
-                WARNING,
-            )
+            message = "copies are drawn by unit and the route has no unit: give `unit`, or `sample: request`"
+            report(here, message, WARNING)
     _rewrite(route, path, report)
-    return used
-
-
-def _known(report: Report, path: KeyPath, what: str, name: str, names: Collection[str]) -> None:
-    if name not in names:
-        report(path, f"there is no {what} `{name}`" + suggestion(name, names, f"{what}s"))
 
 
 def _fallback_circles(route: Route, path: KeyPath, report: Report) -> None:
@@ -95,11 +74,9 @@ def _fallback_circles(route: Route, path: KeyPath, report: Report) -> None:
             report((*path, "versions", start, "fallback"), f"versions fall back to each other in a circle: {ring}")
 
 
-def _weights(route: Route, path: KeyPath, report: Report, versions: list[str]) -> None:
-    if route.default is not None:
-        _known(report, (*path, "default"), "version", route.default, versions)
+def _weights(route: Route, path: KeyPath, report: Report) -> None:
+    versions = list(route.versions)
     if route.active is not None:
-        _known(report, (*path, "active"), "version", route.active, versions)
         for name, version in route.versions.items():
             if version.weight is not None:
                 report(
@@ -122,17 +99,9 @@ def _weights(route: Route, path: KeyPath, report: Report, versions: list[str]) -
         )
 
 
-def _rules(route: Route, path: KeyPath, report: Report, versions: list[str], segments: Collection[str]) -> None:
+def _rules(route: Route, path: KeyPath, report: Report) -> None:
     for index, rule in enumerate(route.rules):
         here: KeyPath = (*path, "rules", index)
-        if rule.segment is not None:
-            _known(report, (*here, "segment"), "segment", rule.segment, segments)
-        if rule.deny is not None:
-            _known(report, (*here, "deny"), "version", rule.deny, versions)
-        if rule.version is not None:
-            _known(report, (*here, "version"), "version", rule.version, versions)
-        for name in rule.split or ():
-            _known(report, (*here, "split", name), "version", name, versions)
         if rule.split is not None and not any(rule.split.values()):
             report((*here, "split"), "all weights are 0, so nobody gets anything by this rule")
         if route.unit == [] and (rule.units is not None or rule.split is not None):

@@ -28,7 +28,8 @@ again; a change is logged and shown.
 
 **Values from the environment.** `${NAME}` and `${NAME:-default}` inside values (not in keys) read the environment
 when the file is loaded; a variable that is not set and has no default is an error. `$${` stands for `${`. Without
-quotes the result is read as YAML reads plain words: `workers: ${WORKERS:-1}` is a number.
+quotes the result is read as YAML reads plain words: `workers: ${WORKERS:-1}` is a number. Inside `[...]` and
+`{...}` YAML wants quotes around it.
 
 **Words.** YAML 1.2: `on`, `off`, `yes` and `no` are words; only `true` and `false` are truth values. A key given
 twice is an error. Texts that look like numbers need quotes where text is asked for: `units: ["1001"]`.

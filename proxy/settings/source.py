@@ -48,11 +48,17 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 class _PlainResolver:
     """Tells plain scalars from quoted ones and leaves their meaning to us."""
 
-    def descend_resolver(self, current_node: Any, current_index: Any) -> None:
-        """Nothing here depends on the path."""
+    depth = 0
+
+    def descend_resolver(self, *_: object) -> None:
+        """Called when a node begins. libyaml's composer recurses in C, where depth without a bound ends the process."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH * 2:
+            raise RecursionError
 
     def ascend_resolver(self) -> None:
-        """Nothing here depends on the path."""
+        """Called when a node ends."""
+        self.depth -= 1
 
     def check_resolver_prefix(self, *_: object) -> bool:
         """Nothing here depends on the path."""
@@ -307,7 +313,9 @@ def locate(root: Node, path: KeyPath, *, key: bool = False) -> tuple[KeyPath, No
             found = (node.value[step], node.value[step])
         if found is None:
             # Under a scalar there is nothing to name: the step belongs to the long form of what was written short.
-            return (path[:count] if isinstance(node, ScalarNode) or isinstance(step, int) else path), shown_node
+            if isinstance(node, ScalarNode):
+                return path[:count], shown_node if key else node
+            return (path[:count] if isinstance(step, int) else path), shown_node
         shown_node, node = found
     return path, (node if isinstance(node, ScalarNode) and not key else shown_node)
 

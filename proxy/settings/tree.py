@@ -62,7 +62,7 @@ class Tree:
             for one, _ in entries:
                 if one.value in known:
                     self._twice((name, one.value), one, known[one.value])
-            self.values[name] = {**value, **here}
+            self.values[name] = here | {one: child for one, child in value.items() if one not in here}
             if isinstance(first, MappingNode):
                 children = [*pairs(first), *((one, child) for one, child in entries if one.value not in known)]
                 self._pairs[name] = (first_key, MappingNode(first.tag, children, first.start_mark, first.end_mark))

@@ -70,7 +70,7 @@ def command(
         named = next((one for one in plan.routes if one.name == route_name), None)
         if named is None:
             _fail(f"there is no route {route_name}; routes: {', '.join(one.name for one in plan.routes)}")
-    request = _request(plan, (method, target or "/"), host or _a_host(named), headers, client)
+    request = _request(plan, (method, target or _a_path(named)), host or _a_host(named), headers, client)
     found = plan.find(request)
     route = named or found
     if route is None:
@@ -110,6 +110,11 @@ def _a_host(route: Route | None) -> str:
     return route.hosts[0].replace("*.", "any.")
 
 
+def _a_path(route: Route | None) -> str:
+    """A path the route takes, for a request that names the route and no path."""
+    return "/" if route is None else route.path or route.path_prefix or "/"
+
+
 def _request(plan: Plan, line: tuple[str, str], host: str, headers: tuple[str, ...], client: str) -> Request:
     """The request as the data plane would have read it.
 
@@ -140,7 +145,7 @@ def _explained(plan: Plan, route: Route, request: Request, unit: str | None, spe
     notes: list[str] = []
     if unit is not None:
         value: bytes | None = unit.encode()
-        kind = "given"
+        kind = "--unit"
     else:
         # Where control makes a key because the file has none, a cookie is minted as well.
         value, kind, minted = find_unit(route, request, UnitCookies(plan.cookie_keys or [b"explain only"]))
@@ -163,7 +168,7 @@ def _explained(plan: Plan, route: Route, request: Request, unit: str | None, spe
 def _print(explained: Spec) -> None:
     unit, version = explained["unit"], explained["version"]
     who = "a request without a unit" if unit is None else f"unit {unit}"
-    if version is None and explained["notes"]:
+    if version is None and explained["unit_kind"] == "mint_cookie":
         click.echo(f"route {explained['route']}: {who}")
     elif version is None:
         click.echo(f"route {explained['route']}: {who} gets no version: all are denied (403)")

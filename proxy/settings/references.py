@@ -1,0 +1,59 @@
+"""The names a route uses that something else must define.
+
+Found in the values as written and not in the model: a route with a mistake of another kind has its wrong names told, too.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from proxy.settings.problems import KeyPath
+
+Reference = tuple[KeyPath, str, str]
+"""Where, what kind (upstream, version, segment), which name."""
+
+
+def route_references(route: Any) -> Iterator[Reference]:
+    """Every name that the route uses."""
+    if not isinstance(route, dict):
+        return
+    for name, version in _entries(route.get("versions")):
+        yield from _one(version, ("versions", name), "upstream", "upstream")
+        yield from _one(version, ("versions", name), "fallback", "version")
+    yield from _one(route, (), "active", "version")
+    yield from _one(route, (), "default", "version")
+    for index, rule in _items(route.get("rules")):
+        path: KeyPath = ("rules", index)
+        yield from _one(rule, path, "segment", "segment")
+        yield from _one(rule, path, "deny", "version")
+        yield from _one(rule, path, "version", "version")
+        for name, _ in _entries(rule.get("split") if isinstance(rule, dict) else None):
+            yield (*path, "split", name), "version", name
+        if isinstance(rule, dict):
+            yield from matcher_references(rule.get("when"), (*path, "when"))
+    for index, mirror in _items(route.get("mirror")):
+        yield from _one(mirror, ("mirror", index), "upstream", "upstream")
+
+
+def matcher_references(matcher: Any, path: KeyPath) -> Iterator[Reference]:
+    """The segments that a matcher names."""
+    if not isinstance(matcher, dict):
+        return
+    yield from _one(matcher, path, "segment", "segment")
+    yield from matcher_references(matcher.get("not"), (*path, "not"))
+    for word in ("all", "any"):
+        for index, one in _items(matcher.get(word)):
+            yield from matcher_references(one, (*path, word, index))
+
+
+def _one(value: Any, path: KeyPath, key: str, what: str) -> Iterator[Reference]:
+    name = value.get(key) if isinstance(value, dict) else None
+    if isinstance(name, str):
+        yield (*path, key), what, name
+
+
+def _entries(value: Any) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, dict) else []
+
+
+def _items(value: Any) -> list[tuple[int, Any]]:
+    return list(enumerate(value)) if isinstance(value, list) else []

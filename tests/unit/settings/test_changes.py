@@ -1,0 +1,135 @@
+"""What is told about a change of configuration."""
+
+from pathlib import Path
+
+import pytest
+
+from proxy.settings import Loaded, load
+from proxy.settings.changes import Changes, compare
+
+BASE = """\
+listen: 0.0.0.0:80
+admin: 127.0.0.1:9901
+state: sqlite:x.db
+upstreams: {a: {endpoints: [http://127.0.0.1:1]}, b: {endpoints: [http://127.0.0.1:2]}}
+segments: {staff: {header: x-staff, exists: true}}
+routes:
+  - name: shop
+    match: {path: /shop}
+    unit: [{header: x-user}]
+    versions: {stable: {upstream: a, weight: 95}, canary: {upstream: b, weight: 5}}
+  - name: api
+    match: {path: /api}
+    versions: {blue: {upstream: a}, green: {upstream: b}}
+    active: blue
+"""
+
+
+def loaded(tmp_path: Path, text: str) -> Loaded:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    return load(path, {})
+
+
+def changed(tmp_path: Path, *replacements: tuple[str, str]) -> Changes:
+    text = BASE
+    for old, new in replacements:
+        assert old in text
+        text = text.replace(old, new)
+    old_one, new_one = loaded(tmp_path, BASE), loaded(tmp_path, text)
+    return compare(old_one.spec, new_one.spec, old_one.settings, new_one.settings)
+
+
+def test_nothing_changes(tmp_path: Path) -> None:
+    changes = changed(tmp_path, ("sqlite:x.db\n", "sqlite:x.db  # a comment\n"))
+    assert not changes
+    assert changes.lines == []
+
+
+RAISED = "route shop: weights stable 95 -> 90, canary 5 -> 10; 5 % of units move (5 % into canary, 5 % out of stable)"
+FLIP = (
+    "route api: weights blue 100 -> 0, green 0 -> 100; changed default;"
+    " 100 % of units move (100 % into green, 100 % out of blue)"
+)
+ANEW = (
+    "the cards are dealt anew; 9.5 % of units move"
+    " (4.75 % into stable, 4.75 % into canary, 4.75 % out of stable, 4.75 % out of canary)"
+)
+RESTART = "changed: takes a restart, the running value stays until then"
+UNIT = "unit: [{header: x-user}]"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        (
+            "weight: 95}",
+            "weight: 90}",
+            "route shop: weights stable 95 -> 90; 0.263 % of units move (0.263 % into canary, 0.263 % out of stable)",
+        ),
+        (
+            "stable: {upstream: a, weight: 95}, canary: {upstream: b, weight: 5}",
+            "stable: {upstream: a, weight: 90}, canary: {upstream: b, weight: 10}",
+            RAISED,
+        ),
+        (
+            "active: blue",
+            "active: green",
+            FLIP,
+        ),
+        (UNIT, f"{UNIT}\n    salt: anew", f"route shop: changed salt; {ANEW}"),
+        (UNIT, "unit: [{cookie: sid}]", f"route shop: changed unit; units are found elsewhere, so that {ANEW}"),
+        (
+            "canary: {upstream: b, weight: 5}",
+            "canary: {upstream: a, weight: 5}",
+            "route shop: changed versions.canary.upstream; 0 % of units move",
+        ),
+        ("match: {path: /api}", "match: {path: /v2}", "route api: changed path; 0 % of units move"),
+        ("127.0.0.1:2]", "127.0.0.1:3]", "upstream b changed: endpoints"),
+        ("x-staff", "x-team", "segment staff changed: where"),
+        ("listen: 0.0.0.0:80", "listen: 0.0.0.0:81", f"listen {RESTART}"),
+        ("127.0.0.1:9901", "127.0.0.1:9902", f"admin.address {RESTART}"),
+        ("x.db", "y.db", f"state {RESTART}"),
+        ("admin:", "drain: {delay: 1s}\nadmin:", "drain.delay changed"),
+        ("admin:", "client: {limits: {fields: 5}}\nadmin:", "client.limits.fields changed"),
+    ],
+)
+def test_a_change_is_told_in_a_line(tmp_path: Path, old: str, new: str, line: str) -> None:
+    assert changed(tmp_path, (old, new)).lines == [line]
+
+
+def test_restart_only_keys_are_told_apart(tmp_path: Path) -> None:
+    changes = changed(tmp_path, ("0.0.0.0:80", "0.0.0.0:81"), ("admin:", "drain: {delay: 1s}\nadmin:"))
+    assert changes.keys == ["listen", "drain.delay"]
+    assert changes.restart == ["listen"]
+
+
+def test_parts_that_come_and_go(tmp_path: Path) -> None:
+    text = (
+        BASE.replace("a: {endpoints", "c: {endpoints")
+        .replace("upstream: a", "upstream: c")
+        .replace("name: api", "name: v2")
+    )
+    old, new = loaded(tmp_path, BASE), loaded(tmp_path, text.replace("staff:", "team:"))
+    changes = compare(old.spec, new.spec)
+    assert changes.upstreams == {"added": ["c"], "removed": ["a"], "changed": []}
+    assert changes.segments == {"added": ["team"], "removed": ["staff"], "changed": []}
+    assert changes.routes == {"added": ["v2"], "removed": ["api"], "changed": ["shop"]}
+    assert changes.as_dict()["changed"]
+
+
+def test_the_order_of_routes_is_told(tmp_path: Path) -> None:
+    old = loaded(tmp_path, BASE).spec
+    changes = compare(old, {**old, "routes": old["routes"][::-1]})
+    assert changes.lines == ["the order of the routes changed: the first that matches takes a request"]
+
+
+def test_a_version_that_comes_takes_its_share_and_no_more(tmp_path: Path) -> None:
+    changes = changed(
+        tmp_path,
+        ("canary: {upstream: b, weight: 5}}", "canary: {upstream: b, weight: 5}, blue: {upstream: b, weight: 25}}"),
+    )
+    (route,) = changes.changed_routes
+    assert route.weights == {"blue": (None, 25)}
+    assert route.moved == pytest.approx(0.2)
+    assert list(route.entering) == ["blue"]

@@ -1,0 +1,103 @@
+"""What is generated is current, and the examples are fine."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from proxy.core.build import build_plan
+from proxy.settings import load
+from proxy.settings.later import KEYS, VALUES
+from proxy.settings.reference import reference
+from proxy.settings.schema import json_schema, schema_text
+
+ROOT = Path(__file__).resolve().parents[3]
+CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
+
+
+def test_the_committed_schema_is_current() -> None:
+    assert (ROOT / "config/tidegate.schema.json").read_text() == schema_text()
+
+
+def test_the_committed_reference_is_current() -> None:
+    assert (ROOT / "docs/configuration.md").read_text() == reference()
+
+
+def test_all_examples_are_there() -> None:
+    assert {path.stem for path in CONFIGS} >= {"tidegate", "canary", "blue-green", "abn", "shadow", "container"}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_an_example_is_fine_without_any_environment(path: Path) -> None:
+    loaded = load(path, {})
+    assert [warning.line() for warning in loaded.warnings] == []
+    build_plan(loaded.spec)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_schema_takes_an_example(path: Path) -> None:
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator(schema).validate(yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lisen: 0.0.0.0:80",
+        "drain: {delay: 5}",
+        "drain: {delay: 5 s}",
+        "watch: never",
+        "routes: [{name: r, versions: {}}]",
+        "routes: [{name: r}]",
+        "routes: [{name: r, versions: {v: {upstream: a}}, mirror: [{upstream: a, percent: 101}]}]",
+        "upstreams: {a: {endpoints: []}}",
+    ],
+)
+def test_the_schema_refuses_what_is_wrong(text: str) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(json_schema()).validate(yaml.safe_load(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "listen: [{address: 0.0.0.0:80, proxy_protocol: true}, 'unix:/run/x.sock']",
+        "admin: {address: 127.0.0.1:1, tokens: [aaaaaaaaaaaaaaaaaaaaaaaa]}",
+        "drain: {delay: '${DELAY:-5s}'}",
+        "workers: auto",
+        "routes: [{name: r, match: {host: x.org, headers: {x-a: b, x-c: {in: [d]}}}, versions: {v: {upstream: a}}}]",
+        "routes: [{name: r, unit: [client_ip, {header: x}], versions: {v: {upstream: a}}}]",
+        "routes: [{name: r, versions: {v: {upstream: a}}, errors: {codes: [429, 5xx]}}]",
+        "segments: {s: {any: [{header: x, is: a}, {not: {client_ip: {cidr: 10.0.0.0/8}}}]}}",
+    ],
+)
+def test_the_schema_takes_short_forms_and_references(text: str) -> None:
+    jsonschema.Draft202012Validator(json_schema()).validate(yaml.safe_load(text))
+
+
+def test_every_key_has_its_meaning_in_the_schema() -> None:
+    def undocumented(node: object, path: str) -> list[str]:
+        if not isinstance(node, dict):
+            return []
+        found = [
+            f"{path}.{name}"
+            for name, one in node.get("properties", {}).items()
+            if "description" not in one and "$ref" not in one
+        ]
+        for name, one in node.get("$defs", {}).items():
+            found += undocumented(one, name)
+        return found
+
+    assert undocumented(json_schema(), "") == []
+
+
+def test_what_comes_later_is_not_in_the_schema() -> None:
+    text = json.dumps(json_schema())
+    for path in KEYS:
+        if path[-1] not in {"limits", "flags"}:  # words that mean something else elsewhere
+            assert f'"{path[-1]}":' not in text, path
+    for words in VALUES.values():
+        assert not any(f'"{word}"' in text for word in words)

@@ -1,0 +1,261 @@
+"""The command line: what is printed where, exit codes, and no stack trace for a user's mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from proxy.settings.schema import schema_text
+from proxy.surfaces.cli.main import COMMANDS, tidegate
+
+CONFIG = """\
+listen: 0.0.0.0:80
+state: sqlite:x.db
+trusted_proxies: [10.0.0.0/8]
+upstreams: {a: {endpoints: [http://127.0.0.1:1]}}
+segments: {oslo: {header: x-geo-city, in: [Oslo]}, nobody: {all: [{not: {path: {prefix: /}}}, {segment: oslo}]}}
+routes:
+  - name: shop
+    match: {host: [shop.example.com], path_prefix: /shop}
+    unit: [{header: x-user-id}, {mint_cookie: tg_unit}]
+    versions: {stable: {upstream: a, weight: 90}, canary: {upstream: a, weight: 10, fallback: stable}}
+    preview: {header: x-version, from: [127.0.0.0/8]}
+    rules:
+      - {units: [bob], deny: canary}
+      - {units: [alice], version: canary}
+      - {segment: oslo, version: canary}
+      - {segment: nobody, split: {stable: 1, canary: 1}}
+  - name: blocked
+    match: {host: x.org}
+    versions: {only: {upstream: a}}
+    rules: [{units: [mallory], deny: only}]
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "tidegate.yaml"
+    path.write_text(CONFIG)
+    return str(path)
+
+
+def run(*arguments: str) -> Result:
+    result = CliRunner().invoke(tidegate, arguments, prog_name="tidegate")
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+def test_help_lists_all_commands_without_importing_them() -> None:
+    program = (
+        "import sys\n"
+        "from proxy.surfaces.cli.main import tidegate\n"
+        "tidegate(['--help'], standalone_mode=False)\n"
+        "heavy = {'yaml', 'pydantic', 'aiohttp', 'prometheus_client', 'proxy.settings', 'proxy.control.app'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    for name in COMMANDS:
+        assert f"  {name} " in result.stdout
+
+
+@pytest.mark.parametrize("name", ["validate", "explain", "diff", "schema"])
+def test_every_command_has_an_example(name: str) -> None:
+    result = run(name, "--help")
+    assert result.exit_code == 0
+    assert f"tidegate {name}" in result.stdout.partition("Example")[2]
+
+
+def test_python_dash_m_is_the_same_program() -> None:
+    result = subprocess.run([sys.executable, "-m", "proxy", "--version"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0
+    assert result.stdout.startswith("tidegate, version ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["validate", "--nonsense"],
+        ["diff", "one"],
+        ["explain", "--url", "http://x/", "--host", "x"],
+        ["explain", "--url", "http://"],
+        ["explain", "-H", "no colon"],
+        ["explain", "--client", "nowhere"],
+        ["explain", "--path", "/a b"],
+        ["explain", "--method", "GE T"],
+        ["explain", "-H", "x y: z"],
+    ],
+)
+def test_wrong_usage_is_code_2(arguments: list[str], config: str) -> None:
+    extra = ["-c", config] if arguments[0] == "explain" else []
+    result = run(*arguments, *extra)
+    assert result.exit_code == 2
+    assert "Usage: tidegate" in result.stderr
+
+
+def test_validate_says_that_a_file_is_fine(config: str) -> None:
+    result = run("validate", "-c", config)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"{config} is fine: 2 routes, 1 upstream\n"
+
+
+def test_validate_shows_every_error_and_its_line(config: str) -> None:
+    Path(config).write_text(CONFIG.replace("weight: 90", "weigth: 90").replace("deny: canary", "deny: canray"))
+    result = run("validate", "-c", config)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines() == [
+        f"{config}:10:38: routes[0].versions.stable.weigth: unknown key; did you mean `weight`?",
+        "   10 |     versions: {stable: {upstream: a, weigth: 90}, canary: {upstream: a, weight: 10, fallback: stable}}",
+        "      |                                      ^^^^^^",
+        f"{config}:13:30: routes[0].rules[0].deny: there is no version `canray`; did you mean `canary`?",
+        "   13 |       - {units: [bob], deny: canray}",
+        "      |                              ^^^^^^",
+        "2 errors",
+    ]
+
+
+def test_validate_as_json(config: str) -> None:
+    fine = json.loads(run("validate", "-c", config, "--json").stdout)
+    assert fine == {"file": config, "valid": True, "errors": [], "warnings": []}
+    Path(config).write_text(CONFIG.replace("deny: canary", "deny: canray") + "drain: {limit: 60s}\n")
+    result = run("validate", "-c", config, "--json")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert found["valid"] is False
+    assert [(one["path"], one["line"]) for one in found["errors"]] == [("routes[0].rules[0].deny", 13)]
+    assert [one["path"] for one in found["warnings"]] == ["drain"]
+
+
+def test_validate_shows_warnings_and_stays_fine(config: str) -> None:
+    Path(config).write_text(CONFIG + "drain: {limit: 60s}\n")
+    result = run("validate", "-c", config)
+    assert result.exit_code == 0
+    assert "warning: drain: leaving may take 62s" in result.stderr
+    assert result.stdout.endswith("(1 warning)\n")
+
+
+@pytest.mark.parametrize("name", ["validate", "explain"])
+def test_a_file_that_is_not_there_is_code_1(name: str, tmp_path: Path) -> None:
+    result = run(name, "-c", f"{tmp_path}/nowhere.yaml")
+    assert result.exit_code == 1
+    assert f"{tmp_path}/nowhere.yaml:1:1: there is no such file" in result.stderr
+
+
+def test_schema_is_printed() -> None:
+    assert run("schema").stdout == schema_text()
+
+
+def test_diff_says_who_moves(config: str, tmp_path: Path) -> None:
+    other = tmp_path / "new.yaml"
+    other.write_text(CONFIG.replace("weight: 90", "weight: 80").replace("weight: 10,", "weight: 20,"))
+    result = run("diff", config, str(other))
+    assert result.exit_code == 0
+    assert result.stdout == (
+        "route shop: weights stable 90 -> 80, canary 10 -> 20;"
+        " 10 % of units move (10 % into canary, 10 % out of stable)\n"
+    )
+    found = json.loads(run("diff", config, str(other), "--json").stdout)
+    assert found["splits"][0]["moved"] == pytest.approx(0.1)
+    assert run("diff", config, config).stdout == "nothing changes\n"
+
+
+def test_diff_with_a_bad_file_is_code_1(config: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("listen: 1")
+    assert run("diff", config, f"{tmp_path}/bad.yaml").exit_code == 1
+
+
+def explained(config: str, *arguments: str) -> dict[str, object]:
+    result = run("explain", "-c", config, "--json", *arguments)
+    assert result.exit_code == 0, result.stderr
+    found: dict[str, object] = json.loads(result.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "version", "reason", "rule"),
+    [
+        (["--unit", "alice"], "canary", "override", "rules[1]"),
+        (["--unit", "bob"], "stable", "deny", "rules[0]"),
+        (["-H", "x-user-id: alice"], "canary", "override", "rules[1]"),
+        (["--unit", "bob", "-H", "x-geo-city: Oslo"], "stable", "deny", "rules[0]"),
+        (["--unit", "carol", "-H", "X-Geo-City: Oslo"], "canary", "segment", "rules[2]"),
+        (["--unit", "carol", "-H", "x-version: canary"], "canary", "preview", ""),
+    ],
+)
+def test_explain_names_version_reason_and_rule(
+    config: str, arguments: list[str], version: str, reason: str, rule: str
+) -> None:
+    found = explained(config, "--route", "shop", *arguments)
+    assert (found["version"], found["reason"], found["rule"]) == (version, reason, rule)
+
+
+def test_explain_finds_the_route_of_a_request(config: str) -> None:
+    url = "http://shop.example.com:8080/shop/cart?x=y"
+    assert explained(config, "--url", url, "--unit", "u")["route"] == "shop"
+    assert explained(config, "--host", "x.org", "--unit", "u")["route"] == "blocked"
+    result = run("explain", "-c", config, "--url", "http://shop.example.com/shopping")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "no route takes GET /shopping for shop.example.com: the answer is 404\n",
+    )
+
+
+def test_explain_believes_forwarded_addresses_of_trusted_proxies_only(config: str) -> None:
+    wish = ["--route", "shop", "--unit", "u", "-H", "x-version: canary"]
+    through = ["-H", "x-forwarded-for: 127.0.0.1"]
+    assert explained(config, *wish, "--client", "10.0.0.1")["reason"] == "split"
+    assert explained(config, *wish, "--client", "10.0.0.1", *through)["reason"] == "preview"
+    assert explained(config, *wish, "--client", "192.0.2.1", *through)["reason"] == "split"
+
+
+def test_explain_says_that_a_unit_would_be_minted(config: str) -> None:
+    result = run("explain", "-c", config, "--route", "shop")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("route shop: a request without a unit\n")
+    assert "note: no unit came with the request: one is minted into the cookie tg_unit" in result.stdout
+
+
+def test_explain_in_words(config: str) -> None:
+    result = run("explain", "-c", config, "--route", "shop", "--unit", "alice", "-H", "x-version: canary")
+    assert result.stdout.splitlines() == [
+        "route shop: unit alice gets canary",
+        "  reason   preview",
+        "  unit     alice from --unit",
+        "  bucket   3511 of 10000",
+        "  split    stable 90 %, canary 10 %",
+        "  preview  asked for canary: given",
+        "  rules[0]: does not hold (deny canary)",
+        "  rules[1]: holds (version canary)",
+        "  rules[2]: does not hold (version canary)",
+        "    no  segment oslo",
+        "      no  header x-geo-city in ['Oslo']: was not there",
+        "  rules[3]: does not hold (split stable 1, canary 1)",
+        "    no  segment nobody",
+        "      no  all of",
+        "        no  not",
+        "          yes path prefix '/': was '/shop'",
+        "        no  segment oslo",
+        "          no  header x-geo-city in ['Oslo']: was not there",
+    ]
+
+
+def test_explain_when_every_version_is_denied(config: str) -> None:
+    result = run("explain", "-c", config, "--route", "blocked", "--unit", "mallory")
+    assert result.exit_code == 0
+    assert "route blocked: unit mallory gets no version: all are denied (403)" in result.stdout
+
+
+def test_explain_notes_that_the_request_would_go_elsewhere(config: str) -> None:
+    found = explained(config, "--route", "blocked", "--unit", "u", "--host", "shop.example.com", "--path", "/shop")
+    assert found["notes"] == ["this request goes to route shop, not to blocked"]
+    found = explained(config, "--route", "shop", "--unit", "u", "--host", "nowhere.org")
+    assert found["notes"] == ["no route takes this request: 404"]
+
+
+def test_explain_names_the_routes_there_are(config: str) -> None:
+    result = run("explain", "-c", config, "--route", "shoop")
+    assert (result.exit_code, result.stderr) == (1, "there is no route shoop; routes: shop, blocked\n")
