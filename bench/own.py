@@ -20,6 +20,8 @@ from bench.cases import peer_running, wait_until_answered
 from bench.load import Load, LoadError, drive, idle_connections, parse, start_wrk
 from bench.peers import Ports, Tidegate, tidegate_file
 from bench.process import Program, family, memory
+from proxy.core.build import build_plan
+from proxy.settings.loader import Loader
 
 GIB = 1 << 30
 
@@ -159,9 +161,6 @@ def _routes(numbers: range, weight: float) -> str:
 
 def compiling(place: Place, _quick: bool) -> list[Row]:
     """A file that includes a thousand routes, read again after a change of its own; the included files did not change."""
-    from proxy.core.plan import build_plan
-    from proxy.settings.loader import Loader
-
     directory = place.under("compiling")
     for part in range(10):
         (directory / f"routes-{part}.yaml").write_text("routes:\n" + _routes(range(part * 100, part * 100 + 100), 5))

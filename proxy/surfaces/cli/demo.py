@@ -54,7 +54,10 @@ def command(duration: float | None, plain: bool, svg: Path | None) -> None:
         raise click.ClickException(str(error)) from error
     if svg is not None and last:
         import io
+        import re
 
         console = Console(record=True, width=112, file=io.StringIO(), force_terminal=True)
         console.print(picture(last[0]))
-        console.save_svg(str(svg), title="tidegate demo")
+        # Without the fonts that rich would have a browser fetch from elsewhere.
+        drawn = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="tidegate demo"), flags=re.DOTALL)
+        svg.write_text(drawn)
