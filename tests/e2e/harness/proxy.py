@@ -142,6 +142,8 @@ class Proxy:
         assert self.process is not None
         code = self.process.poll()
         assert code is None, f"it ended with {code}:\n{self.log()}"
+        # What cannot start is started again and again; the first time says enough.
+        assert "Traceback" not in self.log(), self.log()
         return self.ready()
 
     def ready(self) -> bool:
