@@ -71,11 +71,17 @@ class TimerWheel:
                 continue
             for timed in entries:
                 timed.due = inf
-            for timed in entries:
-                deadline = timed.deadline
-                if deadline <= now:
-                    if timed.due == inf:
-                        timed.deadline = inf
-                        timed.expired(now)
-                elif deadline != inf and timed.due == inf:
-                    self._insert(timed)
+            try:
+                for timed in entries:
+                    deadline = timed.deadline
+                    if deadline <= now:
+                        if timed.due == inf:
+                            timed.deadline = inf
+                            timed.expired(now)
+                    elif deadline != inf and timed.due == inf:
+                        self._insert(timed)
+            except BaseException:
+                for timed in entries:  # one that fails must not cost the others their turn
+                    if timed.deadline != inf and timed.due == inf:
+                        self._insert(timed)
+                raise

@@ -1,0 +1,291 @@
+"""A worker without sockets or a clock of its own: what an exchange is played on.
+
+    stage = Stage(shop())
+    client = stage.client()
+    client.send(GET)
+    upstream = stage.accept()
+    assert upstream.take().startswith(b"GET / HTTP/1.1")
+    upstream.send(OK)
+    assert client.take().endswith(b"hello")
+    stage.assert_still()
+
+Time stands still until `pass_time`. What a loop would do by itself, `settle` does: it starts dials and reports ends.
+"""
+
+import os
+from random import Random
+from typing import Any
+
+from proxy.core.build import build_plan
+from proxy.core.cookies import UnitCookies
+from proxy.core.hashing import UnitHasher
+from proxy.core.plan import Plan
+from proxy.dataplane.client import ClientConnection
+from proxy.dataplane.pool import Pool
+from proxy.dataplane.runtime import Runtime
+from proxy.dataplane.timers import TICK
+from proxy.errors import FLAGS
+from proxy.telemetry.counters import (
+    BLOCK_SLOTS,
+    IN_FLIGHT_SLOTS,
+    M_OUTCOMES,
+    MIRROR_OUTCOMES,
+    V_FLAGS,
+    W_FAILURES,
+    Cells,
+    create_memory,
+)
+from proxy.telemetry.ledger import Ledger
+from tests.specs import plan_spec, route_spec, upstream_spec, version_spec
+from tests.unit.dataplane.wires import Dial, DialLoop, Wire
+
+Spec = dict[str, Any]
+
+GET = b"GET / HTTP/1.1\r\nHost: shop.example.com\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+def get(path: str = "/", *fields: str, method: str = "GET", version: str = "1.1", body: bytes = b"") -> bytes:
+    lines = [f"{method} {path} HTTP/{version}", "Host: shop.example.com", *fields]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def answer(status: int = 200, *fields: str, body: bytes = b"", version: str = "1.1") -> bytes:
+    lines = [f"HTTP/{version} {status} Said", *fields]
+    if body and not any(field.lower().startswith(("content-length", "transfer-encoding")) for field in fields):
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def endpoint_spec(host: str = "10.0.0.1", port: int = 80, **parts: Any) -> Spec:
+    return {
+        "url": f"http://{host}:{port}", "host": host, "port": port, "unix": "", "tls": False, "server_name": "",
+        "weight": 1, "zone": "",
+    } | parts  # fmt: skip
+
+
+def pool_spec(name: str, *hosts: str, timeouts: Spec | None = None, limits: Spec | None = None, **parts: Any) -> Spec:
+    spec = upstream_spec(name, endpoints=[endpoint_spec(host) for host in hosts or ("10.0.0.1",)], **parts)
+    spec["timeouts"] = spec["timeouts"] | (timeouts or {})
+    spec["limits"] = spec["limits"] | (limits or {})
+    return spec
+
+
+def mirror_spec(upstream: str = "shadow", **parts: Any) -> Spec:
+    return {
+        "upstream": upstream, "percent": 100.0, "sample": "request", "methods": [], "body_limit": 1 << 20,
+        "in_flight": 10, "buffer": 1 << 20, "response_limit": 1 << 20, "timeout": 5.0, "strip_credentials": False,
+    } | parts  # fmt: skip
+
+
+def shop(*, route: Spec | None = None, upstreams: list[Spec] | None = None, **parts: Any) -> Spec:
+    """One route, one version on one endpoint, unless told otherwise."""
+    made = route_spec("shop", **({"versions": [version_spec("stable", 100.0)]} | (route or {})))
+    return plan_spec(made, **({"upstreams": upstreams or [pool_spec("u")], "trusted_proxies": []} | parts))
+
+
+def two_versions(**parts: Any) -> Spec:
+    """All users belong to the canary, which falls back to stable; each has an endpoint of its own."""
+    route = {
+        "versions": [
+            version_spec("stable", 0.0, upstream="old"),
+            version_spec("canary", 100.0, upstream="new", fallback="stable"),
+        ],
+        "default": "canary",
+    }
+    pools = [pool_spec("old", "10.0.0.1"), pool_spec("new", "10.0.0.2")]
+    return shop(**({"route": route | parts.pop("route", {}), "upstreams": pools} | parts))
+
+
+class _Listening:
+    """What a client connection asks of its listener."""
+
+    def __init__(self, runtime: Runtime, *, secure: bool, proxy_protocol: bool) -> None:
+        self.runtime = runtime
+        self.secure = secure
+        self.proxy_protocol = proxy_protocol
+        self.clients: set[ClientConnection] = set()
+
+
+class Stage:
+    """A runtime with a plan in force, and everything that is connected to it."""
+
+    def __init__(self, spec: Spec | None = None, *, secure: bool = False, proxy_protocol: bool = False) -> None:
+        self._descriptor = create_memory()
+        self.cells = Cells(self._descriptor, 0, 1)
+        self.ledger = Ledger(self.cells)
+        self.loop = DialLoop()
+        self.time = 1000.0
+        self.runtime = Runtime(self.loop, self.cells, lambda: self.time, lambda: 1.7e9 + self.time, Random(7))  # type: ignore[arg-type]
+        self.listening = _Listening(self.runtime, secure=secure, proxy_protocol=proxy_protocol)
+        self.wires: list[Wire] = []
+        self.plan = self.bring(spec or shop())
+
+    def bring(self, spec: Spec) -> Plan:
+        """Put a plan in force, as the intake does."""
+        plan = build_plan(self.ledger.place(spec))
+        runtime = self.runtime
+        runtime.cookies = UnitCookies(plan.cookie_keys)
+        runtime.hasher = UnitHasher(b"k")
+        shadows = {mirror.upstream.name for route in plan.routes for mirror in route.mirrors}
+        for pools, wanted in ((runtime.pools, set(plan.upstreams)), (runtime.shadows, shadows)):
+            for name in wanted:
+                upstream = plan.upstreams[name]
+                if name in pools:
+                    pools[name].update(upstream, upstream.endpoints, None)
+                else:
+                    pools[name] = Pool(runtime, upstream, None)
+            for name in [name for name in pools if name not in wanted]:
+                pools.pop(name).close()
+        runtime.plan = plan
+        self.plan = plan
+        return plan
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self.cells.view.release()
+        os.close(self._descriptor)
+
+    # Who takes part.
+
+    def client(self, peer: str = "192.0.2.1", *, tls: bool = False) -> Wire:
+        """A client connects."""
+        connection = ClientConnection(self.listening)  # type: ignore[arg-type]
+        wire = Wire(peer, tls=tls)
+        wire.protocol = connection
+        self.wires.append(wire)
+        connection.connection_made(wire)
+        self.settle()
+        return wire
+
+    def dial(self) -> Dial:
+        """The oldest connection that is being opened."""
+        self.settle()
+        dials = self.loop.dials
+        while dials and dials[0].over:
+            dials.popleft()
+        assert dials, "nobody dials"
+        return dials.popleft()
+
+    def dialling(self) -> int:
+        """How many connections are being opened."""
+        self.settle()
+        return sum(1 for dial in self.loop.dials if not dial.over and dial.task is not None and not dial.task.done)
+
+    def accept(self) -> Wire:
+        """The endpoint takes the oldest connection that is being opened."""
+        wire = self.dial().accept()
+        self.wires.append(wire)
+        self.settle()
+        return wire
+
+    def refuse(self) -> None:
+        """The endpoint refuses the oldest connection that is being opened."""
+        self.dial().refuse()
+        self.settle()
+
+    # What happens by itself.
+
+    def settle(self) -> None:
+        """Start what was to be started and report what has ended, until nothing is left to do."""
+        busy = True
+        while busy:
+            busy = self.loop.run()
+            for wire in self.wires:
+                busy |= wire.deliver_end()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let the clock run, tick by tick."""
+        until = self.time + seconds
+        while self.time < until:
+            self.time = min(self.time + TICK, until)
+            self.runtime.wheel.advance(self.time)
+            self.settle()
+
+    # What was counted.
+
+    def pool(self, name: str = "u") -> Pool:
+        return self.runtime.pools[name]
+
+    def codes(self) -> dict[tuple[str, str, int], int]:
+        """Requests by (assigned, served, status); those without a route have (none, none, status)."""
+        view = self.cells.view
+        found = {}
+        for (_, assigned, served), offset in self.ledger.blocks("codes"):
+            for status in range(BLOCK_SLOTS["codes"]):
+                if view[offset + status]:
+                    found[assigned, served, status] = view[offset + status]
+        return found
+
+    def flags(self) -> dict[str, int]:
+        """Errors by flag, over all versions."""
+        view = self.cells.view
+        found: dict[str, int] = {}
+        for _, offset in self.ledger.blocks("version"):
+            for flag in FLAGS:
+                count = view[offset + V_FLAGS + flag.index]
+                if count:
+                    found[flag.code] = found.get(flag.code, 0) + count
+        return found
+
+    def of_version(self, slot: int, version: str = "stable", route: str = "shop") -> int:
+        """One slot of a version's block."""
+        return self.cells.view[dict(self.ledger.blocks("version"))[route, version] + slot]
+
+    def of_mirror(self, slot: int) -> int:
+        """One slot of a mirror's block, summed over the mirrors."""
+        return sum(self.cells.view[offset + slot] for _, offset in self.ledger.blocks("mirror"))
+
+    def outcomes(self) -> dict[str, int]:
+        """Copies by outcome."""
+        found = {name: self.of_mirror(M_OUTCOMES + index) for index, name in enumerate(MIRROR_OUTCOMES)}
+        return {name: count for name, count in found.items() if count}
+
+    def of_worker(self, slot: int) -> int:
+        return self.cells.view[slot]
+
+    def gauges(self) -> dict[str, int]:
+        """Whatever describes the present and is not 0. Idle upstream connections are no business under way."""
+        for pool in (*self.runtime.pools.values(), *self.runtime.shadows.values()):
+            pool.write_down()
+        view = self.cells.view
+        found = {}
+        for kind, slots in IN_FLIGHT_SLOTS.items():
+            blocks = [((), 0)] if kind == "worker" else list(self.ledger.blocks(kind))
+            for key, offset in blocks:
+                for slot in slots:
+                    if view[offset + slot]:
+                        found[f"{kind}{key}[{slot}]"] = view[offset + slot]
+        return found
+
+    def end_everything(self) -> None:
+        """Everybody goes: dials fail, wires are reset, idle connections grow old, every deadline passes."""
+        for _ in range(20):
+            self.settle()
+            dials = [dial for dial in self.loop.dials if not dial.over]
+            self.loop.dials.clear()
+            for dial in dials:
+                if dial.task is not None and not dial.task.done:
+                    dial.refuse()
+            for wire in self.wires:
+                wire.reset()
+            self.settle()
+            if not self.loop.dials:
+                break
+        self.settle()
+
+    def all_pools(self) -> list[Pool]:
+        return [*self.runtime.pools.values(), *self.runtime.shadows.values()]
+
+    def assert_nothing_left(self) -> None:
+        """After everybody has gone, nothing is in flight, open, waiting, buffered or armed, and nothing unexpected was met."""
+        gauges = {name: count for name, count in self.gauges().items() if not name.startswith("endpoint")}
+        assert gauges == {}
+        for pool in self.all_pools():
+            assert pool.requests == 0
+            assert pool.empty
+        assert not self.runtime.copies
+        assert not self.listening.clients
+        assert self.of_worker(W_FAILURES) == 0
+        armed = [timed for entries in self.runtime.wheel._turns.values() for timed in entries]
+        assert armed == []
