@@ -49,6 +49,8 @@ def take_stock(found: list[Survivor], addresses: list[str], workers: int) -> Inv
             survivor.close()
         raise
     close_listeners([one for one in held if one not in listeners])
+    for one in ours[1:]:
+        os.close(one.counters)  # the same memory as the first's
     if ledger is None:
         cells = Cells(create_memory(), 0, workers)
         ledger = Ledger(cells)
@@ -67,11 +69,13 @@ def ledger_cells(survivors: list[Survivor], workers: int) -> Cells:
 
 
 def send_away(stranger: Survivor, limit: float) -> None:
-    """Tell a worker of another version to drain. DRAIN is the same in every version of the channel."""
+    """Tell a worker of another version to drain, and let go of it. DRAIN is the same in every version of the channel."""
     try:
         stranger.channel.send(encode_json(messages.DRAIN, {"limit": limit}), socket.MSG_NOSIGNAL)
     except OSError as error:
         log.warning("worker %d of another version cannot be told to leave: %s", stranger.index, error)
+    stranger.channel.close()
+    os.close(stranger.counters)
 
 
 def _judge(found: list[Survivor], workers: int) -> tuple[list[Survivor], list[Survivor], Ledger | None, Legacy]:
