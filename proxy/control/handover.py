@@ -5,6 +5,7 @@ Survivors are sorted here: those that can be worked with, those that serve on bu
 these keep nothing but the listening sockets alive, and leave as soon as ours serve.
 """
 
+import contextlib
 import logging
 import os
 import socket
@@ -82,7 +83,7 @@ def _judge(found: list[Survivor], workers: int) -> tuple[list[Survivor], list[Su
     ours = [one for one in found if one.speaks_our_version]
     strangers = [one for one in found if not one.speaks_our_version]
     if not ours:
-        return [], strangers, None, Legacy(0, b"")
+        return [], strangers, None, _readable(found)
     memory = os.fstat(ours[0].counters).st_ino
     strangers += [one for one in ours if os.fstat(one.counters).st_ino != memory]
     ours = [one for one in ours if os.fstat(one.counters).st_ino == memory]
@@ -91,10 +92,19 @@ def _judge(found: list[Survivor], workers: int) -> tuple[list[Survivor], list[Su
         ledger = Ledger.newest([one.ledger for one in legacies], ledger_cells(ours, workers))
     except (LegacyError, LedgerError) as error:
         log.warning("the counters of surviving workers cannot be gone on with (%s); counting starts anew", error)
-        return [], [*strangers, *ours], None, Legacy(0, b"")
+        return [], [*strangers, *ours], None, _readable(found)
     generation = max([one.generation for one in legacies] + [int(one.hello.get("generation", 0)) for one in ours])
     newest = max(legacies, key=lambda one: one.generation)
     return ours, strangers, ledger, Legacy(generation, b"", newest.keys, newest.restarts, newest.listeners)
+
+
+def _readable(strangers: list[Survivor]) -> Legacy:
+    """Of what strangers kept, the keys and the listeners' addresses, if they can be read: users keep their versions."""
+    for one in strangers:
+        with contextlib.suppress(LegacyError):
+            legacy = Legacy.unpack(one.legacy)
+            return Legacy(legacy.generation, b"", legacy.keys, {}, legacy.listeners)
+    return Legacy(0, b"")
 
 
 def _listeners(found: list[Survivor], legacy: Legacy) -> list[Listener]:
