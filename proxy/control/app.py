@@ -175,7 +175,7 @@ class Control:
         """Start, serve until a signal says otherwise, drain. Raises TidegateError when it cannot start."""
         loop = asyncio.get_running_loop()
         self._departure = Departure()
-        self._reloader = Reloader(self._loader, self._accept, self._refuse, lambda: self.settings.watch == "poll")
+        self._reloader = Reloader(self._loader, self._take, self._refuse, lambda: self.settings.watch == "poll")
         self._install_signals(loop)
         store: Store = open_store(self.settings.state, Path.cwd())
         try:
@@ -227,8 +227,11 @@ class Control:
         self._exposition = Exposition(inventory.cells, inventory.ledger, self.facts)
         self._totals = Totals(inventory.cells, inventory.ledger)
         self._generation = inventory.legacy.generation
+        alive = {one.index for one in inventory.survivors}
         for index, restarts in inventory.legacy.restarts.items():
-            self.facts.worker(index).restarts = restarts
+            self.facts.worker(index).restarts = restarts + (index not in alive)
+        for index in set(range(inventory.cells.workers)) - alive:
+            inventory.ledger.reset_present(inventory.cells.view, index)
         launcher = WorkerLauncher(
             workers,
             inventory.cells.descriptor,
@@ -335,9 +338,6 @@ class Control:
 
     # The file.
 
-    def _accept(self, loaded: Loaded) -> None:
-        self._work("accept", self._take(loaded))
-
     async def _take(self, loaded: Loaded) -> None:
         """Bring a configuration that was read anew into force."""
         if self._departure.begun:
@@ -398,9 +398,14 @@ class Control:
                 log.error(str(error))
             if closing is not None:
                 await asyncio.to_thread(closing.close)
-        if old.admin.tokens != new.admin.tokens and self._ports is not None:
-            await self._ports.close()
-            self._ports = await self._open_ports(self, self.settings)
+        if self._ports is None or old.admin.tokens != new.admin.tokens:
+            if self._ports is not None:
+                await self._ports.close()
+            self._ports = None
+            try:
+                self._ports = await self._open_ports(self, self.settings)
+            except TidegateError as error:
+                log.error("%s; the ports stay closed until a reload opens them", error)
 
     def _refuse(self, error: SettingsError) -> None:
         show_problems(error)
@@ -435,11 +440,7 @@ class Control:
 
     def started(self, index: int, pid: int) -> None:
         """A process runs in this place."""
-        worker = self.facts.worker(index)
-        restarts = worker.restarts
-        worker.started(pid)
-        if pid in {one.pid for one in self._inventory.survivors}:
-            worker.restarts = restarts
+        self.facts.worker(index).started(pid)
         self._record()
 
     def died(self, index: int, cpu: float) -> None:

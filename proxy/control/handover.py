@@ -5,6 +5,7 @@ Survivors are sorted here: those that can be worked with, those that serve on bu
 these keep nothing but the listening sockets alive, and leave as soon as ours serve.
 """
 
+import contextlib
 import logging
 import os
 import socket
@@ -49,6 +50,8 @@ def take_stock(found: list[Survivor], addresses: list[str], workers: int) -> Inv
             survivor.close()
         raise
     close_listeners([one for one in held if one not in listeners])
+    for one in ours[1:]:
+        os.close(one.counters)  # the same memory as the first's
     if ledger is None:
         cells = Cells(create_memory(), 0, workers)
         ledger = Ledger(cells)
@@ -67,18 +70,20 @@ def ledger_cells(survivors: list[Survivor], workers: int) -> Cells:
 
 
 def send_away(stranger: Survivor, limit: float) -> None:
-    """Tell a worker of another version to drain. DRAIN is the same in every version of the channel."""
+    """Tell a worker of another version to drain, and let go of it. DRAIN is the same in every version of the channel."""
     try:
         stranger.channel.send(encode_json(messages.DRAIN, {"limit": limit}), socket.MSG_NOSIGNAL)
     except OSError as error:
         log.warning("worker %d of another version cannot be told to leave: %s", stranger.index, error)
+    stranger.channel.close()
+    os.close(stranger.counters)
 
 
 def _judge(found: list[Survivor], workers: int) -> tuple[list[Survivor], list[Survivor], Ledger | None, Legacy]:
     ours = [one for one in found if one.speaks_our_version]
     strangers = [one for one in found if not one.speaks_our_version]
     if not ours:
-        return [], strangers, None, Legacy(0, b"")
+        return [], strangers, None, _readable(found)
     memory = os.fstat(ours[0].counters).st_ino
     strangers += [one for one in ours if os.fstat(one.counters).st_ino != memory]
     ours = [one for one in ours if os.fstat(one.counters).st_ino == memory]
@@ -87,10 +92,19 @@ def _judge(found: list[Survivor], workers: int) -> tuple[list[Survivor], list[Su
         ledger = Ledger.newest([one.ledger for one in legacies], ledger_cells(ours, workers))
     except (LegacyError, LedgerError) as error:
         log.warning("the counters of surviving workers cannot be gone on with (%s); counting starts anew", error)
-        return [], [*strangers, *ours], None, Legacy(0, b"")
+        return [], [*strangers, *ours], None, _readable(found)
     generation = max([one.generation for one in legacies] + [int(one.hello.get("generation", 0)) for one in ours])
     newest = max(legacies, key=lambda one: one.generation)
     return ours, strangers, ledger, Legacy(generation, b"", newest.keys, newest.restarts, newest.listeners)
+
+
+def _readable(strangers: list[Survivor]) -> Legacy:
+    """Of what strangers kept, the keys and the listeners' addresses, if they can be read: users keep their versions."""
+    for one in strangers:
+        with contextlib.suppress(LegacyError):
+            legacy = Legacy.unpack(one.legacy)
+            return Legacy(legacy.generation, b"", legacy.keys, {}, legacy.listeners)
+    return Legacy(0, b"")
 
 
 def _listeners(found: list[Survivor], legacy: Legacy) -> list[Listener]:

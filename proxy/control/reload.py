@@ -6,7 +6,7 @@ settles on the last.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -33,11 +33,11 @@ class Reloader:
     def __init__(
         self,
         source: Source,
-        accept: Callable[[Loaded], None],
+        accept: Callable[[Loaded], Awaitable[None]],
         refuse: Callable[[SettingsError], None],
         by_polling: Callable[[], bool],
     ) -> None:
-        """`accept` and `refuse` are called on the loop with what a reading gave; `by_polling` says how to watch."""
+        """`accept` and `refuse` are called on the loop with what a reading gave, one at a time; `by_polling` says how to watch."""
         self._source: Final = source
         self._accept: Final = accept
         self._refuse: Final = refuse
@@ -72,6 +72,6 @@ class Reloader:
         except SettingsError as error:
             self._refuse(error)
         else:
-            self._accept(loaded)
+            await self._accept(loaded)
         if self._source.files != files:
             self._seen = await asyncio.to_thread(fingerprint, self._source)

@@ -35,7 +35,11 @@ def default_run_dir(config: Path, environ: Mapping[str, str]) -> Path:
     name = hashlib.sha256(os.fsencode(config.absolute())).hexdigest()[:16]
     if base := environ.get("XDG_RUNTIME_DIR"):
         return Path(base) / "tidegate" / name
-    return Path(f"/tmp/tidegate-{os.getuid()}") / name  # noqa: S108 - owner and mode are checked below
+    return _shared_base() / name
+
+
+def _shared_base() -> Path:
+    return Path(f"/tmp/tidegate-{os.getuid()}")  # noqa: S108 - owner and mode are checked
 
 
 class RunDir:
@@ -80,6 +84,8 @@ class RunDir:
 def _take_lock(path: Path) -> int:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.parent == _shared_base():
+            _check_owner(path.parent)  # /tmp is everybody's: who has the parent can exchange what is in it
         path.mkdir(mode=0o700, exist_ok=True)
         _check_owner(path)
         lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

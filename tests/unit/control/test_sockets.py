@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from proxy.control.sockets import ListenError, Listener, bound_address, close_listeners, open_listeners
+from proxy.control.sockets import Listener, ListenError, bound_address, close_listeners, open_listeners
 
 
 @pytest.fixture

@@ -1,0 +1,147 @@
+"""The first process, with real children: what it starts again, what it passes on, and what it exits with."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from proxy.control.process import birth
+
+pytestmark = pytest.mark.slow
+
+
+class Guarded:
+    def __init__(self, manner, first_delay=0.01):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.unit.control.guarded", manner, str(first_delay)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def line(self):
+        return self.process.stdout.readline().split()
+
+    def control(self):
+        """The pid of the next control process that starts, and how many there were before it."""
+        while (words := self.line())[0] != "control":
+            pass
+        assert words[3] == "True"  # in a session of its own
+        return int(words[1]), int(words[2])
+
+    def send(self, number):
+        os.kill(self.process.pid, number)
+
+    def end(self):
+        """The exit code and what was said on standard error."""
+        _, errors = self.process.communicate(timeout=10)
+        return self.process.returncode, errors
+
+
+@pytest.fixture
+def guard():
+    made = []
+
+    def make(*arguments):
+        made.append(Guarded(*arguments))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.process.kill()
+        one.process.communicate()
+
+
+@pytest.mark.parametrize("code", [0, 1, 2])
+def test_control_that_ends_on_purpose_ends_the_guardian_with_its_code(guard, code):
+    assert guard(f"exit{code}").end()[0] == code
+
+
+def test_a_killed_control_is_started_again(guard):
+    guarded = guard("wait")
+    first, starts = guarded.control()
+    assert starts == 0
+    os.kill(first, signal.SIGKILL)
+    line = " ".join(guarded.line())
+    assert line.startswith(
+        "log error the control process was killed by SIGKILL; the workers go on; starting it again in"
+    )
+    second, starts = guarded.control()
+    assert (second != first, starts) == (True, 1)
+    guarded.send(signal.SIGTERM)
+    assert guarded.end()[0] == 0
+
+
+def test_control_that_dies_of_an_exception_is_started_again_and_shows_it(guard):
+    guarded = guard("raise")
+    assert guarded.control()[1] == 0
+    assert guarded.control()[1] == 1
+    guarded.process.kill()
+    assert "RuntimeError: control is broken" in guarded.end()[1]
+
+
+def test_signals_are_passed_on_and_none_kills_a_control_that_is_not_ready_for_it(guard):
+    guarded = guard("wait")
+    guarded.control()
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGINT):
+        guarded.send(number)
+        assert guarded.line() == ["signal", number.name]
+    assert guarded.end()[0] == 0
+
+
+def test_control_drains_when_the_guardian_is_killed(guard):
+    guarded = guard("wait")
+    pid, _ = guarded.control()
+    guarded.process.kill()
+    assert guarded.line() == ["signal", "SIGTERM"]
+    guarded.end()
+    assert gone(pid)
+
+
+def test_a_bad_configuration_found_by_a_later_start_does_not_end_workers_that_serve(guard):
+    guarded = guard("later1")
+    pid, _ = guarded.control()
+    worker = int(guarded.line()[1])
+    os.kill(pid, signal.SIGKILL)
+    assert guarded.control()[1] == 1
+    assert guarded.control()[1] == 2
+    assert birth(worker) is not None
+    guarded.send(signal.SIGTERM)
+    assert guarded.end()[0] in {0, 1}
+    assert gone(worker)
+
+
+@pytest.mark.parametrize(("manner", "signals"), [("worker", 1), ("stubborn", 2)])
+def test_asked_to_end_while_control_is_down_it_ends_the_workers(guard, manner, signals):
+    guarded = guard(manner, 60.0)
+    pid, _ = guarded.control()
+    worker = int(guarded.line()[1])
+    os.kill(pid, signal.SIGKILL)
+    assert guarded.line()[0] == "log"
+    for _ in range(signals):
+        guarded.send(signal.SIGTERM)
+        time.sleep(0.05)  # two of the same kind at once are one
+    assert guarded.end()[0] == 0
+    assert gone(worker)
+
+
+def test_sighup_ends_the_wait_for_the_next_start(guard):
+    guarded = guard("wait", 60.0)
+    pid, _ = guarded.control()
+    os.kill(pid, signal.SIGKILL)
+    assert guarded.line()[0] == "log"
+    guarded.send(signal.SIGHUP)
+    assert guarded.control()[1] == 1
+    guarded.send(signal.SIGTERM)
+    assert guarded.end()[0] == 0
+
+
+def gone(pid):
+    """Whether a process ends within a few seconds."""
+    limit = time.monotonic() + 5
+    while birth(pid) is not None and time.monotonic() < limit:
+        time.sleep(0.01)
+    return birth(pid) is None
