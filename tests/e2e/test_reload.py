@@ -61,12 +61,12 @@ def test_bad_file_keeps_the_old_plan_and_shows_every_error(tmp_path: Path) -> No
     with Origin() as origin, Proxy(single(origin), tmp_path) as proxy:
         good = dump(proxy.config)
         generation = proxy.generation()
-        proxy.save(good.replace("upstream: origin", "upstream: nowhere").replace("debug:", "debgu:"))
+        proxy.save(good.replace("upstream: origin", "upstream: nowhere").replace("drain:", "drian:"))
         proxy.wait_metric(0, "tidegate_config_last_reload_success")
         assert proxy.get().status == 200
         assert proxy.generation() == generation
         proxy.wait_log("nowhere")
-        proxy.wait_log("debgu")
+        proxy.wait_log("drian")
         proxy.save("listen: [")
         wait_for(lambda: proxy.log().count("tidegate.yaml") > 1, "the second error in the log")
         assert proxy.get().status == 200

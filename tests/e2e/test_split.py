@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from .harness.origin import Origin, answer
 from .harness.proxy import Config, Proxy, configuration, upstream
@@ -69,6 +70,33 @@ def test_units_are_split_by_weight_and_stay_when_the_canary_grows(tmp_path: Path
         )
         assert counted.value("tidegate_weight_percent", version="canary", source="file") == 20
         assert counted.value("tidegate_weight_percent", version="canary", source="effective") == 20
+
+
+SHIPPED = Path(__file__).parents[2] / "config" / "tidegate.yaml"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHIPPED.exists(), reason="the configuration that is shipped is not beside the tests")
+def test_shipped_configuration_splits_as_it_says(tmp_path: Path) -> None:
+    """config/tidegate.yaml as it is, but for the addresses."""
+    with (
+        Origin(answer(b"stable"), record=False) as stable,
+        Origin(answer(b"canary"), record=False) as canary,
+        Origin(record=False) as shadow,
+    ):
+        config = yaml.safe_load(SHIPPED.read_text())
+        del config["listen"], config["admin"]
+        config["drain"] = {"delay": "0s", "limit": "2s"}
+        for name, origin in (("shop-v1", stable), ("shop-v2", canary), ("shop-shadow", shadow)):
+            config["upstreams"][name]["endpoints"] = [origin.url]
+        with Proxy(config, tmp_path) as proxy:
+            found = assignments(proxy, range(UNITS))
+            weight = config["routes"][0]["versions"]["canary"]["weight"]
+            share = sum(version == b"canary" for version in found.values()) / UNITS
+            assert abs(share - weight / 100) < 0.01
+            mirrored = proxy.metrics().by("tidegate_mirror_total", "outcome", route="shop")
+            assert sum(mirrored.values()) == UNITS
+            assert abs((UNITS - mirrored["sampled_out"]) / UNITS - 0.10) < 0.01
 
 
 def test_rules_come_before_the_split_and_deny_before_all(tmp_path: Path) -> None:
