@@ -396,3 +396,90 @@ def test_nobody_writes_its_own_preface_where_none_is_expected(stage: Stage) -> N
     client = stage.client()
     client.send(b"PROXY TCP4 203.0.113.7 10.0.0.1 5000 80\r\n" + GET)
     assert client.take().startswith(b"HTTP/1.1 400 ")
+
+
+# The end of a connection on which something is still to be sent.
+
+
+def test_slow_reader_gets_the_whole_answer_after_the_connection_was_closed(stage: Stage) -> None:
+    client = stage.client()
+    client.send(get("/", "Connection: close"))
+    client.stall()
+    stage.accept().send(answer(body=b"x" * 100_000))
+    for _ in range(10):
+        client.unsent -= 5000
+        stage.pass_time(9.0)
+    assert client.ended == "close"
+    client.drain()
+    stage.settle()
+    assert client.lost
+    assert stage.of_worker(W_CONNECTIONS) == 0
+
+
+def test_slow_reader_of_an_early_answer_gets_it_whole(stage: Stage) -> None:
+    client = stage.client()
+    client.send(get("/", "Content-Length: 100000", method="POST", body=b"x"))
+    client.stall()
+    stage.accept().send(answer(413, body=b"x" * 50_000))
+    stage.settle()
+    assert client.eof_written
+    for _ in range(5):
+        client.unsent -= 5000
+        stage.pass_time(9.0)
+    assert not client.ended
+
+
+def test_client_that_goes_on_sending_after_its_answer_is_read_for_a_while_only(stage: Stage) -> None:
+    client = stage.client()
+    client.send(get("/", "Content-Length: 100000000", method="POST", body=b"x"))
+    stage.accept().send(answer(413, body=b"no"))
+    stage.settle()
+    assert client.eof_written
+    assert client.take().endswith(b"no")
+    sent = 0
+    while client.reading:
+        client.send(b"x" * 65536)
+        sent += 65536
+    assert sent < 2 << 20
+    assert not client.ended
+    stage.pass_time(2.2)
+    assert client.ended == "abort"
+    assert stage.of_worker(W_CONNECTIONS) == 0
+
+
+def test_early_answer_over_tls_lets_the_client_read_it_too(stage_of: StageOf) -> None:
+    stage = stage_of(secure=True)
+    client = stage.client(tls=True)
+    client.send(get("/", "Content-Length: 100000", method="POST", body=b"x"))
+    stage.accept().send(answer(413, body=b"no"))
+    stage.settle()
+    assert not client.ended
+    client.send(b"x" * 1000)
+    client.eof()
+    stage.settle()
+    assert client.ended == "close"
+    assert stage.of_worker(W_CONNECTIONS) == 0
+
+
+def test_client_that_ends_its_side_gets_no_answer_that_looks_whole(stage: Stage) -> None:
+    client = stage.client()
+    client.send(get("/", version="1.0"))
+    upstream = stage.accept()
+    upstream.send(answer() + b"half of ")
+    client.eof()
+    assert client.ended == "abort"
+    assert upstream.ended == "abort"
+    assert stage.codes() == {("stable", "stable", 499): 1}
+
+
+def test_client_that_ends_its_side_between_requests_still_gets_what_was_written(stage: Stage) -> None:
+    client = stage.client()
+    client.send(GET)
+    client.stall()
+    stage.accept().send(answer(body=b"x" * 50_000))
+    client.eof()
+    assert client.ended == "close"
+    assert stage.of_worker(W_CONNECTIONS) == 1
+    client.drain()
+    stage.settle()
+    assert stage.of_worker(W_CONNECTIONS) == 0
