@@ -21,7 +21,8 @@ LEDGER: Final = 5
 # Worker to control.
 HELLO: Final = 64
 """{"version": int, "pid": int, "worker": int, "generation": int, "compiled": bool, "ledger": base64,
-"listeners": [address]}: the first frame on every channel. On a channel made by taking over, the counters' descriptor and then the listeners' ride on it."""
+"listeners": [address]}: the first frame on every channel. On a channel made by taking over, the counters' descriptor and
+then the listeners' ride on it."""
 READY: Final = 65
 """{"generation": int, "seconds": float}: this plan now serves."""
 FAILED: Final = 66

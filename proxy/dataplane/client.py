@@ -32,8 +32,11 @@ _HELD: Final = 64 << 10
 _LINGER: Final = 2.0
 """Seconds for a client to take an answer that came before its request was over (RFC 9112 section 9.6)."""
 _LINGER_BYTES: Final = 1 << 20
+"""Bytes of such a request that are read and forgotten; the rest may wait in the client, which reads meanwhile."""
+_FLUSH: Final = 10.0
+"""Seconds for a client to take some of what was written to it before its connection ended."""
 
-PREFACE, HEAD, BODY, BUSY, TUNNEL, LINGER, CLOSED = range(7)
+PREFACE, HEAD, BODY, BUSY, TUNNEL, LINGER, FLUSH, CLOSED = range(8)
 
 
 class ClientConnection(Timed):
@@ -56,6 +59,7 @@ class ClientConnection(Timed):
         self._remaining: int = 0
         self._decoder: ChunkedDecoder | None = None
         self._lingered: int = 0
+        self._unsent: int = 0
         self._plan: Plan | None = None
         self._trusted: bool = False
         self._authority: bytes = b"\0"
@@ -85,7 +89,12 @@ class ClientConnection(Timed):
         self._closed()
 
     def eof_received(self) -> bool:
-        self._closed()
+        if self.tunnel is not None:
+            self.tunnel.end()
+        elif self.exchange is not None:
+            self.abort()  # an orderly end would make a cut-off answer look whole to an old client
+        else:
+            self.close()
         return False
 
     def _closed(self) -> None:
@@ -120,6 +129,7 @@ class ClientConnection(Timed):
         elif self.tunnel is not None:
             self.tunnel.on_client_pause(False)
         elif self.phase == HEAD and self._pending and not self._taking:
+            self.set_reading(True)
             self._take(self._pending)
 
     def data_received(self, data: bytes) -> None:
@@ -138,21 +148,23 @@ class ClientConnection(Timed):
         elif phase == LINGER:
             self._lingered += len(data)
             if self._lingered > _LINGER_BYTES:
-                self.abort()
+                self.set_reading(False)
         elif phase == PREFACE:
             self._take_preface(self._pending + data)
 
     def expired(self, now: float) -> None:
         phase = self.phase
         if phase in (HEAD, PREFACE):
-            if self._pending and phase == HEAD:
+            if not self._pending:
+                self.close()
+            elif phase == HEAD and not self.paused:
                 self._refuse(408, SI, "the request's head did not come in time")
             else:
                 self.abort()
         elif phase in (BODY, BUSY) and self.exchange is not None:
             self.exchange.client_silent(phase == BODY)
         else:
-            self.abort()
+            self._await_flush(now)
 
     # Reading requests.
 
@@ -208,6 +220,8 @@ class ClientConnection(Timed):
                     at = 0
         if at < len(data) and self.phase in (HEAD, BUSY):
             self._pending = data[at:] if at else data
+            if self.paused and len(self._pending) > _HELD:
+                self.set_reading(False)
         elif self.phase == HEAD:
             self._pending = b""
         self._taking = False
@@ -394,9 +408,27 @@ class ClientConnection(Timed):
     def close(self) -> None:
         """Send what was written, then close."""
         transport = self.transport
-        if transport is not None and self.phase != CLOSED:
-            transport.close()
-        self._closed()
+        if transport is None or self.phase in (FLUSH, CLOSED):
+            return
+        unsent = transport.get_write_buffer_size()
+        transport.close()
+        if unsent:  # a client that reads nothing must not keep it for ever
+            self.phase = FLUSH
+            self._pending = b""
+            self._unsent = unsent
+            self.runtime.wheel.arm(self, self.runtime.now() + _FLUSH)
+        else:
+            self._closed()
+
+    def _await_flush(self, now: float) -> None:
+        """The connection should be over: cut it off, unless the client has taken some of what it was sent."""
+        transport = self.transport
+        unsent = 0 if transport is None else transport.get_write_buffer_size()
+        if 0 < unsent < self._unsent:
+            self._unsent = unsent
+            self.runtime.wheel.arm(self, now + _FLUSH)
+        else:
+            self.abort()
 
     def generation(self) -> int:
         """Of the plan that what is under way here stands on; beyond all others where nothing is."""
@@ -414,6 +446,9 @@ class ClientConnection(Timed):
             exchange.cut_short()
         elif tunnel is not None:
             tunnel.end()
+        elif self.phase == FLUSH:
+            self.abort()
+            return 0
         else:
             self.close()
             return 0
@@ -431,15 +466,17 @@ class ClientConnection(Timed):
         transport = self.transport
         if transport is None:
             return
-        if not more_to_come or not transport.can_write_eof():
+        if not more_to_come:
             self.close()
             return
         self.phase = LINGER
         self._pending = b""
         self._decoder = None
-        transport.write_eof()
+        self._unsent = transport.get_write_buffer_size()
+        if transport.can_write_eof():  # not over TLS; there the answer's framing says where it ends
+            transport.write_eof()
         self.set_reading(True)
-        self.runtime.wheel.arm(self, self.runtime.now() + _LINGER)
+        self.runtime.wheel.arm(self, self.runtime.now() + (_FLUSH if self._unsent else _LINGER))
 
     def _answer_without_route(self, request: Request, status: int, flag: Flag, detail: str) -> None:
         """404 and its like: the connection stays where the request had no body to wait for."""

@@ -231,10 +231,11 @@ class Exchange(UpstreamUser):
         if self.request_done:
             connection.deadline_in(now, version.upstream.response)
         else:
-            connection.no_deadline()
             if self.method not in _REPEATABLE:
                 self._sent = None
-            self.client.set_reading(True)
+            if not connection.paused:  # else what waited filled it, and `on_upstream_pause` has said so
+                connection.no_deadline()
+                self.client.set_reading(True)
 
     def _may_send_again(self) -> bool:
         request = self.request
@@ -301,6 +302,8 @@ class Exchange(UpstreamUser):
 
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         request = self.request
+        if complete:
+            self._connection = None  # it carries others by now: what the client takes is no concern of theirs
         self._answering = True
         self._upstream_seconds = self.runtime.now() - self._upstream_started
         self._status = response.status
@@ -330,6 +333,8 @@ class Exchange(UpstreamUser):
             self.client.write(response_head(response, added) + body)
 
     def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
+        if complete:
+            self._connection = None
         if self._chunk_out:
             data = encode_chunk(data)
             if complete:

@@ -172,9 +172,9 @@ class Stage:
         self.settle()
         return sum(1 for dial in self.loop.dials if not dial.over and dial.task is not None and not dial.task.done)
 
-    def accept(self) -> Wire:
-        """The endpoint takes the oldest connection that is being opened."""
-        wire = self.dial().accept()
+    def accept(self, *, stalled: bool = False) -> Wire:
+        """The endpoint takes the oldest connection that is being opened; when `stalled`, nothing that is sent on it."""
+        wire = self.dial().accept(stalled=stalled)
         self.wires.append(wire)
         self.settle()
         return wire

@@ -61,7 +61,13 @@ def test_pipelined_requests_are_answered_in_order_with_local_answers_between(sta
         assert upstream.take().startswith(b"GET /shop/%d " % number)
         upstream.send(answer(body=b"<%d>" % number))
     got = client.take()
-    order = [got.find(b"<1>"), got.find(b"404 Not Found"), got.find(b"<2>"), got.rfind(b"404 Not Found"), got.find(b"<3>")]
+    order = [
+        got.find(b"<1>"),
+        got.find(b"404 Not Found"),
+        got.find(b"<2>"),
+        got.rfind(b"404 Not Found"),
+        got.find(b"<3>"),
+    ]
     assert order == sorted(order)
     assert min(order) > 0
     assert stage.codes() == {("stable", "stable", 200): 3, ("none", "none", 404): 2}
@@ -69,7 +75,10 @@ def test_pipelined_requests_are_answered_in_order_with_local_answers_between(sta
 
 def test_pipelined_request_behind_a_body_waits_for_its_turn(stage: Stage) -> None:
     client = stage.client()
-    client.send(get(method="POST", body=b"", version="1.1").replace(b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\nabc") + get("/second"))
+    client.send(
+        get(method="POST", body=b"", version="1.1").replace(b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\nabc")
+        + get("/second")
+    )
     upstream = stage.accept()
     assert upstream.take().endswith(b"\r\n\r\nabc")
     upstream.send(OK)
@@ -78,7 +87,9 @@ def test_pipelined_request_behind_a_body_waits_for_its_turn(stage: Stage) -> Non
 
 def test_pipelined_requests_behind_a_chunked_body_wait_for_their_turn(stage: Stage) -> None:
     client = stage.client()
-    client.send(get("/", "Transfer-Encoding: chunked", method="POST", body=b"3\r\nabc\r\n0\r\n\r\n") + get("/2") + get("/3"))
+    client.send(
+        get("/", "Transfer-Encoding: chunked", method="POST", body=b"3\r\nabc\r\n0\r\n\r\n") + get("/2") + get("/3")
+    )
     upstream = stage.accept()
     assert upstream.take().endswith(b"3\r\nabc\r\n0\r\n\r\n")
     upstream.send(OK)
@@ -396,3 +407,90 @@ def test_nobody_writes_its_own_preface_where_none_is_expected(stage: Stage) -> N
     client = stage.client()
     client.send(b"PROXY TCP4 203.0.113.7 10.0.0.1 5000 80\r\n" + GET)
     assert client.take().startswith(b"HTTP/1.1 400 ")
+
+
+# The end of a connection on which something is still to be sent.
+
+
+def test_slow_reader_gets_the_whole_answer_after_the_connection_was_closed(stage: Stage) -> None:
+    client = stage.client()
+    client.send(get("/", "Connection: close"))
+    client.stall()
+    stage.accept().send(answer(body=b"x" * 100_000))
+    for _ in range(10):
+        client.unsent -= 5000
+        stage.pass_time(9.0)
+    assert client.ended == "close"
+    client.drain()
+    stage.settle()
+    assert client.lost
+    assert stage.of_worker(W_CONNECTIONS) == 0
+
+
+def test_slow_reader_of_an_early_answer_gets_it_whole(stage: Stage) -> None:
+    client = stage.client()
+    client.send(get("/", "Content-Length: 100000", method="POST", body=b"x"))
+    client.stall()
+    stage.accept().send(answer(413, body=b"x" * 50_000))
+    stage.settle()
+    assert client.eof_written
+    for _ in range(5):
+        client.unsent -= 5000
+        stage.pass_time(9.0)
+    assert not client.ended
+
+
+def test_client_that_goes_on_sending_after_its_answer_is_read_for_a_while_only(stage: Stage) -> None:
+    client = stage.client()
+    client.send(get("/", "Content-Length: 100000000", method="POST", body=b"x"))
+    stage.accept().send(answer(413, body=b"no"))
+    stage.settle()
+    assert client.eof_written
+    assert client.take().endswith(b"no")
+    sent = 0
+    while client.reading:
+        client.send(b"x" * 65536)
+        sent += 65536
+    assert sent < 2 << 20
+    assert not client.ended
+    stage.pass_time(2.2)
+    assert client.ended == "abort"
+    assert stage.of_worker(W_CONNECTIONS) == 0
+
+
+def test_early_answer_over_tls_lets_the_client_read_it_too(stage_of: StageOf) -> None:
+    stage = stage_of(secure=True)
+    client = stage.client(tls=True)
+    client.send(get("/", "Content-Length: 100000", method="POST", body=b"x"))
+    stage.accept().send(answer(413, body=b"no"))
+    stage.settle()
+    assert not client.ended
+    client.send(b"x" * 1000)
+    client.eof()
+    stage.settle()
+    assert client.ended == "close"
+    assert stage.of_worker(W_CONNECTIONS) == 0
+
+
+def test_client_that_ends_its_side_gets_no_answer_that_looks_whole(stage: Stage) -> None:
+    client = stage.client()
+    client.send(get("/", version="1.0"))
+    upstream = stage.accept()
+    upstream.send(answer() + b"half of ")
+    client.eof()
+    assert client.ended == "abort"
+    assert upstream.ended == "abort"
+    assert stage.codes() == {("stable", "stable", 499): 1}
+
+
+def test_client_that_ends_its_side_between_requests_still_gets_what_was_written(stage: Stage) -> None:
+    client = stage.client()
+    client.send(GET)
+    client.stall()
+    stage.accept().send(answer(body=b"x" * 50_000))
+    client.eof()
+    assert client.ended == "close"
+    assert stage.of_worker(W_CONNECTIONS) == 1
+    client.drain()
+    stage.settle()
+    assert stage.of_worker(W_CONNECTIONS) == 0

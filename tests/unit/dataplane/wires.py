@@ -131,10 +131,11 @@ class Dial:
     def __await__(self) -> Generator["Dial", Any, Any]:
         return (yield self)
 
-    def accept(self) -> Wire:
+    def accept(self, *, stalled: bool = False) -> Wire:
         """The endpoint takes the connection."""
         assert self.task is not None
         wire = Wire("10.0.0.1")
+        wire.stalled = stalled
         wire.protocol = self.factory()
         wire.protocol.connection_made(wire)
         self.over = True
