@@ -118,7 +118,8 @@ class Guardian:
                 os.kill(self._control, number)
             return None
         if self._ending:
-            return self._end_workers()
+            self._end_workers()
+            return OK
         self._due = time.monotonic()  # whoever asks for a reload does not want to wait for the back-off
         return None
 
@@ -138,10 +139,11 @@ class Guardian:
 
     def _judge(self, code: int) -> int | None:
         """What control's end means: its exit code, or None when it is started again."""
+        if self._ending:
+            self._end_workers()  # none is left of a control that has drained
+            return OK if code == -signal.SIGTERM else abs(code)
         if code in {OK, BAD_USAGE}:
             return code
-        if self._ending:
-            return OK if code == -signal.SIGTERM else abs(code)
         if code == BAD_CONFIGURATION and not _has_children():
             return code
         if time.monotonic() - self._born >= _STEADY:
@@ -152,22 +154,30 @@ class Guardian:
         self._say("error", f"the control process {how}; the workers go on; starting it again in {delay:.1f} s")
         return None
 
-    def _end_workers(self) -> int:
-        """Asked to end while control is down: nobody else is left to tell the workers."""
+    def _end_workers(self) -> None:
+        """Asked to end without a control that could drain the workers: nobody else is left to tell them."""
         for pid in children():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
         limit = time.monotonic() + _LAST_WAIT
-        while _has_children():
+        while _collect():
             left = limit - time.monotonic()
             if left <= 0 or (info := signal.sigtimedwait(_AWAITED, left)) is None or info.si_signo in ENDING:
                 self._say("warning", "workers did not end in time; killing them")
                 for pid in children():
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
-                return OK
-            self._reap()
-        return OK
+                return
+
+
+def _collect() -> bool:
+    """Collect children that have ended, whatever they were; whether one is left alive."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _has_children() -> bool:

@@ -22,11 +22,11 @@ def start(starts):
     if manner == "later1" and starts:
         return 1
     if manner in {"worker", "later1", "stubborn"} and not starts:
-        ignore = "import signal; signal.signal(15, signal.SIG_IGN); " if manner == "stubborn" else ""
+        heed = "signal.signal(15, signal.SIG_IGN)" if manner == "stubborn" else "signal.signal(15, signal.SIG_DFL)"
+        unblock = "signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())"
         worker = subprocess.Popen(
-            [sys.executable, "-c", f"{ignore}print('up', flush=True); import time; time.sleep(60)"],
+            [sys.executable, "-c", f"import signal, time; {heed}; {unblock}; print('up', flush=True); time.sleep(60)"],
             stdout=subprocess.PIPE,
-            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON),
         )
         worker.stdout.readline()
         say("worker", worker.pid)

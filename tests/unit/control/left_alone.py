@@ -16,7 +16,8 @@ from proxy.telemetry.logs import install
 
 
 class Ports:
-    addresses = {"admin": "nowhere"}
+    def __init__(self):
+        self.addresses = {"admin": "nowhere"}
 
     async def close(self):
         pass
@@ -27,7 +28,7 @@ async def open_ports(control, settings):
 
 
 async def say(control):
-    while not (hasattr(control, "_supervisor") and control._supervisor.serving == control.settings.worker_count):
+    while not (hasattr(control, "_supervisor") and control._supervisor.serving == control.settings.worker_count):  # noqa: ASYNC110
         await asyncio.sleep(0.005)
     found = {
         "pids": [place.process.pid for place in control._supervisor.places.values()],

@@ -172,7 +172,7 @@ def play(files, script):
 
 async def until(true):
     async with asyncio.timeout(5):
-        while not true():
+        while not true():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
 

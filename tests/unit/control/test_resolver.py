@@ -101,7 +101,7 @@ def test_a_slow_resolver_does_not_hold_the_start_and_is_heard_later():
         await names.resolver.want({"a", "b"}, 0.01)
         assert names.resolver.addresses("a") == []
         late.set()
-        while not names.changes:
+        while not names.changes:  # noqa: ASYNC110
             await asyncio.sleep(0)
         assert names.resolver.addresses("a") == ["9.9.9.9"]
 
@@ -131,7 +131,7 @@ def test_names_that_are_no_longer_wanted_are_forgotten():
 
 def test_the_systems_resolver():
     assert asyncio.run(look_up("localhost")) == ["127.0.0.1"]
-    with pytest.raises(OSError, match="."):
+    with pytest.raises(socket.gaierror):
         asyncio.run(look_up("no-such-host.invalid"))
 
 
