@@ -115,6 +115,7 @@ def case_table(results: Results, case: Case, sticky: dict[str, str]) -> str:
 
 def markdown(results: Results, facts: dict[str, Any]) -> str:
     """The whole of RESULTS.md."""
+    rounds = "1 round" if facts["rounds"] == 1 else f"{facts['rounds']} rounds"
     lines = [
         "# Results",
         "",
@@ -122,7 +123,7 @@ def markdown(results: Results, facts: dict[str, Any]) -> str:
         + facts["command"]
         + f"` on {facts['date']}; do not edit. How it is measured stands in [README.md](README.md).",
         "",
-        f"In brackets: the ratio to nginx of the same round. Every figure is the median of {facts['rounds']} rounds of",
+        f"In brackets: the ratio to nginx of the same round. Every figure is the median over {rounds} of",
         f"{facts['seconds']:g} s with 64 connections; each peer has one worker on a core of its own, the load and",
         "the upstream share the rest. `core used` is what of its core the peer took: where that is well below 100 %,",
         "requests/s and latency are bounded by the load generator too, and CPU per request is the one to compare.",
