@@ -1,17 +1,11 @@
 """`tidegate version`: which one, on what, and whether its hot modules are compiled."""
 
 import platform
-from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from proxy import errors
-
-
-def form() -> str:
-    """`compiled` or `interpreted`: what the hot modules are. They are all one or all the other (proxy/wheel.py)."""
-    return "compiled" if (errors.__file__ or "").endswith(tuple(EXTENSION_SUFFIXES)) else "interpreted"
+from proxy.form import compiled
 
 
 def version_line() -> str:
@@ -20,7 +14,8 @@ def version_line() -> str:
         number = version("tidegate")
     except PackageNotFoundError:
         number = "(not installed)"
-    return f"tidegate {number}, {form()}, Python {platform.python_version()}"
+    form = "compiled" if compiled() else "interpreted"
+    return f"tidegate {number}, {form}, Python {platform.python_version()}"
 
 
 @click.command("version")
