@@ -27,6 +27,7 @@ from proxy.dataplane.link import Link
 from proxy.dataplane.listener import Listener
 from proxy.dataplane.runtime import Runtime, log
 from proxy.dataplane.timers import TICK
+from proxy.form import compiled
 from proxy.telemetry.counters import W_LOOP_LAG, Cells
 
 _CHORES: Final = 5
@@ -80,7 +81,7 @@ class Worker:
             "pid": os.getpid(),
             "workers": self._runtime.cells.workers,
             "generation": -1 if plan is None else plan.generation,
-            "compiled": not __file__.endswith(".py"),
+            "compiled": compiled(),
             "listeners": [_name(one) for one in self._sockets],
         }
 

@@ -1,10 +1,11 @@
 """The command `tidegate`: a group whose commands are imported when they are asked for, so that `run` stays small."""
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import click
+
+from proxy.surfaces.cli.version import version_line
 
 COMMANDS: Final = {
     "run": ("proxy.surfaces.cli.run", "Start the proxy."),
@@ -13,15 +14,9 @@ COMMANDS: Final = {
     "explain": ("proxy.surfaces.cli.explain", "Why a unit gets the version it gets."),
     "diff": ("proxy.surfaces.cli.diff", "What changes between two configurations, and what share of units moves."),
     "schema": ("proxy.surfaces.cli.schema", "Print the JSON Schema of the configuration."),
+    "version": ("proxy.surfaces.cli.version", "Print the version, and whether the hot modules are compiled."),
 }
 """Name to the module whose `command` it is, and its line in `tidegate --help`."""
-
-
-def _version() -> str:
-    try:
-        return version("tidegate")
-    except PackageNotFoundError:
-        return "unknown (not installed)"
 
 
 class LazyGroup(click.Group):
@@ -46,7 +41,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(_version(), "--version", prog_name="tidegate")
+@click.version_option(version_line(), "--version", message="%(version)s")
 def tidegate() -> None:
     """A programmable traffic-shifting reverse proxy for progressive delivery.
 
