@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +38,10 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
         )
         with Proxy(config, tmp_path_factory.mktemp("edge")) as proxy:
             yield Edge(proxy, plain, answers)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """To start a proxy of its own takes a test longer than a quarter of a second."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and "edge" not in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)

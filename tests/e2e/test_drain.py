@@ -4,8 +4,6 @@ import signal
 import threading
 from pathlib import Path
 
-import pytest
-
 from .harness.message import Message
 from .harness.origin import Connection, Origin, answer
 from .harness.proxy import Proxy, single
@@ -28,7 +26,6 @@ def refuses(proxy: Proxy) -> bool:
     return False
 
 
-@pytest.mark.slow
 def test_sigterm_drains_in_order(tmp_path: Path) -> None:
     with (
         Origin(holding) as origin,
@@ -53,7 +50,6 @@ def test_sigterm_drains_in_order(tmp_path: Path) -> None:
         assert proxy.wait_ended() == 0
 
 
-@pytest.mark.slow
 def test_what_outlasts_the_limit_is_cut_off(tmp_path: Path) -> None:
     with (
         Origin(holding) as origin,
@@ -67,7 +63,6 @@ def test_what_outlasts_the_limit_is_cut_off(tmp_path: Path) -> None:
         assert not busy.ends().startswith(b"HTTP/1.1 200")
 
 
-@pytest.mark.slow
 def test_nothing_waiting_in_the_backlog_is_lost(tmp_path: Path) -> None:
     """Connections made until the very end of the delay are answered, not reset."""
     with (

@@ -163,7 +163,6 @@ def closes(connection: Connection) -> None:
 HOSTILE = (never_reads, never_answers, resets_at_once, resets_mid_answer, answers_gigabytes, answers_garbage, closes)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("play", HOSTILE, ids=lambda play: play.__name__)
 def test_hostile_shadow_is_not_noticed_by_the_client(tmp_path: Path, play: Callable[[Connection], None]) -> None:
     count = 40
@@ -204,7 +203,6 @@ def test_copy_has_its_own_deadline(tmp_path: Path) -> None:
             wait_for(lambda: outcomes(proxy) == {"sent": 2}, "a copy after the deadline freed the place")
 
 
-@pytest.mark.slow
 def test_shadow_that_does_not_read_bodies_costs_bounded_memory(tmp_path: Path) -> None:
     size = 64 * MIB
 

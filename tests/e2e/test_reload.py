@@ -28,7 +28,6 @@ def serves(proxy: Proxy, origin: Origin, number: int) -> bool:
     return origin.requests[-1].get(b"x-save") == str(number).encode()
 
 
-@pytest.mark.slow
 def test_editing_a_weight_under_load_loses_no_request(tmp_path: Path) -> None:
     with (
         Origin(answer(b"stable"), record=False) as stable,

@@ -41,7 +41,6 @@ def assignments(proxy: Proxy, units: range) -> dict[int, bytes]:
     return found
 
 
-@pytest.mark.slow
 def test_units_are_split_by_weight_and_stay_when_the_canary_grows(tmp_path: Path) -> None:
     with (
         Origin(answer(b"stable"), record=False) as stable,
@@ -75,7 +74,6 @@ def test_units_are_split_by_weight_and_stay_when_the_canary_grows(tmp_path: Path
 SHIPPED = Path(__file__).parents[2] / "config" / "tidegate.yaml"
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not SHIPPED.exists(), reason="the configuration that is shipped is not beside the tests")
 def test_shipped_configuration_splits_as_it_says(tmp_path: Path) -> None:
     """config/tidegate.yaml as it is, but for the addresses."""

@@ -142,7 +142,6 @@ def test_early_answer_reaches_a_client_that_is_still_sending(tmp_path: Path) -> 
         assert proxy.get().status == 403
 
 
-@pytest.mark.slow
 def test_large_bodies_pass_in_constant_memory(tmp_path: Path) -> None:
     def play(connection: Connection) -> None:
         while True:
@@ -182,7 +181,6 @@ def test_large_bodies_pass_in_constant_memory(tmp_path: Path) -> None:
         proxy.wait_metric(LARGE + LARGE // 4, "tidegate_request_bytes_total", route="main")
 
 
-@pytest.mark.slow
 def test_slow_reader_holds_the_upstream_back(tmp_path: Path) -> None:
     stuck_at: list[int] = []
 
@@ -204,7 +202,6 @@ def test_slow_reader_holds_the_upstream_back(tmp_path: Path) -> None:
             assert wire.response(sink=lambda _: None).size == LARGE
 
 
-@pytest.mark.slow
 def test_slow_origin_holds_the_client_back(tmp_path: Path) -> None:
     def play(connection: Connection) -> None:
         request = connection.head()

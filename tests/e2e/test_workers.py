@@ -3,8 +3,6 @@
 import signal
 from pathlib import Path
 
-import pytest
-
 from .harness.load import Callers
 from .harness.origin import Origin
 from .harness.processes import alive, kill
@@ -23,7 +21,6 @@ def went_back(before: dict[object, float], after: dict[object, float]) -> dict[o
     }
 
 
-@pytest.mark.slow
 def test_killed_worker_takes_only_its_own_requests_with_it(tmp_path: Path) -> None:
     with (
         Origin(record=False) as origin,
@@ -51,7 +48,6 @@ def test_killed_worker_takes_only_its_own_requests_with_it(tmp_path: Path) -> No
         assert 0 <= counted - len(callers.statuses) <= callers.broken
 
 
-@pytest.mark.slow
 def test_killed_control_costs_no_request_and_is_replaced(tmp_path: Path) -> None:
     with (
         Origin(record=False) as origin,

@@ -266,6 +266,14 @@ class Proxy:
         except AssertionError:
             raise AssertionError(f"{name}{labels} is {seen[-1]:g}, not {expected:g}") from None
 
+    def fails(self, status: int, flag: str, *, method: str = "GET", body: bytes = b"") -> Message:
+        """One request that must fail this way, as client and counter see it. The route has to show debug fields."""
+        before = self.metrics().value("tidegate_errors_total", flag=flag)
+        got = self.get(method=method, body=body)
+        assert (got.status, got.get(b"x-tidegate-flags")) == (status, flag.encode())
+        self.wait_metric(before + 1, "tidegate_errors_total", flag=flag)
+        return got
+
     # Its file.
 
     def generation(self) -> int:

@@ -1,0 +1,78 @@
+"""TLS on both sides: verified upstreams, client certificates, certificates by name and their renewal."""
+
+from pathlib import Path
+
+from .harness.certificates import Authority, server_context
+from .harness.client import connect_tls
+from .harness.origin import Origin
+from .harness.proxy import Proxy, single
+from .harness.wait import wait_for
+
+
+def test_upstream_over_tls_is_verified_and_shown_our_certificate(tmp_path: Path) -> None:
+    ours = Authority(tmp_path, "ours")
+    server = ours.issue("server", "127.0.0.1", "origin.test")
+    client = ours.issue("client", "tidegate", client=True)
+    with Origin(tls=server_context(*server, clients=ours.file)) as origin:
+        tls = {"ca": str(ours.file), "certificate": str(client[0]), "key": str(client[1])}
+        with Proxy(single(origin, policy={"tls": tls}), tmp_path) as proxy:
+            assert proxy.get().status == 200
+            proxy.edit(lambda config: config["upstreams"]["origin"]["tls"].update(server_name="origin.test"))
+            assert proxy.get().status == 200
+            proxy.edit(lambda config: config["upstreams"]["origin"]["tls"].update(server_name="evil.test"))
+            proxy.fails(503, "UF")
+        assert len(origin.requests) == 2
+
+
+def test_upstream_with_a_certificate_of_a_stranger_is_refused(tmp_path: Path) -> None:
+    ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
+    server = theirs.issue("server", "127.0.0.1")
+    with Origin(tls=server_context(*server)) as origin:
+        for policy in ({"tls": {"ca": str(ours.file)}}, {}):
+            directory = tmp_path / f"proxy-{len(policy)}"
+            directory.mkdir()
+            with Proxy(single(origin, policy=policy), directory) as proxy:
+                proxy.fails(503, "UF")
+        assert origin.requests == []
+
+
+def test_listener_picks_certificates_by_name_and_reads_them_again(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    shop = authority.issue("shop", "shop.test")
+    wild = authority.issue("wild", "*.example.test")
+    with Origin() as origin:
+        proxy = Proxy(single(origin), tmp_path)
+        certificates = [
+            {"hosts": ["shop.test"], "certificate": str(shop[0]), "key": str(shop[1])},
+            {"hosts": ["*.example.test"], "certificate": str(wild[0]), "key": str(wild[1])},
+        ]
+        proxy.config["listen"] = [{"address": f"127.0.0.1:{proxy.port}", "tls": {"certificates": certificates}}]
+
+        def serial(name: str) -> str:
+            with connect_tls(proxy.address, name, authority.file) as wire:
+                assert wire.get("/", name).status == 200
+                return str(wire.socket.getpeercert()["serialNumber"])  # type: ignore[attr-defined]
+
+        with proxy:
+            before = serial("shop.test")
+            other = serial("a.example.test")
+            assert other != before
+            assert origin.requests[0].get(b"x-forwarded-proto") == b"https"
+            with connect_tls(proxy.address, "shop.test", authority.file) as open_before:
+                authority.issue("shop", "shop.test")
+                wait_for(lambda: serial("shop.test") != before, "the new certificate")
+                assert serial("a.example.test") == other
+                assert open_before.get().status == 200
+
+
+def test_listener_speaks_no_plain_http_on_a_tls_port(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("shop", "shop.test")
+    with Origin() as origin:
+        proxy = Proxy(single(origin), tmp_path)
+        tls = {"certificates": [{"certificate": str(certificate), "key": str(key)}]}
+        proxy.config["listen"] = [{"address": f"127.0.0.1:{proxy.port}", "tls": tls}]
+        with proxy, proxy.connect() as wire:
+            wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert not wire.ends().startswith(b"HTTP/1.1 200")
+            assert origin.requests == []
