@@ -510,10 +510,6 @@ class Exchange(UpstreamUser):
         self._claim = None
         if claim is not None:
             claim.cancel()
-        copies = self._copies
-        if copies is not None and not self.request_done:
-            for copy in copies:
-                copy.abandon()
 
     def _leave_pool(self) -> None:
         pool = self._pool
@@ -525,7 +521,12 @@ class Exchange(UpstreamUser):
         """Count, once."""
         self._over = True
         self._connection = None
-        self._copies = None
+        copies = self._copies
+        if copies is not None:
+            self._copies = None
+            if not self.request_done:
+                for copy in copies:
+                    copy.abandon()
         self._leave_pool()
         runtime = self.runtime
         view = runtime.view
