@@ -398,6 +398,7 @@ class Exchange(UpstreamUser):
             refused = self._try_endpoint(fresh=True)
             if refused is None:
                 return
+            self._served = -1
             flag = refused
         self._fail(flag)
 

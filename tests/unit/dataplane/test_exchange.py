@@ -470,6 +470,14 @@ def test_request_on_a_connection_just_closed_is_sent_once_more_where_that_is_saf
     assert stage.codes() == {("stable", "stable", 200): 2}
 
 
+def test_request_that_cannot_be_sent_once_more_is_served_by_nobody(stage: Stage) -> None:
+    client, upstream = stale(stage, GET)
+    stage.pool().states.clear()
+    upstream.eof()  # type: ignore[attr-defined]
+    assert b"(UH)" in client.take()  # type: ignore[attr-defined]
+    assert stage.codes() == {("stable", "stable", 200): 1, ("stable", "none", 503): 1}
+
+
 def test_request_is_sent_once_more_only_once(stage: Stage) -> None:
     client, upstream = stale(stage, GET)
     upstream.eof()  # type: ignore[attr-defined]
