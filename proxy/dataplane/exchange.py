@@ -251,6 +251,10 @@ class Exchange(UpstreamUser):
             self._fail(DPE, 413, "the body is larger than this route takes")
             return
         self._send(encode_chunk(data) if self.request.chunked else data)
+        if self._answering:  # an upstream that answers early and then waits for the rest is not idle
+            connection = self._connection
+            if connection is not None and not self.client.paused:
+                connection.deadline_in(self.runtime.now(), connection.silence)
         copies = self._copies
         if copies is not None:
             for copy in copies:
@@ -325,7 +329,9 @@ class Exchange(UpstreamUser):
             added += b"connection: keep-alive\r\n"
         self._keep = keep
         if self.route.debug is not None:
-            added += self._debug_lines()
+            lines = self._debug_lines()
+            if lines:
+                added += lines + b"x-request-id: " + self._request_id + b"\r\n"
         self._response_bytes = len(body)
         if complete:
             self._finish(response_head(response, added) + body)
@@ -392,6 +398,7 @@ class Exchange(UpstreamUser):
             refused = self._try_endpoint(fresh=True)
             if refused is None:
                 return
+            self._served = -1
             flag = refused
         self._fail(flag)
 
@@ -475,7 +482,7 @@ class Exchange(UpstreamUser):
         return (
             f"x-tidegate-route: {self.route.name}\r\nx-tidegate-version: {self._chain[0].name}\r\n"
             f"x-tidegate-served: {served}\r\nx-tidegate-reason: {REASONS[decision.reason]}\r\n"
-            f"x-tidegate-flags: {flags}\r\nx-request-id: {self._request_id.decode('latin-1')}\r\n"
+            f"x-tidegate-flags: {flags}\r\n"
         ).encode("latin-1")
 
     def _flags(self) -> list[str]:
@@ -504,10 +511,6 @@ class Exchange(UpstreamUser):
         self._claim = None
         if claim is not None:
             claim.cancel()
-        copies = self._copies
-        if copies is not None and not self.request_done:
-            for copy in copies:
-                copy.abandon()
 
     def _leave_pool(self) -> None:
         pool = self._pool
@@ -519,7 +522,12 @@ class Exchange(UpstreamUser):
         """Count, once."""
         self._over = True
         self._connection = None
-        self._copies = None
+        copies = self._copies
+        if copies is not None:
+            self._copies = None
+            if not self.request_done:
+                for copy in copies:
+                    copy.abandon()
         self._leave_pool()
         runtime = self.runtime
         view = runtime.view

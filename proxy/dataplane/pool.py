@@ -27,7 +27,7 @@ class EndpointState:
     """What this worker knows of one endpoint."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint: Final = endpoint
+        self.endpoint: Endpoint = endpoint
         self.idle: Final[list[UpstreamConnection]] = []
         self.retired: bool = False  # no longer in the plan: what is open ends with its exchange
         self.down_until: float = 0.0
@@ -42,17 +42,22 @@ class Claim(Timed):
         self._pool: Final = pool
         self.user: UpstreamUser | None = user
         self.task: asyncio.Task[None] | None = None
+        self.dialling: bool = False
 
     def cancel(self) -> None:
         """The user wants it no more. A connection that opens all the same is kept for others."""
         self.user = None
-        self._pool.runtime.wheel.forget(self)
         if self.task is None:
+            self._pool.runtime.wheel.forget(self)
             self._pool.forget(self)
 
     def expired(self, now: float) -> None:
-        if self.task is not None:
-            self.task.cancel()  # the dial reports it
+        if self.dialling:
+            if self.task is not None:
+                self.task.cancel()  # the dial reports it
+            return
+        if self.task is not None:  # not begun, so it could not report
+            self._pool.runtime.wheel.arm(self, now)
             return
         user = self.user
         self._pool.forget(self)
@@ -70,7 +75,8 @@ class Pool:
         self.tls: ssl.SSLContext | None = tls
         self.states: list[EndpointState] = []
         self.requests: int = 0
-        self._shared: Final = runtime.cells.workers > 1
+        # Whether each change is written down at once: others count on the numbers, or nobody will come round for them.
+        self._prompt: bool = runtime.cells.workers > 1
         self._waiting: Final[deque[Claim]] = deque()
         self._connections: Final[set[UpstreamConnection]] = set()
         self._connecting: int = 0
@@ -92,20 +98,21 @@ class Pool:
                 fresh.append(EndpointState(endpoint))
                 continue
             del known[endpoint.key]
-            if before.endpoint is not endpoint:
-                state = EndpointState(endpoint)
-                state.down_until, state.failures = before.down_until, before.failures
-                state.idle.extend(before.idle)
-                before.idle.clear()
-                for connection in state.idle:
-                    connection.state = state  # type: ignore[misc]
-                before.retired = True
-                fresh.append(state)
-            else:
-                fresh.append(before)
+            self._move(before, endpoint)
+            fresh.append(before)
+        self.states = fresh
         for state in known.values():
             self._retire(state)
-        self.states = fresh
+        self._serve_waiting()  # a limit may be higher now, and what they waited for may be gone
+
+    def _move(self, state: EndpointState, endpoint: Endpoint) -> None:
+        """The same endpoint in other words: a weight, a label, a place for its counters."""
+        before = state.endpoint
+        state.endpoint = endpoint
+        if endpoint.slot != before.slot:
+            view = self.runtime.view
+            view[endpoint.slot + E_DOWN] = view[before.slot + E_DOWN]
+            view[before.slot + E_DOWN] = 0
 
     def _retire(self, state: EndpointState) -> None:
         state.retired = True
@@ -115,10 +122,13 @@ class Pool:
 
     def close(self) -> None:
         """The upstream left the plan: idle connections close, busy ones with their exchange."""
-        for state in self.states:
-            self._retire(state)
+        self._prompt = True
+        states = self.states
         self.states = []
-        self.write_down(gone=not self._connections)
+        for state in states:
+            self._retire(state)
+        self._serve_waiting()
+        self.write_down()
 
     @property
     def empty(self) -> bool:
@@ -134,7 +144,7 @@ class Pool:
         nobody else would answer. Unless the answer is a flag, `finished` must be called once when the request is over.
         """
         upstream = self.upstream
-        taken = self._total(U_REQUESTS, self.requests) if self._shared else self.requests
+        taken = self._total(U_REQUESTS, self.requests) if self._prompt else self.requests
         if taken >= upstream.max_requests:
             return UO
         states = self.states
@@ -151,7 +161,7 @@ class Pool:
             transport = connection.transport
             if connection.phase == IDLE and transport is not None and not transport.is_closing():
                 self.requests += 1
-                if self._shared:
+                if self._prompt:
                     self.write_down()
                 connection.attach(user)
                 user.on_connected(connection)
@@ -173,7 +183,7 @@ class Pool:
 
     def _begun(self) -> None:
         self.requests += 1
-        if self._shared:
+        if self._prompt:
             self.write_down()
 
     def _steal_idle(self) -> bool:
@@ -187,14 +197,14 @@ class Pool:
     def finished(self) -> None:
         """A request that `acquire` took on is over, however it ended."""
         self.requests -= 1
-        if self._shared:
+        if self._prompt:
             self.write_down()
 
     def release(self, connection: UpstreamConnection) -> None:
         """An exchange is over and its connection can carry another."""
         state = connection.state
         waiting = self._waiting
-        while waiting:
+        while waiting and not state.retired:
             claim = waiting.popleft()
             user = claim.user
             self.runtime.wheel.forget(claim)
@@ -220,6 +230,8 @@ class Pool:
         if connection in connection.state.idle:
             connection.state.idle.remove(connection)
         self._serve_waiting()
+        if self._prompt:
+            self.write_down()
 
     def _serve_waiting(self) -> None:
         while self._waiting and len(self._connections) + self._connecting < self.upstream.max_connections:
@@ -269,6 +281,7 @@ class Pool:
         self.runtime.wheel.arm(claim, now + self.upstream.connect)
 
     async def _open(self, state: EndpointState, claim: Claim) -> None:
+        claim.dialling = True
         endpoint = state.endpoint
         loop = self.runtime.loop
         connection = UpstreamConnection(self, state)
@@ -288,7 +301,10 @@ class Pool:
         except RuntimeError as error:
             failure = str(error)
         finally:
+            claim.dialling = False
             self._connecting -= 1
+            if self._prompt:
+                self.write_down()
             self.runtime.wheel.forget(claim)
         if failure:
             self._failed(state, claim, failure)

@@ -141,8 +141,13 @@ class UpstreamConnection(Timed):
         if self.phase != CLOSED:
             self.phase = CLOSED
             self.pool.connection_gone(self)
-            if self.transport is not None:
-                self.transport.close()
+            transport = self.transport
+            if transport is not None:
+                unsent = transport.get_write_buffer_size()
+                transport.close()
+                if unsent:  # an endpoint that reads nothing must not keep it for ever
+                    self.pool.runtime.wheel.arm(self, self.pool.runtime.now() + self.silence)
+                    return
         self.pool.runtime.wheel.forget(self)
 
     # What the event loop calls.
@@ -175,6 +180,7 @@ class UpstreamConnection(Timed):
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.phase == CLOSED:
+            self.pool.runtime.wheel.forget(self)
             return
         if self.phase == UNTIL_CLOSE and error is None:
             self._finish(b"", reusable=False, trailers=[])
@@ -182,6 +188,10 @@ class UpstreamConnection(Timed):
         self._broken(UR if isinstance(error, ConnectionResetError) else UC)
 
     def expired(self, now: float) -> None:
+        if self.phase == CLOSED:
+            if self.transport is not None:
+                self.transport.abort()
+            return
         self._broken(UT)
 
     def data_received(self, data: bytes) -> None:

@@ -110,9 +110,11 @@ class _Listening:
 class Stage:
     """A runtime with a plan in force, and everything that is connected to it."""
 
-    def __init__(self, spec: Spec | None = None, *, secure: bool = False, proxy_protocol: bool = False) -> None:
+    def __init__(
+        self, spec: Spec | None = None, *, secure: bool = False, proxy_protocol: bool = False, workers: int = 1
+    ) -> None:
         self._descriptor = create_memory()
-        self.cells = Cells(self._descriptor, 0, 1)
+        self.cells = Cells(self._descriptor, 0, workers)
         self.ledger = Ledger(self.cells)
         self.loop = DialLoop()
         self.time = 1000.0
@@ -143,6 +145,7 @@ class Stage:
 
     def close(self) -> None:
         """Give the memory back."""
+        self.loop.close()
         self.cells.view.release()
         os.close(self._descriptor)
 

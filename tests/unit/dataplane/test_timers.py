@@ -163,7 +163,7 @@ def test_wheel_rings_as_a_list_of_deadlines_would_within_a_tick(
     for what, which, number in steps:
         alarm = alarms[which]
         if what == "arm":
-            naive[which] = now + number
+            naive[which] = now + max(number, 0.0)
             wheel.arm(alarm, now + number)
         elif what == "away":
             # As callers do: assignment where it only moves away from when the wheel will look.

@@ -185,6 +185,10 @@ class DialTask:
     def fail(self, error: BaseException) -> None:
         self._step(lambda: self._work.throw(error))
 
+    def end(self) -> None:
+        if not self.done:
+            self._work.close()
+
     def _step(self, step: Callable[[], Any]) -> None:
         if self.done:
             return
@@ -213,11 +217,13 @@ class DialLoop:
     """As much of an event loop as opening connections takes."""
 
     def __init__(self) -> None:
+        self.made: list[DialTask] = []
         self.tasks: deque[DialTask] = deque()
         self.dials: deque[Dial] = deque()
 
     def create_task(self, work: Coroutine[Any, Any, None], *, name: str) -> DialTask:
         task = DialTask(work, name, self)
+        self.made.append(task)
         self.tasks.append(task)
         return task
 
@@ -226,6 +232,11 @@ class DialLoop:
 
     def create_unix_connection(self, factory: Callable[[], Any], path: str, **_: Any) -> Dial:
         return Dial(factory, path)
+
+    def close(self) -> None:
+        """Nothing that was under way goes on."""
+        for task in self.made:
+            task.end()
 
     def run(self) -> bool:
         """Start the tasks that were made; whether there were any."""

@@ -1,0 +1,243 @@
+"""Anything at any moment: random events on a stage, and what must hold whatever happens.
+
+Clients speak well-formed HTTP, in pieces, and may stall, end or reset; upstreams answer well, badly, early, or not at
+all; shadows as well; time passes. Afterwards: no exception, every gauge at zero, each finished request counted exactly
+once, and all that the proxy wrote well-framed, as h11 reads it.
+"""
+
+import h11
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from proxy.core.plan import REASONS
+from proxy.dataplane.client import CLOSED
+from proxy.telemetry.counters import M_OUTCOMES, MIRROR_OUTCOMES, V_REASONS, W_REQUESTS
+from tests.unit.dataplane.stage import Spec, Stage, answer, get, mirror_spec, pool_spec, two_versions
+from tests.unit.dataplane.wires import Wire
+
+REQUESTS = [
+    get(),
+    get("/a?b=c", "X-User-Id: u1"),
+    get(method="HEAD"),
+    get(version="1.0"),
+    get("/", "Connection: keep-alive", version="1.0"),
+    get("/", "Connection: close"),
+    get("/", "Content-Length: 5", method="POST", body=b"abcde"),
+    get("/", "Content-Length: 5", method="PUT", body=b"abcde"),
+    get("/", "Expect: 100-continue", "Content-Length: 5", method="POST", body=b"abcde"),
+    get("/", "Transfer-Encoding: chunked", method="POST", body=b"3\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 1\r\n\r\n"),
+    get("/", "Content-Length: 90000", method="PUT", body=b"x" * 90_000),
+    get("/", "Connection: upgrade", "Upgrade: websocket"),
+    get("/too/../odd"),
+]
+ANSWERS = [
+    answer(200, body=b"hello"),
+    answer(200, body=b"y" * 90_000),
+    answer(200, "Transfer-Encoding: chunked", body=b"5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"),
+    answer(200, "Connection: close", body=b"hello"),
+    answer() + b"until the end",
+    answer(200, body=b"hello", version="1.0"),
+    answer(204),
+    answer(304, "Content-Length: 7"),
+    answer(500, body=b"sorry"),
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n",
+    answer(101, "Connection: upgrade", "Upgrade: websocket"),
+    answer(200, "Content-Length: 5", body=b"surplus"),
+    answer(200, "Transfer-Encoding: chunked", body=b"zz\r\n"),
+    b"nonsense\r\n\r\n",
+]
+
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("connect"), st.integers(0, 2), st.just(0)),
+        st.tuples(st.just("ask"), st.integers(0, 2), st.integers(0, len(REQUESTS) - 1)),
+        st.tuples(st.just("go on"), st.integers(0, 2), st.sampled_from([1, 7, 60, 1000, 200_000])),
+        st.tuples(st.just("go on"), st.integers(0, 2), st.just(200_000)),
+        st.tuples(st.just("accept"), st.integers(0, 1), st.just(0)),
+        st.tuples(st.just("accept"), st.just(0), st.just(0)),
+        st.tuples(st.just("refuse"), st.just(0), st.just(0)),
+        st.tuples(st.just("answer"), st.integers(0, 3), st.integers(0, len(ANSWERS) - 1)),
+        st.tuples(st.just("say on"), st.integers(0, 3), st.sampled_from([1, 7, 60, 1000, 200_000])),
+        st.tuples(st.just("say on"), st.integers(0, 3), st.just(200_000)),
+        st.tuples(st.sampled_from(["eof", "reset", "stall", "drain"]), st.integers(0, 6), st.just(0)),
+        st.tuples(st.just("time"), st.just(0), st.sampled_from([1, 3, 20, 80])),
+        st.tuples(st.just("plan"), st.just(0), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+def stormy(generation: int) -> Spec:
+    route = {
+        "mirror": [mirror_spec(in_flight=3, body_limit=50_000, buffer=80_000)],
+        "max_body": 80_000 if generation % 3 == 0 else None,
+    }
+    limits = {"connections": 2, "pending": 2, "requests": 6, "idle": 1}
+    pools = [
+        pool_spec("old", "10.0.0.1", limits=limits),
+        pool_spec("new", *(("10.0.0.2", "10.0.0.3") if generation % 2 else ("10.0.0.2",)), limits=limits),
+        pool_spec("shadow", "10.0.0.9", limits=limits),
+    ]
+    return two_versions(route=route, upstreams=pools, generation=generation)
+
+
+class Player:
+    """An end of a wire with things to say, a few bytes at a time."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.to_say = b""
+        self.heard = b""
+
+    def speak(self, count: int) -> None:
+        if self.wire.reading and self.to_say and not self.wire.is_closing():
+            piece, self.to_say = self.to_say[:count], self.to_say[count:]
+            self.wire.send(piece)
+
+    def listen(self) -> None:
+        self.heard += self.wire.take()
+
+
+def heard_by_client(player: Player, requests: list[bytes]) -> None:
+    """What a client got is a row of whole answers, of which only the last may be cut short."""
+    data = player.heard
+    for request in requests:
+        if not data:
+            return
+        reader = h11.Connection(h11.CLIENT)
+        line = request.partition(b"\r\n")[0].split(b" ")
+        fields = [("Host", "a")]
+        if b"Upgrade:" in request:
+            fields += [("Connection", "upgrade"), ("Upgrade", "websocket")]
+        reader.send(h11.Request(method=line[0], target="/", headers=fields))
+        reader.send(h11.EndOfMessage())
+        reader.receive_data(data)
+        if player.wire.ended == "close" or player.wire.eof_written:
+            reader.receive_data(b"")
+        while True:
+            event = reader.next_event()
+            if event is h11.NEED_DATA:
+                assert player.wire.is_closing() or not player.wire.protocol.phase == CLOSED
+                return
+            if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
+                return
+            if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
+                return
+            if isinstance(event, h11.EndOfMessage):
+                break
+        data = reader.trailing_data[0]
+
+
+def heard_by_upstream(player: Player) -> None:
+    """What an endpoint got is a row of whole requests, of which only the last may be cut short."""
+    data = player.heard
+    while data:
+        reader = h11.Connection(h11.SERVER)
+        reader.receive_data(data)
+        while True:
+            event = reader.next_event()
+            if event is h11.NEED_DATA or event is h11.PAUSED:
+                return
+            if isinstance(event, h11.Request):
+                assert event.target.startswith(b"/")
+                names = [name for name, _ in event.headers]
+                assert names.count(b"host") == 1
+                assert b"connection" not in names or b"upgrade" in names
+                if b"upgrade" in names:
+                    return
+            if isinstance(event, h11.EndOfMessage):
+                break
+        data = reader.trailing_data[0]
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(EVENTS)
+def test_whatever_happens_everything_is_given_back_and_counted_once(events: list[tuple[str, int, int]]) -> None:
+    stage = Stage(stormy(1))
+    try:
+        play(stage, events)
+    finally:
+        stage.close()
+
+
+def play(stage: Stage, events: list[tuple[str, int, int]]) -> None:
+    clients: list[Player] = []
+    upstreams: list[Player] = []
+    asked: dict[Wire, list[bytes]] = {}
+    generation = 1
+    shadows = dict(stage.runtime.shadows)
+    pools = stage.all_pools()
+
+    def connect() -> Player:
+        player = Player(stage.client())
+        clients.append(player)
+        asked[player.wire] = []
+        return player
+
+    for what, which, number in events:
+        if what == "connect" or (what in ("ask", "go on") and not clients):
+            connect()
+        if what == "ask":
+            player = clients[-1 - which % len(clients)]
+            player.to_say += REQUESTS[number]
+            asked[player.wire].append(REQUESTS[number])
+            player.speak(200_000 if which < 2 else 90)
+        elif what == "go on":
+            clients[-1 - which % len(clients)].speak(number)
+        elif what in ("accept", "refuse"):
+            if stage.dialling():
+                if what == "refuse":
+                    stage.refuse()
+                else:
+                    upstreams.append(Player(stage.accept(stalled=bool(which))))
+        elif what in ("answer", "say on"):
+            if upstreams:
+                player = upstreams[-1 - which % len(upstreams)]
+                if what == "answer":
+                    player.to_say += ANSWERS[number]
+                player.speak(number if what == "say on" else 200_000)
+        elif what in ("eof", "reset", "stall", "drain"):
+            everybody = [*clients, *upstreams]
+            if everybody:
+                player = everybody[-1 - which % len(everybody)]
+                if what != "eof" or player.wire.reading:
+                    getattr(player.wire, what)()
+        elif what == "time":
+            stage.pass_time(number)
+        elif what == "plan":
+            generation += 1
+            stage.bring(stormy(generation))
+            pools += [pool for pool in stage.all_pools() if pool not in pools]
+        stage.settle()
+        for player in (*clients, *upstreams):
+            player.listen()
+    assert shadows
+    stage.end_everything()
+    for player in (*clients, *upstreams):
+        player.listen()
+    stage.assert_nothing_left()
+    for pool in pools:
+        assert pool.empty
+    for player in clients:
+        heard_by_client(player, asked[player.wire])
+    for player in upstreams:
+        heard_by_upstream(player)
+    assert_counted_once(stage)
+
+
+def assert_counted_once(stage: Stage) -> None:
+    view = stage.cells.view
+    codes = stage.codes()
+    with_route = sum(count for (assigned, _, _), count in codes.items() if assigned != "none")
+    # The storm's heads are all well-formed, so what has no route is the odd path, or a head that never came whole (408).
+    without = sum(count for (assigned, _, status), count in codes.items() if assigned == "none" and status != 408)
+    assert with_route + without == stage.of_worker(W_REQUESTS)
+    reasons = sum(
+        view[offset + V_REASONS + reason]
+        for _, offset in stage.ledger.blocks("version")
+        for reason in range(len(REASONS))
+    )
+    assert reasons == with_route
+    copies = sum(stage.of_mirror(M_OUTCOMES + index) for index in range(len(MIRROR_OUTCOMES)))
+    assert copies <= with_route
