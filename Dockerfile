@@ -1,16 +1,16 @@
 # Tidegate in a container. Build: docker build -t tidegate .   Run: see docs/docker.md.
 ARG PYTHON=3.11
 
-# The wheel is made where a C compiler is, so that the hot modules are compiled when the build compiles them; neither the
-# compiler nor pip gets into the image that runs.
+# The wheel is made where a C compiler is, so that the hot modules are compiled; neither the compiler nor pip gets into the
+# image that runs.
 FROM python:${PYTHON}-slim-bookworm AS build
 RUN apt-get update \
     && apt-get install --no-install-recommends --yes gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
-COPY pyproject.toml setup.p[y] README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
 COPY proxy ./proxy
-RUN python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+RUN TIDEGATE_COMPILE=1 python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 # Debian's Python and the image's are both python3, so the environment works where its interpreter is.
 RUN python3 -m venv --without-pip /opt/tidegate \
     && python3 -m pip --python /opt/tidegate/bin/python3 install --no-cache-dir --compile /wheels/*.whl
