@@ -7,7 +7,7 @@ that come while an exchange is under way belong to the next request: they wait h
 import asyncio
 import socket
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxy.core import proxy_protocol
 from proxy.core.address import normalise, resolve_client
@@ -16,16 +16,11 @@ from proxy.core.framing import ChunkedDecoder
 from proxy.core.http1 import find_head_end, parse_request
 from proxy.core.plan import Plan
 from proxy.core.request import Request
-from proxy.core.trace import valid_request_id
-from proxy.dataplane.answers import failure_answer
+from proxy.dataplane.downstream import Carrier, Door, Downstream
 from proxy.dataplane.exchange import Exchange
-from proxy.dataplane.timers import Timed
-from proxy.dataplane.tunnel import Tunnel
+from proxy.dataplane.refusals import count_refusal, refuse
 from proxy.errors import DPE, NR, SI, Flag, ProtocolError
 from proxy.telemetry.counters import W_ACCEPTED, W_CONNECTIONS, W_REFUSED, W_REQUESTS
-
-if TYPE_CHECKING:
-    from proxy.dataplane.listener import Listener
 
 _HELD: Final = 64 << 10
 """Bytes of pipelined requests that wait for their turn before reading stops."""
@@ -39,19 +34,16 @@ _FLUSH: Final = 10.0
 PREFACE, HEAD, BODY, BUSY, TUNNEL, LINGER, FLUSH, CLOSED = range(8)
 
 
-class ClientConnection(Timed):
+class ClientConnection(Downstream):
     """An asyncio protocol towards a client."""
 
-    def __init__(self, listener: "Listener") -> None:
-        self.listener: Final = listener
-        self.runtime: Final = listener.runtime
-        self.secure: Final = listener.secure
+    def __init__(self, door: Door) -> None:
+        super().__init__(door)
         self.transport: asyncio.Transport | None = None
-        self.phase: int = PREFACE if listener.proxy_protocol else HEAD
+        self.phase: int = PREFACE if door.proxy_protocol else HEAD
         self.exchange: Exchange | None = None
-        self.tunnel: Tunnel | None = None
+        self.carrier: Carrier | None = None
         self.peer: str = ""
-        self.paused: bool = False  # the transport wants no more writes
         self._pending: bytes = b""
         self._searched: int = 0
         self._taking: bool = False
@@ -75,7 +67,7 @@ class ClientConnection(Timed):
             self.peer = normalise(peer[0]) or peer[0]
         plan = runtime.plan
         view = runtime.view
-        clients = self.listener.clients
+        clients = self.door.clients
         clients.add(self)
         view[runtime.base + W_ACCEPTED] += 1
         view[runtime.base + W_CONNECTIONS] += 1
@@ -89,8 +81,8 @@ class ClientConnection(Timed):
         self._closed()
 
     def eof_received(self) -> bool:
-        if self.tunnel is not None:
-            self.tunnel.end()
+        if self.carrier is not None:
+            self.carrier.end()
         elif self.exchange is not None:
             self.abort()  # an orderly end would make a cut-off answer look whole to an old client
         else:
@@ -104,30 +96,30 @@ class ClientConnection(Timed):
         runtime = self.runtime
         runtime.view[runtime.base + W_CONNECTIONS] -= 1
         runtime.wheel.forget(self)
-        self.listener.clients.discard(self)
+        self.door.clients.discard(self)
         exchange = self.exchange
-        tunnel = self.tunnel
+        carrier = self.carrier
         self.exchange = None
-        self.tunnel = None
+        self.carrier = None
         self._pending = b""
         if exchange is not None:
             exchange.client_gone()
-        if tunnel is not None:
-            tunnel.end()
+        if carrier is not None:
+            carrier.end()
 
     def pause_writing(self) -> None:
         self.paused = True
         if self.exchange is not None:
             self.exchange.on_client_pause(True)
-        elif self.tunnel is not None:
-            self.tunnel.on_client_pause(True)
+        elif self.carrier is not None:
+            self.carrier.on_client_pause(True)
 
     def resume_writing(self) -> None:
         self.paused = False
         if self.exchange is not None:
             self.exchange.on_client_pause(False)
-        elif self.tunnel is not None:
-            self.tunnel.on_client_pause(False)
+        elif self.carrier is not None:
+            self.carrier.on_client_pause(False)
         elif self.phase == HEAD and self._pending and not self._taking:
             self.set_reading(True)
             self._take(self._pending)
@@ -143,8 +135,8 @@ class ClientConnection(Timed):
             if len(self._pending) > _HELD:
                 self.set_reading(False)
         elif phase == TUNNEL:
-            if self.tunnel is not None:
-                self.tunnel.from_client(data)
+            if self.carrier is not None:
+                self.carrier.from_client(data)
         elif phase == LINGER:
             self._lingered += len(data)
             if self._lingered > _LINGER_BYTES:
@@ -173,7 +165,7 @@ class ClientConnection(Timed):
         try:
             preface = proxy_protocol.parse(data)
         except ProtocolError:
-            self.runtime.count_refusal(400, DPE)
+            count_refusal(self.runtime, 400, DPE)
             self.abort()
             return
         if preface is None:
@@ -382,10 +374,10 @@ class ClientConnection(Timed):
             self._pending = b""
             self._take(data)
 
-    def switch(self, tunnel: Tunnel) -> None:
+    def switch(self, carrier: Carrier) -> None:
         """From here on the connection belongs to another protocol."""
         self.exchange = None
-        self.tunnel = tunnel
+        self.carrier = carrier
         self.phase = TUNNEL
         self.deadline = inf
         rest = self._pending
@@ -393,7 +385,7 @@ class ClientConnection(Timed):
         if not self._reading:
             self.set_reading(True)
         if rest:
-            tunnel.from_client(rest)
+            carrier.from_client(rest)
 
     def abort(self) -> None:
         """Cut the connection off, so that the client cannot take what it got for the whole."""
@@ -414,6 +406,8 @@ class ClientConnection(Timed):
         transport.close()
         if unsent:  # a client that reads nothing must not keep it for ever
             self.phase = FLUSH
+            self.exchange = None
+            self.carrier = None
             self._pending = b""
             self._unsent = unsent
             self.runtime.wheel.arm(self, self.runtime.now() + _FLUSH)
@@ -434,18 +428,18 @@ class ClientConnection(Timed):
         """Of the plan that what is under way here stands on; beyond all others where nothing is."""
         if self.exchange is not None:
             return self.exchange.plan.generation
-        if self.tunnel is not None:
-            return self.tunnel.generation
+        if self.carrier is not None:
+            return self.carrier.generation
         return 1 << 62
 
     def cut_short(self) -> int:
         """The time to drain is over. Answers how many exchanges and tunnels that ended: 1 or 0."""
         exchange = self.exchange
-        tunnel = self.tunnel
+        carrier = self.carrier
         if exchange is not None:
             exchange.cut_short()
-        elif tunnel is not None:
-            tunnel.end()
+        elif carrier is not None:
+            carrier.end()
         elif self.phase == FLUSH:
             self.abort()
             return 0
@@ -484,7 +478,7 @@ class ClientConnection(Timed):
         connection = (
             b"connection: close\r\n" if not keep else b"connection: keep-alive\r\n" if request.minor == 0 else b""
         )
-        self._count_and_write(request, status, flag, detail, connection)
+        self.write(refuse(self.runtime, request, self.peer, status, flag, detail, connection))
         if keep:
             self.phase = BUSY
             self.exchange_done(True)
@@ -493,18 +487,5 @@ class ClientConnection(Timed):
 
     def _refuse(self, status: int, flag: Flag, detail: str) -> None:
         """Answer what cannot be understood, and end the connection: nobody knows where the next request would begin."""
-        self._count_and_write(None, status, flag, detail, b"connection: close\r\n")
+        self.write(refuse(self.runtime, None, self.peer, status, flag, detail, b"connection: close\r\n"))
         self._finish(True)
-
-    def _count_and_write(self, request: Request | None, status: int, flag: Flag, detail: str, added: bytes) -> None:
-        runtime = self.runtime
-        runtime.count_refusal(status, flag)
-        request_id = b"" if request is None else request.fields.get(b"x-request-id", b"")
-        if not valid_request_id(request_id):
-            request_id = b"%032x" % runtime.rng.getrandbits(128)
-        accept = b"" if request is None else request.fields.get(b"accept", b"")
-        head_only = request is not None and request.method == b"HEAD"
-        self.write(failure_answer(status, flag, detail, request_id, accept, head_only, added, runtime.wall()))
-        plan = runtime.plan
-        if plan is not None and plan.access_log:
-            runtime.refused_line(request, self.peer, status, flag, request_id)

@@ -7,36 +7,28 @@ closed already. After the first byte of an answer it can only go on or be cut of
 """
 
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxy.core.cookies import set_cookie_line
-from proxy.core.decide import Decision, decide, find_unit
+from proxy.core.decide import decide, find_unit
 from proxy.core.fields import kept_lines, request_head, response_head
 from proxy.core.framing import encode_chunk, last_chunk
-from proxy.core.plan import NONE, REASONS, Plan, Route, Version
+from proxy.core.plan import Plan, Route
 from proxy.core.request import Request, Response
 from proxy.core.trace import make_traceparent, trace_id_of, valid_request_id, valid_traceparent
 from proxy.dataplane.answers import failure_answer
+from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.mirror import Copy, start_copies
 from proxy.dataplane.pool import Claim, Pool
+from proxy.dataplane.record import Record
 from proxy.dataplane.tunnel import Tunnel
-from proxy.dataplane.upstream import UpstreamConnection, UpstreamUser
-from proxy.errors import DC, DN, DPE, E5, FB, SI, UH, UO, Flag
-from proxy.telemetry.access_log import format_line
+from proxy.dataplane.upstream import UpstreamConnection
+from proxy.errors import DC, DN, DPE, SI, UH, UO, Flag
 from proxy.telemetry.counters import (
-    V_DURATION,
-    V_FLAGS,
     V_IN_FLIGHT,
     V_REASONS,
-    V_REQUEST_BYTES,
-    V_RESPONSE_BYTES,
     V_RETRIES,
-    V_UPSTREAM,
-    observe,
 )
-
-if TYPE_CHECKING:
-    from proxy.dataplane.client import ClientConnection
 
 _REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 """Idempotent methods (RFC 9110 section 9.2.2): sending one again does no harm."""
@@ -48,45 +40,25 @@ _ATTEMPTS: Final = 3
 _NOTHING_DROPPED: Final[frozenset[bytes]] = frozenset()
 
 
-class Exchange(UpstreamUser):
+class Exchange(Record):
     """From a parsed head to the last byte of the answer."""
 
-    _decision: Decision | None = None
-    _served: int = -1  # place in the chain of who is asked or answered
     _attempts: int = 0
-    _flag: Flag | None = None
     _pool: Pool | None = None
     _claim: Claim | None = None
     _connection: UpstreamConnection | None = None
     _identity: bytes = b""
-    _unit_hash: str = ""
-    _request_id: bytes = b""
-    _traceparent: bytes = b""
     _mint: bytes = b""  # the whole set-cookie line, where one is due
     _sent: list[bytes] | None = None  # body bytes sent or waiting, while they may have to be sent (again)
     _sent_size: int = 0
     _resent: bool = False
     _copies: list[Copy] | None = None
-    _upstream_started: float = 0.0
-    _upstream_seconds: float = -1.0  # to the head of the answer
-    _status: int = 0
-    _answering: bool = False
     _chunk_out: bool = False
     _keep: bool = True
-    _request_bytes: int = 0
-    _response_bytes: int = 0
-    _over: bool = False
 
-    def __init__(self, client: "ClientConnection", plan: Plan, route: Route, request: Request) -> None:
-        self.client: Final = client
-        self.runtime: Final = client.runtime
-        self.plan: Final = plan
-        self.route: Final = route
-        self.request: Final = request
-        self.method = request.method
-        self._chain: list[Version] = []
+    def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
+        super().__init__(client, plan, route, request)
         self._kept: list[bytes] = []
-        self._started: Final = client.runtime.now()
         if request.chunked or request.content_length > 0:
             self._sent = []
         else:
@@ -128,7 +100,13 @@ class Exchange(UpstreamUser):
         self._try_version(0)
         if route.mirrors and not self._over:
             self._copies = start_copies(
-                runtime, route, request, unit, self._kept, self.client.forwarding(request), self._identity
+                self.client.door.upstreams,
+                route,
+                request,
+                unit,
+                self._kept,
+                self.client.forwarding(request),
+                self._identity,
             )
 
     def _take_ids(self, request: Request) -> frozenset[bytes]:
@@ -172,7 +150,7 @@ class Exchange(UpstreamUser):
     def _try_endpoint(self, fresh: bool = False) -> Flag | None:
         """Ask for a connection to the version in turn; None when one is there or on its way."""
         version = self._chain[self._served]
-        pool = self.runtime.pools.get(version.upstream.name)
+        pool = self.client.door.upstreams.pools.get(version.upstream.name)
         if pool is None:
             return UH
         self._pool = pool
@@ -204,7 +182,7 @@ class Exchange(UpstreamUser):
         self._fail(flag)
 
     def _endpoints(self) -> list[object]:
-        pool = self.runtime.pools.get(self._chain[self._served].upstream.name)
+        pool = self.client.door.upstreams.pools.get(self._chain[self._served].upstream.name)
         return [] if pool is None else [*pool.states]
 
     def on_connected(self, connection: UpstreamConnection) -> None:
@@ -439,7 +417,6 @@ class Exchange(UpstreamUser):
         if flag is DC:
             self._status = 499
         self._drop_upstream()
-        self.client.exchange = None
         self._settle()
         self.client.abort()
 
@@ -470,26 +447,6 @@ class Exchange(UpstreamUser):
         )
         self._response_bytes = len(answer)
         self._finish(answer)
-
-    def _debug_lines(self) -> bytes:
-        """Why this answer, for those who may know."""
-        networks = self.route.debug
-        decision = self._decision
-        if networks is None or decision is None or not networks.contains(self.request.client):
-            return b""
-        served = self._chain[self._served].name if self._served >= 0 else NONE
-        flags = ",".join(self._flags()) or "-"
-        return (
-            f"x-tidegate-route: {self.route.name}\r\nx-tidegate-version: {self._chain[0].name}\r\n"
-            f"x-tidegate-served: {served}\r\nx-tidegate-reason: {REASONS[decision.reason]}\r\n"
-            f"x-tidegate-flags: {flags}\r\n"
-        ).encode("latin-1")
-
-    def _flags(self) -> list[str]:
-        flags = [] if self._flag is None else [self._flag.code]
-        if self._served > 0:
-            flags.append(FB.code)
-        return flags
 
     # The end.
 
@@ -529,56 +486,4 @@ class Exchange(UpstreamUser):
                 for copy in copies:
                     copy.abandon()
         self._leave_pool()
-        runtime = self.runtime
-        view = runtime.view
-        now = runtime.now()
-        version = self._chain[0]
-        slot = version.slot
-        status = self._status
-        served = self._served
-        flag = self._flag
-        view[slot + V_IN_FLIGHT] -= 1
-        denied = flag is DN
-        if served >= 0 and not denied:
-            view[version.codes[served] + status] += 1
-        else:
-            view[version.codes_none + status] += 1
-        observe(view, slot + V_DURATION, now - self._started)
-        if self._upstream_started and self._answering:
-            observe(view, slot + V_UPSTREAM, now - self._upstream_started)
-        if self._request_bytes:
-            view[slot + V_REQUEST_BYTES] += self._request_bytes
-        view[slot + V_RESPONSE_BYTES] += self._response_bytes
-        if flag is not None:
-            if flag.code in self.route.error_flags or (flag is not DC and status in self.route.error_codes):
-                view[slot + V_FLAGS + flag.index] += 1
-        elif status in self.route.error_codes:
-            view[slot + V_FLAGS + E5.index] += 1
-        if self.plan.access_log:
-            self._write_line(now)
-
-    def _write_line(self, now: float) -> None:
-        decision = self._decision
-        request = self.request
-        self.runtime.access(
-            format_line(
-                wall=self.runtime.wall(),
-                route=self.route.name,
-                assigned=self._chain[0].name,
-                served=self._chain[self._served].name if self._served >= 0 else NONE,
-                reason="" if decision is None else REASONS[decision.reason],
-                unit_hash=self._unit_hash,
-                client=request.client,
-                method=request.method,
-                host=request.host,
-                path=request.path,
-                status=self._status,
-                flags=",".join(self._flags()),
-                duration=now - self._started,
-                upstream_duration=self._upstream_seconds,
-                request_bytes=self._request_bytes,
-                response_bytes=self._response_bytes,
-                request_id=self._request_id,
-                trace_id=trace_id_of(self._traceparent),
-            )
-        )
+        self._count()

@@ -17,9 +17,9 @@ from proxy.core.hashing import UnitHasher
 from proxy.core.match import Matcher, compile_matcher
 from proxy.core.plan import Endpoint, Plan, Route, Spec, Upstream
 from proxy.core.routing import RouteTable
-from proxy.dataplane.pool import Pool
 from proxy.dataplane.runtime import Runtime, log
 from proxy.dataplane.tls import client_context
+from proxy.dataplane.upstreams import Upstreams, tls_stamp
 
 _BITE: Final = 0.001
 """Seconds of building at a stretch."""
@@ -28,12 +28,13 @@ _BITE: Final = 0.001
 class Intake:
     """The worker's end of plans: `take` what control sends; `swapped` is called with each plan's listeners once it serves."""
 
-    def __init__(self, runtime: Runtime, swapped: Callable[[list[Spec]], Any]) -> None:
+    def __init__(self, runtime: Runtime, upstreams: Upstreams, swapped: Callable[[list[Spec]], Any]) -> None:
         self._runtime: Final = runtime
+        self._upstreams: Final = upstreams
         self._swapped: Final = swapped
         self._queue: Final[deque[tuple[int, bytes]]] = deque()
         self._specs: dict[str, Spec] = {}
-        self._upstreams: dict[str, Upstream] = {}
+        self._built_upstreams: dict[str, Upstream] = {}
         self._segments: dict[str, Matcher] = {}
         self._routes: dict[str, Route] = {}
         self._contexts: dict[str, ssl.SSLContext] = {}
@@ -90,7 +91,7 @@ class Intake:
             runtime.cookies = UnitCookies(plan.cookie_keys)
         if before is None or before.unit_hash_key != plan.unit_hash_key:
             runtime.hasher = UnitHasher(plan.unit_hash_key)
-        self._bring_pools(plan)
+        self._upstreams.bring(plan, contexts)
         runtime.plan = plan
         result = self._swapped(message["spec"]["listeners"])
         if result is not None:
@@ -104,7 +105,7 @@ class Intake:
         upstreams: dict[str, Upstream] = {}
         by_name: dict[str, Upstream] = {}
         for digest in message["upstreams"]:
-            upstream = self._upstreams.get(digest) or Upstream(specs[digest], base)
+            upstream = self._built_upstreams.get(digest) or Upstream(specs[digest], base)
             upstreams[digest] = upstream
             by_name[upstream.name] = upstream
             await self._breathe()
@@ -127,7 +128,7 @@ class Intake:
             table.add(route)
             await self._breathe()
         plan = Plan(message["spec"] | {"generation": message["generation"]}, by_name, ordered, table.find, base)
-        self._upstreams, self._segments, self._routes = upstreams, segments, routes
+        self._built_upstreams, self._segments, self._routes = upstreams, segments, routes
         return plan, {*upstreams, *segments, *routes}
 
     async def _load_contexts(self, plan: Plan) -> dict[str, ssl.SSLContext]:
@@ -135,7 +136,7 @@ class Intake:
         contexts: dict[str, ssl.SSLContext] = {}
         for upstream in plan.upstreams.values():
             if any(endpoint.tls for endpoint in upstream.endpoints):
-                stamp = _stamp(upstream)
+                stamp = tls_stamp(upstream)
                 if stamp not in contexts:
                     known = self._contexts.get(stamp)
                     if known is None:
@@ -143,32 +144,6 @@ class Intake:
                     contexts[stamp] = known
         return contexts
 
-    def _bring_pools(self, plan: Plan) -> None:
-        runtime = self._runtime
-        shadows = {mirror.upstream.name for route in plan.routes for mirror in route.mirrors}
-        self._bring(runtime.pools, plan, set(plan.upstreams))
-        self._bring(runtime.shadows, plan, shadows)
-
-    def _bring(self, pools: dict[str, Pool], plan: Plan, wanted: set[str]) -> None:
-        for name in wanted:
-            upstream = plan.upstreams[name]
-            context = self._contexts.get(_stamp(upstream))
-            pool = pools.get(name)
-            if pool is None:
-                pools[name] = Pool(self._runtime, upstream, context)
-            elif pool.upstream is not upstream or pool.tls is not context:
-                pool.update(upstream, upstream.endpoints, context)
-        for name in [name for name in pools if name not in wanted]:
-            pools.pop(name).close()
-
     def _endpoints(self, message: Spec) -> None:
-        runtime = self._runtime
-        endpoints = [Endpoint(spec, runtime.base) for spec in message["endpoints"]]
-        for pools in (runtime.pools, runtime.shadows):
-            pool = pools.get(message["upstream"])
-            if pool is not None:
-                pool.update(pool.upstream, endpoints, pool.tls)
-
-
-def _stamp(upstream: Upstream) -> str:
-    return json.dumps(upstream.tls, sort_keys=True)
+        endpoints = [Endpoint(spec, self._runtime.base) for spec in message["endpoints"]]
+        self._upstreams.move(message["upstream"], endpoints)

@@ -7,8 +7,10 @@ from typing import Final, cast
 
 from proxy.core.plan import Spec
 from proxy.dataplane.client import ClientConnection
+from proxy.dataplane.downstream import Door
 from proxy.dataplane.runtime import Runtime
 from proxy.dataplane.tls import Terminator
+from proxy.dataplane.upstreams import Upstreams
 
 _BACKLOG: Final = 4096
 _HANDSHAKE: Final = 10.0
@@ -18,14 +20,14 @@ _HANDSHAKE: Final = 10.0
 class Listener:
     """Accepts connections and knows those that are open."""
 
-    def __init__(self, runtime: Runtime, endpoint: socket.socket, spec: Spec) -> None:
+    def __init__(self, runtime: Runtime, upstreams: Upstreams, endpoint: socket.socket, spec: Spec) -> None:
         """Raises OSError or ssl.SSLError where the certificates cannot be used."""
         self.runtime: Final = runtime
         self.endpoint: Final = endpoint
-        self.proxy_protocol: Final[bool] = spec["proxy_protocol"]
         self._terminator: Final = Terminator(spec["tls"]) if spec["tls"] else None
-        self.secure: Final = self._terminator is not None
-        self.clients: Final[set[ClientConnection]] = set()
+        self.door: Final = Door(
+            runtime, upstreams, secure=self._terminator is not None, proxy_protocol=spec["proxy_protocol"]
+        )
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -46,7 +48,7 @@ class Listener:
 
     def _accepted(self) -> asyncio.BaseProtocol:
         return cast(
-            "asyncio.BaseProtocol", ClientConnection(self)
+            "asyncio.BaseProtocol", ClientConnection(self.door)
         )  # one by shape: compiled classes have no foreign bases
 
     def update(self, spec: Spec) -> None:

@@ -15,6 +15,7 @@ from proxy.core.request import Request, Response
 from proxy.dataplane.pool import Claim, Pool
 from proxy.dataplane.runtime import Runtime
 from proxy.dataplane.upstream import UpstreamConnection, UpstreamUser
+from proxy.dataplane.upstreams import Upstreams
 from proxy.errors import UO, Flag
 from proxy.telemetry.counters import (
     M_BUFFERED,
@@ -46,7 +47,7 @@ _ALL: Final = 1 << 32
 
 
 def start_copies(
-    runtime: Runtime,
+    upstreams: Upstreams,
     route: Route,
     request: Request,
     unit: bytes | None,
@@ -55,6 +56,7 @@ def start_copies(
     identity: bytes,
 ) -> "list[Copy] | None":
     """Send a request to every shadow whose rule takes it; answers the copies that still want its body."""
+    runtime = upstreams.runtime
     wanting: list[Copy] | None = None
     for mirror in route.mirrors:
         outcome = _refusal(runtime, mirror, request, unit)
@@ -64,7 +66,7 @@ def start_copies(
         marked = identity + MARKER + b": 1\r\nx-tidegate-route: " + route.name.encode() + b"\r\n"
         lines = shadow_lines(kept, mirror.strip_credentials)
         head = request_head(request, lines, forwarding, marked, route.rewrite, route.raw_paths, b"")
-        copy = Copy(runtime, mirror, request, head)
+        copy = Copy(upstreams, mirror, request, head)
         copy.start()
         if not copy.request_done:
             if wanting is None:
@@ -100,10 +102,12 @@ def _refusal(runtime: Runtime, mirror: Mirror, request: Request, unit: bytes | N
 class Copy(UpstreamUser):
     """One request on its way to one shadow."""
 
-    def __init__(self, runtime: Runtime, mirror: Mirror, request: Request, head: bytes) -> None:
+    def __init__(self, upstreams: Upstreams, mirror: Mirror, request: Request, head: bytes) -> None:
+        runtime = upstreams.runtime
+        self.upstreams: Final = upstreams
         self.runtime: Final = runtime
         self.mirror: Final = mirror
-        self.generation: Final = 0 if runtime.plan is None else runtime.plan.generation
+        self.generation = 0 if runtime.plan is None else runtime.plan.generation
         self.method = request.method
         self.request_done = not request.chunked and request.content_length <= 0
         self._chunked: Final = request.chunked
@@ -123,8 +127,8 @@ class Copy(UpstreamUser):
         runtime = self.runtime
         view = runtime.view
         view[self.mirror.slot + M_IN_FLIGHT] += 1
-        runtime.copies.add(self)
-        pool = runtime.shadows.get(self.mirror.upstream.name)
+        self.upstreams.copies.add(self)
+        pool = self.upstreams.shadows.get(self.mirror.upstream.name)
         if pool is None:
             self._end(_UNREACHABLE)
             return
@@ -262,7 +266,7 @@ class Copy(UpstreamUser):
             view[self.mirror.slot + M_BUFFERED] -= self._buffered
             self._buffered = 0
         runtime.wheel.forget(self)
-        runtime.copies.discard(self)
+        self.upstreams.copies.discard(self)
         connection = self._connection
         self._connection = None
         if connection is not None:

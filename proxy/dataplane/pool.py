@@ -14,7 +14,7 @@ from typing import Final
 from proxy.core.plan import Endpoint, Upstream
 from proxy.dataplane.runtime import Runtime, log
 from proxy.dataplane.timers import Timed
-from proxy.dataplane.upstream import IDLE, UpstreamConnection, UpstreamUser
+from proxy.dataplane.upstream import IDLE, ConnectionKeeper, UpstreamConnection, UpstreamUser
 from proxy.errors import UF, UH, UO, Flag
 from proxy.telemetry.counters import E_DOWN, E_FAILURES, U_ACTIVE, U_CONNECTING, U_IDLE, U_PENDING, U_REQUESTS
 
@@ -66,7 +66,7 @@ class Claim(Timed):
             user.on_unreachable(UO)
 
 
-class Pool:
+class Pool(ConnectionKeeper):
     """Connections to one upstream. It outlives plans: what a new plan does not change stays open."""
 
     def __init__(self, runtime: Runtime, upstream: Upstream, tls: ssl.SSLContext | None) -> None:
@@ -78,7 +78,7 @@ class Pool:
         # Whether each change is written down at once: others count on the numbers, or nobody will come round for them.
         self._prompt: bool = runtime.cells.workers > 1
         self._waiting: Final[deque[Claim]] = deque()
-        self._connections: Final[set[UpstreamConnection]] = set()
+        self._connections: Final[dict[UpstreamConnection, EndpointState]] = {}
         self._connecting: int = 0
         self._written: Final[list[int]] = [0, 0, 0, 0, 0]
         self.update(upstream, upstream.endpoints, tls)
@@ -202,7 +202,7 @@ class Pool:
 
     def release(self, connection: UpstreamConnection) -> None:
         """An exchange is over and its connection can carry another."""
-        state = connection.state
+        state = self._connections[connection]
         waiting = self._waiting
         while waiting and not state.retired:
             claim = waiting.popleft()
@@ -226,9 +226,9 @@ class Pool:
 
     def connection_gone(self, connection: UpstreamConnection) -> None:
         """A connection closed: its place is free."""
-        self._connections.discard(connection)
-        if connection in connection.state.idle:
-            connection.state.idle.remove(connection)
+        state = self._connections.pop(connection, None)
+        if state is not None and connection in state.idle:
+            state.idle.remove(connection)
         self._serve_waiting()
         if self._prompt:
             self.write_down()
@@ -284,7 +284,7 @@ class Pool:
         claim.dialling = True
         endpoint = state.endpoint
         loop = self.runtime.loop
-        connection = UpstreamConnection(self, state)
+        connection = UpstreamConnection(self.runtime, self)
         factory: Callable[[], UpstreamConnection] = lambda: connection  # noqa: E731
         context = self.tls if endpoint.tls else None
         name = endpoint.server_name if endpoint.tls else None
@@ -327,7 +327,7 @@ class Pool:
                 user.on_unreachable(UF)
             self._serve_waiting()
             return
-        self._connections.add(connection)
+        self._connections[connection] = state
         connection.silence = self.upstream.idle
         if user is None:
             connection.phase = IDLE

@@ -1,4 +1,4 @@
-"""What the connections of one worker share: the plan in force, counters, the clock, the timer wheel, pools, and lines to control.
+"""What the connections of one worker share: the plan in force, counters, the clock, the timer wheel, and lines to control.
 
 Nothing here waits, and nothing here knows HTTP.
 """
@@ -7,21 +7,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from proxy.channel import messages
 from proxy.core.cookies import UnitCookies
 from proxy.core.hashing import UnitHasher
-from proxy.core.plan import NONE, Plan
-from proxy.core.request import Request
+from proxy.core.plan import Plan
 from proxy.dataplane.timers import TimerWheel
-from proxy.errors import Flag
-from proxy.telemetry.access_log import format_line
-from proxy.telemetry.counters import V_FLAGS, W_FAILURES, W_LOG_DROPPED, Cells
-
-if TYPE_CHECKING:
-    from proxy.dataplane.mirror import Copy
-    from proxy.dataplane.pool import Pool
+from proxy.telemetry.counters import W_FAILURES, W_LOG_DROPPED, Cells
 
 log = logging.getLogger("tidegate.worker")
 
@@ -51,9 +44,6 @@ class Runtime:
         self.plan: Plan | None = None
         self.hasher: UnitHasher = UnitHasher(b"")
         self.cookies: UnitCookies = UnitCookies([])
-        self.pools: Final[dict[str, Pool]] = {}
-        self.shadows: Final[dict[str, Pool]] = {}  # the same upstreams as mirrors use them: connections of their own
-        self.copies: Final[set[Copy]] = set()
         self.draining: bool = False
         self._lines: list[bytes] = []
         self._lines_size: int = 0
@@ -79,39 +69,6 @@ class Runtime:
         """Something that nothing expected: counted and logged, and the worker goes on."""
         self.view[self.base + W_FAILURES] += 1
         log.error("unexpected failure in %s", where, exc_info=error)
-
-    def count_refusal(self, status: int, flag: Flag) -> None:
-        """Count a request that never got as far as a route: it has route and version `none`."""
-        plan = self.plan
-        if plan is not None:
-            self.view[plan.none_codes + status] += 1
-            if flag.error:
-                self.view[plan.none_slot + V_FLAGS + flag.index] += 1
-
-    def refused_line(self, request: Request | None, client: str, status: int, flag: Flag, request_id: bytes) -> None:
-        """The access log line of a request that never got as far as a route."""
-        self.access(
-            format_line(
-                wall=self.wall(),
-                route=NONE,
-                assigned=NONE,
-                served=NONE,
-                reason="",
-                unit_hash="",
-                client=client if request is None else request.client,
-                method=b"" if request is None else request.method,
-                host=b"" if request is None else request.host,
-                path=b"" if request is None else request.path,
-                status=status,
-                flags=flag.code,
-                duration=0.0,
-                upstream_duration=-1.0,
-                request_bytes=0,
-                response_bytes=0,
-                request_id=request_id,
-                trace_id=b"",
-            )
-        )
 
     def access(self, line: bytes) -> None:
         """Hand an access log line on; it leaves with the next flush."""

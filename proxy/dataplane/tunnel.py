@@ -3,29 +3,25 @@
 The exchange that opened it is over and counted; a tunnel adds the bytes it carried to its version when it ends.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxy.core.plan import Version
-from proxy.dataplane.upstream import UpstreamConnection, UpstreamUser
+from proxy.dataplane.downstream import Carrier, Downstream
+from proxy.dataplane.pool import Pool
+from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import Flag
 from proxy.telemetry.counters import V_REQUEST_BYTES, V_RESPONSE_BYTES, W_TUNNELS
 
-if TYPE_CHECKING:
-    from proxy.dataplane.client import ClientConnection
-    from proxy.dataplane.pool import Pool
 
-
-class Tunnel(UpstreamUser):
+class Tunnel(Carrier):
     """Carries another protocol between a client and an endpoint, with back-pressure both ways."""
 
-    def __init__(
-        self, client: "ClientConnection", connection: UpstreamConnection, pool: "Pool", version: Version
-    ) -> None:
+    def __init__(self, client: Downstream, connection: UpstreamConnection, pool: Pool, version: Version) -> None:
         self.client: Final = client
         self.connection: Final = connection
         self.version: Final = version
         self.runtime: Final = client.runtime
-        self.generation: Final = 0 if client.runtime.plan is None else client.runtime.plan.generation
+        self.generation = 0 if client.runtime.plan is None else client.runtime.plan.generation
         self._pool: Final = pool
         self._silence: Final[float] = version.upstream.tunnel
         self._up: int = 0
@@ -87,5 +83,4 @@ class Tunnel(UpstreamUser):
         runtime.wheel.forget(self)
         self._pool.finished()
         self.connection.finish_tunnel()
-        self.client.tunnel = None
         self.client.close()

@@ -7,16 +7,14 @@ after an answer's end are nobody's answer and end the connection.
 
 import asyncio
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxy.core.framing import ChunkedDecoder
 from proxy.core.http1 import find_head_end, parse_response
 from proxy.core.request import Response
+from proxy.dataplane.runtime import Runtime
 from proxy.dataplane.timers import Timed
 from proxy.errors import UC, UPE, UR, UT, Flag, ProtocolError
-
-if TYPE_CHECKING:
-    from proxy.dataplane.pool import EndpointState, Pool
 
 MAX_HEAD: Final = 64 << 10
 """Bytes of an answer's head. Envoy 60 KiB, nginx 4-8, Node 16."""
@@ -33,6 +31,7 @@ class UpstreamUser(Timed):
 
     method: bytes = b""
     request_done: bool = False
+    generation: int = 0  # of the plan it stands on
 
     def on_connected(self, connection: "UpstreamConnection") -> None:
         """The connection is yours: write to it."""
@@ -71,12 +70,24 @@ class UpstreamUser(Timed):
         raise AssertionError(_UNEXPECTED)
 
 
-class UpstreamConnection(Timed):
-    """An asyncio protocol towards an endpoint, owned by a pool."""
+class ConnectionKeeper:
+    """Whose a connection is between two exchanges: a pool."""
 
-    def __init__(self, pool: "Pool", state: "EndpointState") -> None:
-        self.pool: Final = pool
-        self.state: Final = state
+    def release(self, connection: "UpstreamConnection") -> None:
+        """An exchange is over and its connection can carry another."""
+        raise AssertionError(_UNEXPECTED)
+
+    def connection_gone(self, connection: "UpstreamConnection") -> None:
+        """A connection closed: its place is free."""
+        raise AssertionError(_UNEXPECTED)
+
+
+class UpstreamConnection(Timed):
+    """An asyncio protocol towards an endpoint."""
+
+    def __init__(self, runtime: Runtime, keeper: ConnectionKeeper) -> None:
+        self.runtime: Final = runtime
+        self._keeper: Final = keeper
         self.user: UpstreamUser | None = None
         self.transport: asyncio.Transport | None = None
         self.phase: int = IDLE
@@ -108,7 +119,7 @@ class UpstreamConnection(Timed):
         """Be late `seconds` after `now`."""
         deadline = now + seconds
         if deadline < self.due:
-            self.pool.runtime.wheel.arm(self, deadline)
+            self.runtime.wheel.arm(self, deadline)
         else:
             self.deadline = deadline
 
@@ -130,25 +141,25 @@ class UpstreamConnection(Timed):
         self.user = None
         if self.phase != CLOSED:
             self.phase = CLOSED
-            self.pool.connection_gone(self)
+            self._keeper.connection_gone(self)
             if self.transport is not None:
                 self.transport.abort()
-        self.pool.runtime.wheel.forget(self)
+        self.runtime.wheel.forget(self)
 
     def finish_tunnel(self) -> None:
         """Send what was written, then close."""
         self.user = None
         if self.phase != CLOSED:
             self.phase = CLOSED
-            self.pool.connection_gone(self)
+            self._keeper.connection_gone(self)
             transport = self.transport
             if transport is not None:
                 unsent = transport.get_write_buffer_size()
                 transport.close()
                 if unsent:  # an endpoint that reads nothing must not keep it for ever
-                    self.pool.runtime.wheel.arm(self, self.pool.runtime.now() + self.silence)
+                    self.runtime.wheel.arm(self, self.runtime.now() + self.silence)
                     return
-        self.pool.runtime.wheel.forget(self)
+        self.runtime.wheel.forget(self)
 
     # What the event loop calls.
 
@@ -180,7 +191,7 @@ class UpstreamConnection(Timed):
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.phase == CLOSED:
-            self.pool.runtime.wheel.forget(self)
+            self.runtime.wheel.forget(self)
             return
         if self.phase == UNTIL_CLOSE and error is None:
             self._finish(b"", reusable=False, trailers=[])
@@ -212,7 +223,7 @@ class UpstreamConnection(Timed):
             elif phase == CHUNKED:
                 self._chunked(user, data)
             elif phase == UNTIL_CLOSE:
-                self.deadline_in(self.pool.runtime.now(), self.silence)
+                self.deadline_in(self.runtime.now(), self.silence)
                 user.on_body(data, False, [])
             elif phase == TUNNEL:
                 user.on_tunnel(data)
@@ -282,7 +293,7 @@ class UpstreamConnection(Timed):
                 self._go_on(user, response, rest)
 
     def _go_on(self, user: UpstreamUser, response: Response, body: bytes) -> None:
-        self.deadline_in(self.pool.runtime.now(), self.silence)
+        self.deadline_in(self.runtime.now(), self.silence)
         user.on_head(response, body, False, [])
 
     def _finish_head(
@@ -295,7 +306,7 @@ class UpstreamConnection(Timed):
         remaining = self._remaining - len(data)
         if remaining > 0:
             self._remaining = remaining
-            self.deadline_in(self.pool.runtime.now(), self.silence)
+            self.deadline_in(self.runtime.now(), self.silence)
             user.on_body(data, False, [])
         elif remaining == 0:
             self._finish(data, reusable=self._reusable, trailers=[])
@@ -310,7 +321,7 @@ class UpstreamConnection(Timed):
         if decoder.done:
             self._finish(body, reusable=self._reusable and not decoder.rest, trailers=decoder.trailers)
             return
-        self.deadline_in(self.pool.runtime.now(), self.silence)
+        self.deadline_in(self.runtime.now(), self.silence)
         if body:
             user.on_body(body, False, [])
 
@@ -329,7 +340,7 @@ class UpstreamConnection(Timed):
             self.reused = True
             if not self._reading:
                 self.set_reading(True)
-            self.pool.release(self)
+            self._keeper.release(self)
         else:
             self.close()
 

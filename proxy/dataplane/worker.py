@@ -27,6 +27,7 @@ from proxy.dataplane.link import Link
 from proxy.dataplane.listener import Listener
 from proxy.dataplane.runtime import Runtime, log
 from proxy.dataplane.timers import TICK
+from proxy.dataplane.upstreams import Upstreams
 from proxy.form import compiled
 from proxy.telemetry.counters import W_LOOP_LAG, Cells
 
@@ -65,7 +66,8 @@ class Worker:
         self._runtime: Final = Runtime(loop, cells, time.monotonic, time.time, rng)
         door = Path(options.run_dir) / f"worker-{options.index}.sock" if options.run_dir else None
         self._link: Final = Link(self._runtime, options.index, door, self._describe, self._descriptors, self._received)
-        self._intake: Final = Intake(self._runtime, self._swapped)
+        self._upstreams: Final = Upstreams(self._runtime)
+        self._intake: Final = Intake(self._runtime, self._upstreams, self._swapped)
         self._channel: Final[int] = options.channel
         self._listeners: list[Listener] = []
         self._done: Final[asyncio.Future[int]] = loop.create_future()
@@ -122,7 +124,7 @@ class Worker:
             return
         if not self._listeners:
             for one, spec in zip(self._sockets, specs, strict=True):
-                listener = Listener(self._runtime, one, spec)
+                listener = Listener(self._runtime, self._upstreams, one, spec)
                 await listener.start()
                 self._listeners.append(listener)
             # What lives as long as the process need not be looked at by the collector again.
@@ -153,10 +155,7 @@ class Worker:
 
     def _chores(self) -> None:
         runtime = self._runtime
-        for pool in runtime.pools.values():
-            pool.write_down()
-        for pool in runtime.shadows.values():
-            pool.write_down()
+        self._upstreams.write_down()
         runtime.flush()
         if self._ticks % (_CHORES * 4) == 0:
             runtime.view[runtime.base + W_LOOP_LAG] = int(self._worst_lag * 1e9)
@@ -170,11 +169,11 @@ class Worker:
         if plan is None or plan.generation == self._settled:
             return
         generation = plan.generation
-        for copy in runtime.copies:
+        for copy in self._upstreams.copies:
             if copy.generation < generation:
                 return
         for listener in self._listeners:
-            for client in listener.clients:
+            for client in listener.door.clients:
                 if client.generation() < generation:
                     return
         self._settled = generation
@@ -198,18 +197,17 @@ class Worker:
         await asyncio.sleep(0.02)  # connections accepted a moment ago may still be on their way to their first byte
         while True:
             for listener in self._listeners:
-                for client in list(listener.clients):
+                for client in list(listener.door.clients):
                     client.close_if_idle()
-            left = sum(len(listener.clients) for listener in self._listeners)
+            left = sum(len(listener.door.clients) for listener in self._listeners)
             if left == 0 or runtime.now() - started >= limit:
                 break
             await asyncio.sleep(TICK)
         aborted = 0
         for listener in self._listeners:
-            for client in list(listener.clients):
+            for client in list(listener.door.clients):
                 aborted += client.cut_short()
-        for pool in (*runtime.pools.values(), *runtime.shadows.values()):
-            pool.close()
+        self._upstreams.close()
         runtime.flush()
         self._link.send(messages.DRAINED, json.dumps({"aborted": aborted}).encode())
         self._link.close_door()

@@ -21,9 +21,11 @@ from proxy.core.cookies import UnitCookies
 from proxy.core.hashing import UnitHasher
 from proxy.core.plan import Plan
 from proxy.dataplane.client import ClientConnection
+from proxy.dataplane.downstream import Door
 from proxy.dataplane.pool import Pool
 from proxy.dataplane.runtime import Runtime
 from proxy.dataplane.timers import TICK
+from proxy.dataplane.upstreams import Upstreams
 from proxy.errors import FLAGS
 from proxy.telemetry.counters import (
     BLOCK_SLOTS,
@@ -97,16 +99,6 @@ def two_versions(**parts: Any) -> Spec:
     return shop(**({"route": route | parts.pop("route", {}), "upstreams": pools} | parts))
 
 
-class _Listening:
-    """What a client connection asks of its listener."""
-
-    def __init__(self, runtime: Runtime, *, secure: bool, proxy_protocol: bool) -> None:
-        self.runtime = runtime
-        self.secure = secure
-        self.proxy_protocol = proxy_protocol
-        self.clients: set[ClientConnection] = set()
-
-
 class Stage:
     """A runtime with a plan in force, and everything that is connected to it."""
 
@@ -119,7 +111,8 @@ class Stage:
         self.loop = DialLoop()
         self.time = 1000.0
         self.runtime = Runtime(self.loop, self.cells, lambda: self.time, lambda: 1.7e9 + self.time, Random(7))  # type: ignore[arg-type]
-        self.listening = _Listening(self.runtime, secure=secure, proxy_protocol=proxy_protocol)
+        self.upstreams = Upstreams(self.runtime)
+        self.listening = Door(self.runtime, self.upstreams, secure=secure, proxy_protocol=proxy_protocol)
         self.wires: list[Wire] = []
         self.plan = self.bring(spec or shop())
 
@@ -129,16 +122,7 @@ class Stage:
         runtime = self.runtime
         runtime.cookies = UnitCookies(plan.cookie_keys)
         runtime.hasher = UnitHasher(b"k")
-        shadows = {mirror.upstream.name for route in plan.routes for mirror in route.mirrors}
-        for pools, wanted in ((runtime.pools, set(plan.upstreams)), (runtime.shadows, shadows)):
-            for name in wanted:
-                upstream = plan.upstreams[name]
-                if name in pools:
-                    pools[name].update(upstream, upstream.endpoints, None)
-                else:
-                    pools[name] = Pool(runtime, upstream, None)
-            for name in [name for name in pools if name not in wanted]:
-                pools.pop(name).close()
+        self.upstreams.bring(plan, {})
         runtime.plan = plan
         self.plan = plan
         return plan
@@ -153,7 +137,7 @@ class Stage:
 
     def client(self, peer: str = "192.0.2.1", *, tls: bool = False) -> Wire:
         """A client connects."""
-        connection = ClientConnection(self.listening)  # type: ignore[arg-type]
+        connection = ClientConnection(self.listening)
         wire = Wire(peer, tls=tls)
         wire.protocol = connection
         self.wires.append(wire)
@@ -208,7 +192,7 @@ class Stage:
     # What was counted.
 
     def pool(self, name: str = "u") -> Pool:
-        return self.runtime.pools[name]
+        return self.upstreams.pools[name]
 
     def codes(self) -> dict[tuple[str, str, int], int]:
         """Requests by (assigned, served, status); those without a route have (none, none, status)."""
@@ -249,7 +233,7 @@ class Stage:
 
     def gauges(self) -> dict[str, int]:
         """Whatever describes the present and is not 0. Idle upstream connections are no business under way."""
-        for pool in (*self.runtime.pools.values(), *self.runtime.shadows.values()):
+        for pool in (*self.upstreams.pools.values(), *self.upstreams.shadows.values()):
             pool.write_down()
         view = self.cells.view
         found = {}
@@ -278,7 +262,7 @@ class Stage:
         self.settle()
 
     def all_pools(self) -> list[Pool]:
-        return [*self.runtime.pools.values(), *self.runtime.shadows.values()]
+        return [*self.upstreams.pools.values(), *self.upstreams.shadows.values()]
 
     def assert_nothing_left(self) -> None:
         """After everybody has gone, nothing is in flight, open, waiting, buffered or armed, and nothing unexpected was met."""
@@ -287,7 +271,7 @@ class Stage:
         for pool in self.all_pools():
             assert pool.requests == 0
             assert pool.empty
-        assert not self.runtime.copies
+        assert not self.upstreams.copies
         assert not self.listening.clients
         assert self.of_worker(W_FAILURES) == 0
         armed = [timed for entries in self.runtime.wheel._turns.values() for timed in entries]

@@ -41,8 +41,8 @@ def both(stage: Stage) -> tuple[Wire, Wire]:
 def assert_given_back(stage: Stage) -> None:
     assert stage.of_mirror(M_IN_FLIGHT) == 0
     assert stage.of_mirror(M_BUFFERED) == 0
-    assert not stage.runtime.copies
-    assert stage.runtime.shadows["shadow"].requests == 0
+    assert not stage.upstreams.copies
+    assert stage.upstreams.shadows["shadow"].requests == 0
 
 
 def test_copy_is_the_request_with_a_marker_and_its_answer_is_forgotten(stage_of: StageOf) -> None:
@@ -480,7 +480,7 @@ def test_plan_without_the_shadow_lets_copies_under_way_finish(stage_of: StageOf)
     client = stage.client()
     client.send(GET)
     upstream, shadow = both(stage)
-    pool = stage.runtime.shadows["shadow"]
+    pool = stage.upstreams.shadows["shadow"]
     stage.bring(shop(generation=2))
     assert not shadow.ended
     shadow.send(OK)

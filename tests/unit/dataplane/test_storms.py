@@ -118,7 +118,7 @@ def heard_by_client(player: Player, requests: list[bytes]) -> None:
         while True:
             event = reader.next_event()
             if event is h11.NEED_DATA:
-                assert player.wire.is_closing() or not player.wire.protocol.phase == CLOSED
+                assert player.wire.is_closing() or player.wire.protocol.phase != CLOSED
                 return
             if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
                 return
@@ -166,7 +166,7 @@ def play(stage: Stage, events: list[tuple[str, int, int]]) -> None:
     upstreams: list[Player] = []
     asked: dict[Wire, list[bytes]] = {}
     generation = 1
-    shadows = dict(stage.runtime.shadows)
+    shadows = dict(stage.upstreams.shadows)
     pools = stage.all_pools()
 
     def connect() -> Player:

@@ -1,0 +1,129 @@
+"""What is known of one exchange, and how it is written down: counters, the access log line, the debug fields.
+
+`Exchange` goes on from here with what happens; this is what remains of it. One object serves both, because an exchange
+is made for every request and a second one would cost more than the counting.
+"""
+
+from typing import Final
+
+from proxy.core.decide import Decision
+from proxy.core.plan import NONE, REASONS, Plan, Route, Version
+from proxy.core.request import Request
+from proxy.core.trace import trace_id_of
+from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.upstream import UpstreamUser
+from proxy.errors import DC, DN, E5, FB, Flag
+from proxy.telemetry.access_log import format_line
+from proxy.telemetry.counters import (
+    V_DURATION,
+    V_FLAGS,
+    V_IN_FLIGHT,
+    V_REQUEST_BYTES,
+    V_RESPONSE_BYTES,
+    V_UPSTREAM,
+    observe,
+)
+
+
+class Record(UpstreamUser):
+    """From the decision to the last byte: who was asked, who answered, what went wrong, how long and how much."""
+
+    _decision: Decision | None = None
+    _served: int = -1  # place in the chain of who is asked or answered
+    _flag: Flag | None = None
+    _unit_hash: str = ""
+    _request_id: bytes = b""
+    _traceparent: bytes = b""
+    _upstream_started: float = 0.0
+    _upstream_seconds: float = -1.0  # to the head of the answer
+    _status: int = 0
+    _answering: bool = False
+    _request_bytes: int = 0
+    _response_bytes: int = 0
+    _over: bool = False
+
+    def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
+        self.client: Final = client
+        self.runtime: Final = client.runtime
+        self.plan: Final = plan
+        self.route: Final = route
+        self.request: Final = request
+        self.method = request.method
+        self._chain: list[Version] = []
+        self._started: Final = client.runtime.now()
+
+    def _count(self) -> None:
+        """Put it into the counters and the access log."""
+        runtime = self.runtime
+        view = runtime.view
+        now = runtime.now()
+        version = self._chain[0]
+        slot = version.slot
+        status = self._status
+        served = self._served
+        flag = self._flag
+        view[slot + V_IN_FLIGHT] -= 1
+        denied = flag is DN
+        if served >= 0 and not denied:
+            view[version.codes[served] + status] += 1
+        else:
+            view[version.codes_none + status] += 1
+        observe(view, slot + V_DURATION, now - self._started)
+        if self._upstream_started and self._answering:
+            observe(view, slot + V_UPSTREAM, now - self._upstream_started)
+        if self._request_bytes:
+            view[slot + V_REQUEST_BYTES] += self._request_bytes
+        view[slot + V_RESPONSE_BYTES] += self._response_bytes
+        if flag is not None:
+            if flag.code in self.route.error_flags or (flag is not DC and status in self.route.error_codes):
+                view[slot + V_FLAGS + flag.index] += 1
+        elif status in self.route.error_codes:
+            view[slot + V_FLAGS + E5.index] += 1
+        if self.plan.access_log:
+            self._write_line(now)
+
+    def _write_line(self, now: float) -> None:
+        decision = self._decision
+        request = self.request
+        self.runtime.access(
+            format_line(
+                wall=self.runtime.wall(),
+                route=self.route.name,
+                assigned=self._chain[0].name,
+                served=self._chain[self._served].name if self._served >= 0 else NONE,
+                reason="" if decision is None else REASONS[decision.reason],
+                unit_hash=self._unit_hash,
+                client=request.client,
+                method=request.method,
+                host=request.host,
+                path=request.path,
+                status=self._status,
+                flags=",".join(self._flags()),
+                duration=now - self._started,
+                upstream_duration=self._upstream_seconds,
+                request_bytes=self._request_bytes,
+                response_bytes=self._response_bytes,
+                request_id=self._request_id,
+                trace_id=trace_id_of(self._traceparent),
+            )
+        )
+
+    def _debug_lines(self) -> bytes:
+        """Why this answer, for those who may know."""
+        networks = self.route.debug
+        decision = self._decision
+        if networks is None or decision is None or not networks.contains(self.request.client):
+            return b""
+        served = self._chain[self._served].name if self._served >= 0 else NONE
+        flags = ",".join(self._flags()) or "-"
+        return (
+            f"x-tidegate-route: {self.route.name}\r\nx-tidegate-version: {self._chain[0].name}\r\n"
+            f"x-tidegate-served: {served}\r\nx-tidegate-reason: {REASONS[decision.reason]}\r\n"
+            f"x-tidegate-flags: {flags}\r\n"
+        ).encode("latin-1")
+
+    def _flags(self) -> list[str]:
+        flags = [] if self._flag is None else [self._flag.code]
+        if self._served > 0:
+            flags.append(FB.code)
+        return flags
