@@ -7,7 +7,7 @@ that come while an exchange is under way belong to the next request: they wait h
 import asyncio
 import socket
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxy.core import proxy_protocol
 from proxy.core.address import normalise, resolve_client
@@ -19,13 +19,11 @@ from proxy.core.request import Request
 from proxy.core.trace import valid_request_id
 from proxy.dataplane.answers import failure_answer
 from proxy.dataplane.exchange import Exchange
+from proxy.dataplane.runtime import Runtime
 from proxy.dataplane.timers import Timed
 from proxy.dataplane.tunnel import Tunnel
 from proxy.errors import DPE, NR, SI, Flag, ProtocolError
 from proxy.telemetry.counters import W_ACCEPTED, W_CONNECTIONS, W_REFUSED, W_REQUESTS
-
-if TYPE_CHECKING:
-    from proxy.dataplane.listener import Listener
 
 _HELD: Final = 64 << 10
 """Bytes of pipelined requests that wait for their turn before reading stops."""
@@ -40,18 +38,20 @@ PREFACE, HEAD, BODY, BUSY, TUNNEL, LINGER, FLUSH, CLOSED = range(8)
 
 
 class ClientConnection(Timed):
-    """An asyncio protocol towards a client."""
+    """An asyncio protocol towards a client. While it is open it stands in `clients`."""
 
-    def __init__(self, listener: "Listener") -> None:
-        self.listener: Final = listener
-        self.runtime: Final = listener.runtime
-        self.secure: Final = listener.secure
+    def __init__(
+        self, runtime: Runtime, clients: "set[ClientConnection]", *, secure: bool, proxy_protocol: bool
+    ) -> None:
+        self.runtime: Final = runtime
+        self.secure: Final = secure
         self.transport: asyncio.Transport | None = None
-        self.phase: int = PREFACE if listener.proxy_protocol else HEAD
+        self.phase: int = PREFACE if proxy_protocol else HEAD
         self.exchange: Exchange | None = None
         self.tunnel: Tunnel | None = None
         self.peer: str = ""
         self.paused: bool = False  # the transport wants no more writes
+        self._clients: Final = clients  # those of the same listener
         self._pending: bytes = b""
         self._searched: int = 0
         self._taking: bool = False
@@ -75,8 +75,7 @@ class ClientConnection(Timed):
             self.peer = normalise(peer[0]) or peer[0]
         plan = runtime.plan
         view = runtime.view
-        clients = self.listener.clients
-        clients.add(self)
+        self._clients.add(self)
         view[runtime.base + W_ACCEPTED] += 1
         view[runtime.base + W_CONNECTIONS] += 1
         if plan is None or view[runtime.base + W_CONNECTIONS] > plan.client.max_connections:
@@ -104,7 +103,7 @@ class ClientConnection(Timed):
         runtime = self.runtime
         runtime.view[runtime.base + W_CONNECTIONS] -= 1
         runtime.wheel.forget(self)
-        self.listener.clients.discard(self)
+        self._clients.discard(self)
         exchange = self.exchange
         tunnel = self.tunnel
         self.exchange = None

@@ -45,9 +45,8 @@ class Listener:
             )
 
     def _accepted(self) -> asyncio.BaseProtocol:
-        return cast(
-            "asyncio.BaseProtocol", ClientConnection(self)
-        )  # one by shape: compiled classes have no foreign bases
+        client = ClientConnection(self.runtime, self.clients, secure=self.secure, proxy_protocol=self.proxy_protocol)
+        return cast("asyncio.BaseProtocol", client)  # one by shape: compiled classes have no foreign bases
 
     def update(self, spec: Spec) -> None:
         """Take new certificates. Raises OSError or ssl.SSLError, and then the old ones stay."""

@@ -97,16 +97,6 @@ def two_versions(**parts: Any) -> Spec:
     return shop(**({"route": route | parts.pop("route", {}), "upstreams": pools} | parts))
 
 
-class _Listening:
-    """What a client connection asks of its listener."""
-
-    def __init__(self, runtime: Runtime, *, secure: bool, proxy_protocol: bool) -> None:
-        self.runtime = runtime
-        self.secure = secure
-        self.proxy_protocol = proxy_protocol
-        self.clients: set[ClientConnection] = set()
-
-
 class Stage:
     """A runtime with a plan in force, and everything that is connected to it."""
 
@@ -119,7 +109,9 @@ class Stage:
         self.loop = DialLoop()
         self.time = 1000.0
         self.runtime = Runtime(self.loop, self.cells, lambda: self.time, lambda: 1.7e9 + self.time, Random(7))  # type: ignore[arg-type]
-        self.listening = _Listening(self.runtime, secure=secure, proxy_protocol=proxy_protocol)
+        self.clients: set[ClientConnection] = set()
+        self._secure = secure
+        self._proxy_protocol = proxy_protocol
         self.wires: list[Wire] = []
         self.plan = self.bring(spec or shop())
 
@@ -153,7 +145,9 @@ class Stage:
 
     def client(self, peer: str = "192.0.2.1", *, tls: bool = False) -> Wire:
         """A client connects."""
-        connection = ClientConnection(self.listening)  # type: ignore[arg-type]
+        connection = ClientConnection(
+            self.runtime, self.clients, secure=self._secure, proxy_protocol=self._proxy_protocol
+        )
         wire = Wire(peer, tls=tls)
         wire.protocol = connection
         self.wires.append(wire)
@@ -288,7 +282,7 @@ class Stage:
             assert pool.requests == 0
             assert pool.empty
         assert not self.runtime.copies
-        assert not self.listening.clients
+        assert not self.clients
         assert self.of_worker(W_FAILURES) == 0
         armed = [timed for entries in self.runtime.wheel._turns.values() for timed in entries]
         assert armed == []
