@@ -174,9 +174,11 @@ class DialTask:
     def exception(self) -> BaseException | None:
         return self._error
 
-    def cancel(self) -> None:
-        if not self.done:
-            self.fail(asyncio.CancelledError())
+    def cancel(self) -> bool:
+        if self.done:
+            return False
+        self.fail(asyncio.CancelledError())
+        return True
 
     def go_on(self, value: Any = None) -> None:
         self.started = True
