@@ -19,13 +19,19 @@ class Tunnel(UpstreamUser):
     """Carries another protocol between a client and an endpoint, with back-pressure both ways."""
 
     def __init__(
-        self, client: "ClientConnection", connection: UpstreamConnection, pool: "Pool", version: Version
+        self,
+        client: "ClientConnection",
+        connection: UpstreamConnection,
+        pool: "Pool",
+        version: Version,
+        generation: int,
     ) -> None:
+        """`generation` is that of the plan which `version` belongs to: newer ones may be in force by now."""
         self.client: Final = client
         self.connection: Final = connection
         self.version: Final = version
         self.runtime: Final = client.runtime
-        self.generation: Final = 0 if client.runtime.plan is None else client.runtime.plan.generation
+        self.generation: Final = generation
         self._pool: Final = pool
         self._silence: Final[float] = version.upstream.tunnel
         self._up: int = 0
