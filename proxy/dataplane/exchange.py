@@ -208,6 +208,8 @@ class Exchange(Record):
             connection.write(head)
         if self.request_done:
             connection.deadline_in(now, version.upstream.response)
+            if sent is not None:  # its body came while there was no connection; a client that leaves must be noticed
+                self.client.set_reading(True)
         else:
             if self.method not in _REPEATABLE:
                 self._sent = None
@@ -353,7 +355,7 @@ class Exchange(Record):
         added = self._mint + b"connection: upgrade\r\nupgrade: " + protocol + b"\r\n"
         self.client.write(response_head(response, added))
         self._status = 101
-        tunnel = Tunnel(self.client, connection, pool, self._chain[0])
+        tunnel = Tunnel(self.client, connection, pool, self._chain[0], self.plan.generation)
         self._connection = None
         self._pool = None
         connection.user = tunnel

@@ -16,12 +16,20 @@ from proxy.telemetry.counters import V_REQUEST_BYTES, V_RESPONSE_BYTES, W_TUNNEL
 class Tunnel(Carrier):
     """Carries another protocol between a client and an endpoint, with back-pressure both ways."""
 
-    def __init__(self, client: Downstream, connection: UpstreamConnection, pool: Pool, version: Version) -> None:
+    def __init__(
+        self,
+        client: Downstream,
+        connection: UpstreamConnection,
+        pool: Pool,
+        version: Version,
+        generation: int,
+    ) -> None:
+        """`generation` is that of the plan which `version` belongs to: newer ones may be in force by now."""
         self.client: Final = client
         self.connection: Final = connection
         self.version: Final = version
         self.runtime: Final = client.runtime
-        self.generation = 0 if client.runtime.plan is None else client.runtime.plan.generation
+        self.generation = generation
         self._pool: Final = pool
         self._silence: Final[float] = version.upstream.tunnel
         self._up: int = 0

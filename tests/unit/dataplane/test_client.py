@@ -340,7 +340,7 @@ def test_connection_is_counted_while_it_is_open(stage: Stage) -> None:
     client.eof()
     stage.settle()
     assert stage.of_worker(W_CONNECTIONS) == 0
-    assert stage.clients == set()
+    assert stage.listening.clients == set()
 
 
 def test_draining_closes_connections_between_requests_and_tells_the_others(stage: Stage) -> None:
