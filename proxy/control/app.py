@@ -14,17 +14,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import uvloop
-
 from proxy.control.drain import Departure
-from proxy.control.guardian import BAD_CONFIGURATION, OK, PASSED_ON
+from proxy.control.guardian import OK, PASSED_ON
 from proxy.control.handover import Inventory, send_away, take_stock
 from proxy.control.keys import Keys, keep_keys, warn_of_keys
 from proxy.control.legacy import Legacy
 from proxy.control.publish import compose
 from proxy.control.reload import Reloader
 from proxy.control.resolver import Resolver, look_up, names_of, with_addresses
-from proxy.control.run_dir import RunDir, RunDirError, default_run_dir
+from proxy.control.run_dir import RunDir
 from proxy.control.sockets import bound_address, close_listeners
 from proxy.control.state import Store, open_store
 from proxy.control.supervisor import Supervisor
@@ -69,34 +67,6 @@ OpenPorts = Callable[["Control", Settings], Awaitable[Ports]]
 
 FindPorts = Callable[[], OpenPorts]
 """Imports what opens the ports. Called on a thread, while the workers start."""
-
-
-def run_control(config: Path, find_ports: FindPorts, environ: Mapping[str, str]) -> int:
-    """Be the control process. The exit code: 0 drained, 1 the configuration or its surroundings do not allow a start."""
-    writer = install(clock=time.time)
-    loader = Loader(config, environ)
-    try:
-        loaded = loader.load()
-    except SettingsError as error:
-        show_problems(error)
-        return BAD_CONFIGURATION
-    writer = install(style=loaded.settings.log.format, level=loaded.settings.log.level, clock=time.time)
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # that events came says nothing; what changed is said
-    for warning in loaded.warnings:
-        log.warning(warning.line())
-    try:
-        run_dir = _take_run_dir(config, loaded.settings, environ)
-        try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                return runner.run(Control(config, loader, loaded, run_dir, writer, environ).run(find_ports))
-        finally:
-            if run_dir is not None:
-                run_dir.close()
-    except TidegateError as error:
-        log.error(str(error))
-        return BAD_CONFIGURATION
-    finally:
-        writer.close()
 
 
 def show_problems(error: SettingsError) -> None:
@@ -230,6 +200,8 @@ class Control:
         alive = {one.index for one in inventory.survivors}
         for index, restarts in inventory.legacy.restarts.items():
             self.facts.worker(index).restarts = restarts + (index not in alive)
+        for index, seconds in inventory.legacy.cpu.items():
+            self.facts.worker(index).cpu_before = seconds
         for index in set(range(inventory.cells.workers)) - alive:
             inventory.ledger.reset_present(inventory.cells.view, index)
         launcher = WorkerLauncher(
@@ -309,6 +281,7 @@ class Control:
             self._inventory.ledger.dump(),
             self._keys,
             {index: worker.restarts for index, worker in self.facts.workers.items()},
+            {index: worker.cpu_before for index, worker in self.facts.workers.items()},
             [listener.address for listener in self._inventory.listeners],
         ).pack()
 
@@ -442,6 +415,8 @@ class Control:
         """A process runs in this place."""
         self.facts.worker(index).started(pid)
         self._record()
+        if self._generation > self._inventory.legacy.generation:  # else there is nothing yet for anyone to go on with
+            self._supervisor.keep(self._legacy())
 
     def died(self, index: int, cpu: float) -> None:
         """A worker's process has ended."""
@@ -497,13 +472,3 @@ class Control:
                 self.facts.access_lines_lost = dict(self._access.lost)
             self._writer.tick()
             await asyncio.sleep(_TICK)
-
-
-def _take_run_dir(config: Path, settings: Settings, environ: Mapping[str, str]) -> RunDir | None:
-    """The run directory, or None with a warning where there can be none. Raises AlreadyRunningError."""
-    path = Path(settings.run_dir) if settings.run_dir else default_run_dir(config, environ)
-    try:
-        return RunDir(path.absolute())
-    except RunDirError as error:
-        log.warning("%s; if the control process dies, the next one cannot take the workers over", error)
-        return None

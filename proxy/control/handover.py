@@ -95,7 +95,7 @@ def _judge(found: list[Survivor], workers: int) -> tuple[list[Survivor], list[Su
         return [], [*strangers, *ours], None, _readable(found)
     generation = max([one.generation for one in legacies] + [int(one.hello.get("generation", 0)) for one in ours])
     newest = max(legacies, key=lambda one: one.generation)
-    return ours, strangers, ledger, Legacy(generation, b"", newest.keys, newest.restarts, newest.listeners)
+    return ours, strangers, ledger, Legacy(generation, b"", newest.keys, newest.restarts, newest.cpu, newest.listeners)
 
 
 def _readable(strangers: list[Survivor]) -> Legacy:
@@ -103,7 +103,7 @@ def _readable(strangers: list[Survivor]) -> Legacy:
     for one in strangers:
         with contextlib.suppress(LegacyError):
             legacy = Legacy.unpack(one.legacy)
-            return Legacy(legacy.generation, b"", legacy.keys, {}, legacy.listeners)
+            return Legacy(legacy.generation, b"", legacy.keys, {}, {}, legacy.listeners)
     return Legacy(0, b"")
 
 

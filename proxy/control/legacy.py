@@ -15,13 +15,14 @@ class LegacyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Legacy:
-    """`ledger` is the ledger's own dump, `restarts` how often each worker was started again, `listeners` the configured
-    addresses of the sockets, in their order."""
+    """`ledger` is the ledger's own dump, `restarts` how often each worker was started again, `cpu` the seconds that its
+    earlier processes used, `listeners` the configured addresses of the sockets, in their order."""
 
     generation: int
     ledger: bytes
     keys: Keys = field(default_factory=Keys)
     restarts: dict[int, int] = field(default_factory=dict)
+    cpu: dict[int, float] = field(default_factory=dict)
     listeners: list[str] = field(default_factory=list)
 
     def pack(self) -> bytes:
@@ -33,6 +34,7 @@ class Legacy:
                 "ledger": self.ledger.decode(),
                 "keys": asdict(self.keys),
                 "restarts": self.restarts,
+                "cpu": self.cpu,
                 "listeners": self.listeners,
             },
             separators=(",", ":"),
@@ -50,6 +52,7 @@ class Legacy:
                 value["ledger"].encode(),
                 Keys(**value["keys"]),
                 {int(index): int(count) for index, count in value["restarts"].items()},
+                {int(index): float(seconds) for index, seconds in value["cpu"].items()},
                 [str(address) for address in value["listeners"]],
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:

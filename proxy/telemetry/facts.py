@@ -25,19 +25,19 @@ class Worker:
         self.pid = 0
         self.up = False
         self.restarts = 0
-        self._cpu_before = 0.0
+        self.cpu_before = 0.0
         self._cpu_now = 0.0
 
     @property
     def cpu_seconds(self) -> float:
         """User and system time of all processes that sat here."""
-        return self._cpu_before + self._cpu_now
+        return self.cpu_before + self._cpu_now
 
     def started(self, pid: int) -> None:
         """A process took the seat; it counts as a restart unless it is the first. `up` is set once it serves."""
         if self.pid:
             self.restarts += 1
-        self._cpu_before += self._cpu_now
+        self.cpu_before += self._cpu_now
         self._cpu_now = 0.0
         self.pid = pid
         self.up = False

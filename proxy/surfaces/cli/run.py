@@ -38,7 +38,7 @@ def command(config: Path, no_guardian: bool) -> None:
 
 
 def _control(config: Path) -> int:
-    from proxy.control.app import run_control
+    from proxy.control.start import run_control
 
     return run_control(config, _find_ports, os.environ)
 
