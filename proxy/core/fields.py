@@ -31,7 +31,11 @@ _HOP: Final = frozenset(
 )
 _FORWARDING: Final = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
 _REQUEST_DROPPED: Final = _HOP | _FORWARDING | {b"via"}
-_RESPONSE_DROPPED: Final = _HOP | {b"via"}
+_OWN_RESPONSE: Final = frozenset(
+    OWN_PREFIX + name for name in (b"route", b"version", b"served", b"reason", b"flags", b"shadow", b"unit-hash")
+)
+"""Only this proxy speaks of itself: what an upstream says in its name is not passed on."""
+_RESPONSE_DROPPED: Final = _HOP | _OWN_RESPONSE | {b"via"}
 
 _KEPT_WHATEVER_CONNECTION_SAYS: Final = _FORWARDING | {
     b"host",
@@ -92,7 +96,8 @@ def kept_lines(request: Request, drop_ids: frozenset[bytes], rewrite: Rewrite | 
         plain = False
     if plain:
         return request.lines
-    return [line for name, line in zip(names, request.lines, strict=True) if name not in dropped]
+    lines = request.lines
+    return [lines[at] for at, name in enumerate(names) if name not in dropped]
 
 
 def request_head(
@@ -200,9 +205,6 @@ def response_head(response: Response, added: bytes) -> bytes:
     via = b"via: 1.1 tidegate\r\n"
     dropped = _RESPONSE_DROPPED
     plain = dropped.isdisjoint(names)
-    if OWN_PREFIX in b"\n".join(names):  # only this proxy speaks of itself
-        dropped |= {name for name in names if name.startswith(OWN_PREFIX)}
-        plain = False
     if response.status == 204 and response.content_length >= 0:  # wrong but harmless; not passed on (section 8.6)
         dropped |= {b"content-length"}
         plain = False
@@ -214,8 +216,8 @@ def response_head(response: Response, added: bytes) -> bytes:
         before = fields.get(b"via")
         if before is not None:
             via = b"via: " + before + b", " + VIA + b"\r\n"
-        lines = [line for name, line in zip(names, lines, strict=True) if name not in dropped]
-    status_line = b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)
+        lines = [lines[at] for at, name in enumerate(names) if name not in dropped]
+    start = response.start if response.minor == 1 else b"HTTP/1.1" + response.start[8:]
     if not lines:
-        return status_line + via + added + b"\r\n"
-    return status_line + b"\r\n".join(lines) + b"\r\n" + via + added + b"\r\n"
+        return b"".join((start, b"\r\n", via, added, b"\r\n"))
+    return b"".join((start, b"\r\n", b"\r\n".join(lines), b"\r\n", via, added, b"\r\n"))

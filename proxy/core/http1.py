@@ -302,7 +302,7 @@ def _parse_response(block: bytes, request_method: bytes, max_fields: int) -> Res
     until_close = not bodiless and not chunked and length < 0
     return Response(
         status,
-        line[13:],
+        line if len(line) > 12 else line + b" ",
         minor,
         lines,
         names,

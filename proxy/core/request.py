@@ -102,7 +102,7 @@ def unquote_plus(text: bytes) -> bytes:
 
 
 class Response:
-    """One response head. Mixed-case hex escapes aside, the shapes are those of `Request`.
+    """One response head. The shapes are those of `Request`; `start` is the status line as it came, its last space there.
 
     `content_length` is -1 when none was given; `chunked` and `keep_alive` say how the upstream framed it;
     `until_close` that only the end of the connection ends the body; `bodiless` that there is none (HEAD, 1xx, 204, 304).
@@ -111,7 +111,7 @@ class Response:
     def __init__(
         self,
         status: int,
-        reason: bytes,
+        start: bytes,
         minor: int,
         lines: list[bytes],
         names: list[bytes],
@@ -123,7 +123,7 @@ class Response:
         bodiless: bool,
     ) -> None:
         self.status: Final = status
-        self.reason: Final = reason
+        self.start: Final = start
         self.minor: Final = minor
         self.lines: Final = lines
         self.names: Final = names

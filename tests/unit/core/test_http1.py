@@ -307,7 +307,7 @@ def test_line_feed_after_a_carriage_return_before_the_start_is_not_bare() -> Non
 
 def test_answer_is_read_whole() -> None:
     found = response(b"HTTP/1.1 404 Not \tF\xf6und", b"Content-Length: 5", b"Set-Cookie: a", b"set-cookie: b")
-    assert (found.status, found.reason, found.minor) == (404, b"Not \tF\xf6und", 1)
+    assert (found.status, found.start[13:], found.minor) == (404, b"Not \tF\xf6und", 1)
     assert found.lines == [b"Content-Length: 5", b"Set-Cookie: a", b"set-cookie: b"]
     assert found.names == [b"content-length", b"set-cookie", b"set-cookie"]
     assert (found.content_length, found.chunked, found.keep_alive) == (5, False, True)
@@ -317,7 +317,7 @@ def test_answer_is_read_whole() -> None:
 @pytest.mark.parametrize("line", [b"HTTP/1.1 200", b"HTTP/1.1 200 "])
 def test_reason_may_be_missing(line: bytes) -> None:
     found = response(line, b"Content-Length: 0")
-    assert (found.status, found.reason) == (200, b"")
+    assert (found.status, found.start[13:]) == (200, b"")
 
 
 def test_answer_without_length_goes_on_until_the_end_of_the_connection() -> None:
