@@ -409,6 +409,19 @@ def test_nobody_writes_its_own_preface_where_none_is_expected(stage: Stage) -> N
     assert client.take().startswith(b"HTTP/1.1 400 ")
 
 
+def test_upstream_and_cookie_know_that_the_client_came_over_tls(stage_of: StageOf) -> None:
+    unit = [{"kind": "mint_cookie", "name": "tid"}]
+    stage = stage_of(shop(route={"unit": unit}, secrets={"cookie": ["k"], "unit_hash": "k"}), secure=True)
+    client = stage.client(tls=True)
+    client.send(GET)
+    upstream = stage.accept()
+    asked = upstream.take()
+    assert b"x-forwarded-proto: https\r\n" in asked
+    assert b";proto=https;" in asked
+    upstream.send(OK)
+    assert b"; Secure\r\n" in client.take()
+
+
 # The end of a connection on which something is still to be sent.
 
 
