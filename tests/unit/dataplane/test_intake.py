@@ -11,6 +11,7 @@ from typing import Any
 from proxy.channel import messages
 from proxy.dataplane.intake import Intake
 from proxy.dataplane.runtime import Runtime
+from proxy.dataplane.upstreams import Upstreams
 from proxy.telemetry.counters import W_FAILURES, Cells, create_memory
 from tests.specs import route_spec, version_spec
 from tests.unit.dataplane.certificates import Authority
@@ -26,7 +27,8 @@ class Worker:
         self.said: list[tuple[int, Spec]] = []
         self.swapped: list[list[Spec]] = []
         self.runtime.send = self._send
-        self.intake = Intake(self.runtime, self.swapped.append)
+        self.upstreams = Upstreams(self.runtime)
+        self.intake = Intake(self.runtime, self.upstreams, self.swapped.append)
 
     def _clock(self) -> float:
         self.now += 0.0001
@@ -83,7 +85,7 @@ def test_plan_is_in_force_when_its_parts_have_come() -> None:
         assert plan is not None
         assert plan.generation == 3
         assert [route.name for route in plan.routes] == ["shop"]
-        assert list(worker.runtime.pools) == ["u"]
+        assert list(worker.upstreams.pools) == ["u"]
         assert worker.answers(messages.READY)[0]["generation"] == 3
         assert worker.swapped == [[{"address": "a", "tls": None, "proxy_protocol": False}]]
 
@@ -95,7 +97,7 @@ def test_parts_that_did_not_change_are_not_sent_and_not_built_again() -> None:
         worker.shop(1)
         await worker.done()
         before = worker.runtime.plan
-        pool = worker.runtime.pools["u"]
+        pool = worker.upstreams.pools["u"]
         assert before is not None
         worker.part("route", "r2", route_spec("second", versions=[version_spec("stable", 1.0)], path="/second"))
         worker.plan(shop(generation=2), upstreams=["u1"], routes=["r2", "r-u1"])
@@ -105,7 +107,7 @@ def test_parts_that_did_not_change_are_not_sent_and_not_built_again() -> None:
         assert after.generation == 2
         assert after.routes[1] is before.routes[0]
         assert after.upstreams["u"] is before.upstreams["u"]
-        assert worker.runtime.pools["u"] is pool
+        assert worker.upstreams.pools["u"] is pool
         assert after.routes[0].versions[0].upstream is after.upstreams["u"]
 
     working(play)
@@ -115,12 +117,12 @@ def test_upstream_that_changed_keeps_its_pool_and_the_routes_know_it() -> None:
     async def play(worker: Worker) -> None:
         worker.shop(1)
         await worker.done()
-        pool = worker.runtime.pools["u"]
+        pool = worker.upstreams.pools["u"]
         worker.shop(2, upstream=pool_spec("u", timeouts={"response": 3.0}), digest="u2")
         await worker.done()
         plan = worker.runtime.plan
         assert plan is not None
-        assert worker.runtime.pools["u"] is pool
+        assert worker.upstreams.pools["u"] is pool
         assert pool.upstream is plan.upstreams["u"] is plan.routes[0].versions[0].upstream
         assert pool.upstream.response == 3.0
 
@@ -140,7 +142,7 @@ def test_upstream_that_left_loses_its_pool() -> None:
         worker.part("route", "r-v", spec["routes"][0])
         worker.plan(spec, upstreams=["v1"], routes=["r-v"])
         await worker.done()
-        assert list(worker.runtime.pools) == ["v"]
+        assert list(worker.upstreams.pools) == ["v"]
 
     working(play)
 
@@ -149,10 +151,10 @@ def test_mirrors_have_pools_of_their_own() -> None:
     async def play(worker: Worker) -> None:
         worker.shop(1, route={"mirror": [mirror_spec("u")]})
         await worker.done()
-        assert worker.runtime.shadows["u"] is not worker.runtime.pools["u"]
+        assert worker.upstreams.shadows["u"] is not worker.upstreams.pools["u"]
         worker.shop(2, digest="u2")
         await worker.done()
-        assert worker.runtime.shadows == {}
+        assert worker.upstreams.shadows == {}
 
     working(play)
 
@@ -189,7 +191,7 @@ def test_certificate_that_is_missing_fails_the_plan(tmp_path: Path) -> None:
         assert worker.runtime.plan is not None
         assert worker.runtime.plan.generation == 1
         assert [said["generation"] for said in worker.answers(messages.FAILED)] == [2]
-        assert worker.runtime.pools["u"].upstream.endpoints[0].tls is False
+        assert worker.upstreams.pools["u"].upstream.endpoints[0].tls is False
 
     working(play)
 
@@ -200,14 +202,14 @@ def test_tls_context_is_loaded_once_for_the_same_files(authority: Authority) -> 
         tls = {"ca": str(authority.path), "certificate": None, "key": None, "stamp": "1"}
         worker.shop(1, upstream=pool_spec("u", tls=tls) | {"endpoints": [endpoint]})
         await worker.done()
-        context = worker.runtime.pools["u"].tls
+        context = worker.upstreams.pools["u"].tls
         assert context is not None
         worker.shop(2, upstream=pool_spec("u", tls=tls, limits={"idle": 7}) | {"endpoints": [endpoint]}, digest="u2")
         await worker.done()
-        assert worker.runtime.pools["u"].tls is context
+        assert worker.upstreams.pools["u"].tls is context
         worker.shop(3, upstream=pool_spec("u", tls=tls | {"stamp": "2"}) | {"endpoints": [endpoint]}, digest="u3")
         await worker.done()
-        assert worker.runtime.pools["u"].tls is not context
+        assert worker.upstreams.pools["u"].tls is not context
 
     working(play)
 
@@ -218,11 +220,11 @@ def test_name_that_resolved_anew_changes_endpoints_and_the_next_plan_keeps_them(
         resolved = {"upstream": "u", "endpoints": [endpoint_spec("10.0.0.7"), endpoint_spec("10.0.0.8")]}
         worker.intake.take(messages.ENDPOINTS, json.dumps(resolved).encode())
         await worker.done()
-        for pools in (worker.runtime.pools, worker.runtime.shadows):
+        for pools in (worker.upstreams.pools, worker.upstreams.shadows):
             assert [state.endpoint.host for state in pools["u"].states] == ["10.0.0.7", "10.0.0.8"]
         worker.plan(shop(generation=2), upstreams=["u1"], routes=["r-u1"])
         await worker.done()
-        assert [state.endpoint.host for state in worker.runtime.pools["u"].states] == ["10.0.0.7", "10.0.0.8"]
+        assert [state.endpoint.host for state in worker.upstreams.pools["u"].states] == ["10.0.0.7", "10.0.0.8"]
 
     working(play)
 
