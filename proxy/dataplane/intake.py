@@ -58,13 +58,16 @@ class Intake:
         try:
             while self._queue:
                 kind, payload = self._queue.popleft()
-                if kind == messages.PART:
-                    part = json.loads(payload)
-                    self._specs[part["digest"]] = part["spec"]
-                elif kind == messages.ENDPOINTS:
-                    self._endpoints(json.loads(payload))
-                else:
-                    await self._plan(json.loads(payload))
+                try:
+                    if kind == messages.PART:
+                        part = json.loads(payload)
+                        self._specs[part["digest"]] = part["spec"]
+                    elif kind == messages.ENDPOINTS:
+                        self._endpoints(json.loads(payload))
+                    else:
+                        await self._plan(json.loads(payload))
+                except (KeyError, ValueError, TypeError) as error:  # one that fails must not hold up the next
+                    self._runtime.unexpected("intake", error)
                 await self._breathe()
         finally:
             self._running = False

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.dataplane.certificates import Authority
 from tests.unit.dataplane.stage import Stage
 
 
@@ -19,6 +20,20 @@ def stage_of() -> Iterator[Callable[..., Stage]]:
     yield make
     for stage in made:
         stage.close()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Whom the tests' certificates are from."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def tls(authority: Authority) -> dict[str, Any]:
+    """What a listener with one certificate is told."""
+    certificate, key = authority.certify("localhost", "shop.example.com")
+    one = {"hosts": ["shop.example.com"], "certificate": certificate, "key": key, "stamp": "1"}
+    return {"certificates": [one], "minimum": "1.2"}
 
 
 @pytest.fixture

@@ -122,6 +122,8 @@ def heard_by_client(player: Player, requests: list[bytes]) -> None:
                 return
             if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
                 return
+            if isinstance(event, h11.Response) and event.status_code == 408:
+                return  # the method was not read yet, so a HEAD's answer has a body too; it is the last anyway
             if isinstance(event, h11.EndOfMessage):
                 break
         data = reader.trailing_data[0]
