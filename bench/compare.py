@@ -14,8 +14,6 @@ from bench.cases import CASES, Case, Figures, check, free_ports, measure, peer_r
 from bench.load import LoadError, drive
 from bench.peers import PEERS, Nginx, Peer, Ports, ask, find
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+ROOT = Path(__file__).resolve().parent.parent
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -124,12 +126,33 @@ class Tidegate:
         return find("tidegate")
 
     def version(self) -> str:
-        return ask(r"(\d+\.\d+\S*)", self.program(), "--version")
+        return ask(r"tidegate (\d.*)", self.program(), "--version")  # says whether it is compiled
 
     def command(self, directory: Path, ports: Ports) -> list[str]:
         file = directory / "tidegate.yaml"
         file.write_text(tidegate_file(ports))
         return [str(self.program()), "run", "-c", str(file)]
+
+
+class Interpreted:
+    """Tidegate from the sources beside this file, which are never compiled: what it costs where there is no compiler."""
+
+    name = "tidegate-interpreted"
+    sticky = Tidegate.sticky
+    splits = True
+    mirrors = True
+
+    def program(self) -> str | None:
+        return sys.executable
+
+    def version(self) -> str:
+        return ask(r"tidegate (\d.*)", *self._start(), "--version")
+
+    def command(self, directory: Path, ports: Ports) -> list[str]:
+        return [*self._start(), *Tidegate().command(directory, ports)[1:]]
+
+    def _start(self) -> list[str]:
+        return ["/usr/bin/env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "proxy"]
 
 
 def tidegate_file(ports: Ports, mirrored: bool = True, more_routes: str = "") -> str:
@@ -416,4 +439,4 @@ class Relay:
         return [sys.executable, str(script), str(ports.listen), str(ports.stable)]
 
 
-PEERS: tuple[Peer, ...] = (Tidegate(), Nginx(), Haproxy(), Envoy(), Traefik(), Caddy(), Relay())
+PEERS: tuple[Peer, ...] = (Tidegate(), Interpreted(), Nginx(), Haproxy(), Envoy(), Traefik(), Caddy(), Relay())

@@ -83,6 +83,13 @@ COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 )
 
 
+def added_by_mirror(results: Results, peer: str) -> float | None:
+    """What copying everything adds, as a share of the cost without; the median over the rounds."""
+    plain, copied = results.get("small", {}).get(peer, []), results.get("mirror", {}).get(peer, [])
+    added = [(more.cpu - less.cpu) / less.cpu for less, more in zip(plain, copied, strict=False)]
+    return statistics.median(added) if added else None
+
+
 def case_table(results: Results, case: Case, sticky: dict[str, str]) -> str:
     """One case: a row a peer, ratios to nginx in brackets."""
     columns = list(COLUMNS)
@@ -104,7 +111,11 @@ def case_table(results: Results, case: Case, sticky: dict[str, str]) -> str:
             lines.append(f"| {peer} |" + " n/a |" * (len(columns) + 2 + case.copied))
             continue
         middle = median(rounds)
-        cells = [_cell(middle[name], ratio(results, case.key, peer, name), form) for _, name, form in columns]
+        cells = [
+            # Of what an idle connection costs nginx, which is nothing that shows, there is no ratio.
+            _cell(middle[name], None if name == "idle_kb" else ratio(results, case.key, peer, name), form)
+            for _, name, form in columns
+        ]
         cells.append(f"{middle['busy'] or 0:.0%}")
         if case.copied:
             cells.append(f"{middle['copies'] or 0:.1%}")
@@ -146,6 +157,11 @@ def markdown(results: Results, facts: dict[str, Any]) -> str:
     for case in CASES:
         if case.key in results:
             lines += [case_table(results, case, dict.fromkeys(facts["peers"], "")), ""]
+    added = [(peer, share) for peer in facts["peers"] if (share := added_by_mirror(results, peer)) is not None]
+    if added:
+        lines += ["What a 100 % mirror adds to the CPU of a request, as a multiple of the cost without:", ""]
+        lines += [f"- {peer}: {share:.2f}" for peer, share in added]
+        lines.append("")
     if facts.get("own"):
         lines += ["## Tidegate alone", "", "| figure | measured | wanted |", "|---|---:|---:|"]
         lines += [f"| {row['title']} | {row['measured']} | {row['wanted']} |" for row in facts["own"]]

@@ -42,6 +42,12 @@ def test_ratio_is_made_within_a_round() -> None:
     assert report.ratio(results, "mirror", "tidegate", "cpu") is None
 
 
+def test_what_a_mirror_adds_is_a_multiple_of_the_cost_without() -> None:
+    results: report.Results = {"small": {"a": [ONE], "b": [ONE]}, "mirror": {"a": [replace(ONE, cpu=30.0)]}}
+    assert report.added_by_mirror(results, "a") == 0.5
+    assert report.added_by_mirror(results, "b") is None
+
+
 def test_failures_are_added_up_and_other_figures_are_medians() -> None:
     middle = median([replace(ONE, failed=1, rate=1.0), replace(ONE, failed=2, rate=3.0), replace(ONE, rate=2.0)])
     assert (middle["failed"], middle["rate"], middle["copies"]) == (3, 2.0, None)

@@ -27,16 +27,22 @@ from .wait import DEADLINE, wait_for
 Config = dict[str, Any]
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that nobody listens on, below the range from which the kernel deals out ports to clients."""
+    """A port that nobody listens on, below the range from which the kernel deals out ports to clients; no port twice."""
     while True:
         port = random.randrange(20_000, 32_000)
+        if port in _given:  # its owner may not listen yet
+            continue
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+        _given.add(port)
         return port
 
 
