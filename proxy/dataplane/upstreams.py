@@ -54,6 +54,11 @@ class Upstreams:
         for pool in self.shadows.values():
             pool.write_down()
 
+    def balance(self) -> None:
+        """Give and take connections within the limits that all workers share."""
+        for pool in (*self.pools.values(), *self.shadows.values()):
+            pool.balance()
+
     def close(self) -> None:
         """Close what is idle; what is busy ends with its exchange."""
         for pool in (*self.pools.values(), *self.shadows.values()):
