@@ -327,7 +327,7 @@ class Pool(ConnectionKeeper):
             failure = f"{type(error).__name__}: {error.strerror or error}"
         except asyncio.CancelledError:
             failure = "timed out"
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:  # whatever it is, whoever waits must be told
             failure = str(error)
         finally:
             claim.dialling = False

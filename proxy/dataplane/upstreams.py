@@ -40,12 +40,12 @@ class Upstreams:
         for name in [name for name in pools if name not in wanted]:
             pools.pop(name).close()
 
-    def move(self, name: str, endpoints: list[Endpoint]) -> None:
-        """The upstream's name has resolved to other addresses."""
+    def move(self, name: str, endpoints: list[Endpoint], context: ssl.SSLContext | None) -> None:
+        """The upstream's name has resolved to other addresses. `context`: for those that are spoken to over TLS."""
         for pools in (self.pools, self.shadows):
             pool = pools.get(name)
             if pool is not None:
-                pool.update(pool.upstream, endpoints, pool.tls)
+                pool.update(pool.upstream, endpoints, context)
 
     def write_down(self) -> None:
         """Put the numbers of the present into shared memory."""
