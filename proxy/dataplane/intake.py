@@ -63,7 +63,7 @@ class Intake:
                         part = json.loads(payload)
                         self._specs[part["digest"]] = part["spec"]
                     elif kind == messages.ENDPOINTS:
-                        self._endpoints(json.loads(payload))
+                        await self._endpoints(json.loads(payload))
                     else:
                         await self._plan(json.loads(payload))
                 except (KeyError, ValueError, TypeError) as error:  # one that fails must not hold up the next
@@ -141,12 +141,28 @@ class Intake:
             if any(endpoint.tls for endpoint in upstream.endpoints):
                 stamp = tls_stamp(upstream)
                 if stamp not in contexts:
-                    known = self._contexts.get(stamp)
-                    if known is None:
-                        known = await self._runtime.loop.run_in_executor(None, client_context, upstream.tls)
-                    contexts[stamp] = known
+                    contexts[stamp] = await self._context(upstream)
         return contexts
 
-    def _endpoints(self, message: Spec) -> None:
+    async def _context(self, upstream: Upstream) -> ssl.SSLContext:
+        known = self._contexts.get(tls_stamp(upstream))
+        if known is None:
+            known = await self._runtime.loop.run_in_executor(None, client_context, upstream.tls)
+        return known
+
+    async def _endpoints(self, message: Spec) -> None:
+        name: str = message["upstream"]
+        plan = self._runtime.plan
+        upstream = None if plan is None else plan.upstreams.get(name)
+        if upstream is None:
+            return
         endpoints = [Endpoint(spec, self._runtime.base) for spec in message["endpoints"]]
-        self._upstreams.move(message["upstream"], endpoints)
+        context = None
+        if any(endpoint.tls for endpoint in endpoints):
+            # The plan may have had none of them, where a name did not resolve then, and so no context either.
+            try:
+                context = self._contexts[tls_stamp(upstream)] = await self._context(upstream)
+            except OSError as error:  # ssl.SSLError is one
+                log.error("endpoints that moved cannot be used", extra={"upstream": name}, exc_info=error)
+                return
+        self._upstreams.move(name, endpoints, context)

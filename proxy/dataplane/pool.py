@@ -168,9 +168,8 @@ class Pool(ConnectionKeeper):
                 return None
             connection.close()
         now = self.runtime.now()
-        opened = self._total(U_ACTIVE, len(self._connections) + self._connecting, U_IDLE, U_CONNECTING)
         claim = Claim(self, user)
-        if opened < upstream.max_connections or self._steal_idle():
+        if self._room() or self._steal_idle():
             self._begun()
             self._start(state, claim, now)
             return claim
@@ -194,6 +193,33 @@ class Pool(ConnectionKeeper):
                 return True
         return False
 
+    def _room(self) -> bool:
+        """Whether a connection may be opened: within the limit, and beyond this worker's share only while no other waits."""
+        limit = self.upstream.max_connections
+        own = len(self._connections) + self._connecting
+        workers = self.runtime.cells.workers
+        if workers == 1:
+            return own < limit
+        if self._total(U_ACTIVE, own, U_IDLE, U_CONNECTING) >= limit:
+            return False
+        return own < limit // workers or self._total(U_PENDING, 0) == 0
+
+    def _owes(self) -> bool:
+        """Whether another worker waits for a connection while this one has more than its share of all there may be."""
+        workers = self.runtime.cells.workers
+        if workers == 1 or self._total(U_PENDING, 0) == 0:
+            return False
+        limit = self.upstream.max_connections
+        own = len(self._connections) + self._connecting
+        return own > limit // workers and self._total(U_ACTIVE, own, U_IDLE, U_CONNECTING) >= limit
+
+    def balance(self) -> None:
+        """Look what the other workers left or need: nothing tells of it. Called by the clock, where there are others."""
+        if self._waiting:
+            self._serve_waiting()
+        while self._owes() and self._steal_idle():
+            self.write_down()
+
     def finished(self) -> None:
         """A request that `acquire` took on is over, however it ended."""
         self.requests -= 1
@@ -203,6 +229,9 @@ class Pool(ConnectionKeeper):
     def release(self, connection: UpstreamConnection) -> None:
         """An exchange is over and its connection can carry another."""
         state = self._connections[connection]
+        if self._owes():
+            connection.close()
+            return
         waiting = self._waiting
         while waiting and not state.retired:
             claim = waiting.popleft()
@@ -234,7 +263,7 @@ class Pool(ConnectionKeeper):
             self.write_down()
 
     def _serve_waiting(self) -> None:
-        while self._waiting and len(self._connections) + self._connecting < self.upstream.max_connections:
+        while self._waiting and self._room():
             claim = self._waiting.popleft()
             user = claim.user
             self.runtime.wheel.forget(claim)
@@ -298,7 +327,7 @@ class Pool(ConnectionKeeper):
             failure = f"{type(error).__name__}: {error.strerror or error}"
         except asyncio.CancelledError:
             failure = "timed out"
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:  # whatever it is, whoever waits must be told
             failure = str(error)
         finally:
             claim.dialling = False

@@ -40,12 +40,12 @@ class Upstreams:
         for name in [name for name in pools if name not in wanted]:
             pools.pop(name).close()
 
-    def move(self, name: str, endpoints: list[Endpoint]) -> None:
-        """The upstream's name has resolved to other addresses."""
+    def move(self, name: str, endpoints: list[Endpoint], context: ssl.SSLContext | None) -> None:
+        """The upstream's name has resolved to other addresses. `context`: for those that are spoken to over TLS."""
         for pools in (self.pools, self.shadows):
             pool = pools.get(name)
             if pool is not None:
-                pool.update(pool.upstream, endpoints, pool.tls)
+                pool.update(pool.upstream, endpoints, context)
 
     def write_down(self) -> None:
         """Put the numbers of the present into shared memory."""
@@ -53,6 +53,11 @@ class Upstreams:
             pool.write_down()
         for pool in self.shadows.values():
             pool.write_down()
+
+    def balance(self) -> None:
+        """Give and take connections within the limits that all workers share."""
+        for pool in (*self.pools.values(), *self.shadows.values()):
+            pool.balance()
 
     def close(self) -> None:
         """Close what is idle; what is busy ends with its exchange."""

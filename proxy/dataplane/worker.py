@@ -146,6 +146,8 @@ class Worker:
         self._ticks += 1
         try:
             runtime.wheel.advance(now)
+            if runtime.cells.workers > 1:
+                self._upstreams.balance()
             if self._ticks % _CHORES == 0:
                 self._chores()
         except Exception as error:  # noqa: BLE001 - the clock must go on; counted and logged
