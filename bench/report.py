@@ -157,10 +157,10 @@ def markdown(results: Results, facts: dict[str, Any]) -> str:
     for case in CASES:
         if case.key in results:
             lines += [case_table(results, case, dict.fromkeys(facts["peers"], "")), ""]
-    added = [(peer, share) for peer in facts["peers"] if (share := added_by_mirror(results, peer)) is not None]
+    added = [(peer, more) for peer in facts["peers"] if (more := added_by_mirror(results, peer)) is not None]
     if added:
         lines += ["What a 100 % mirror adds to the CPU of a request, as a multiple of the cost without:", ""]
-        lines += [f"- {peer}: {share:.2f}" for peer, share in added]
+        lines += [f"- {peer}: {more:.2f}" for peer, more in added]
         lines.append("")
     if facts.get("own"):
         lines += ["## Tidegate alone", "", "| figure | measured | wanted |", "|---|---:|---:|"]
