@@ -134,7 +134,7 @@ class Copy(UpstreamUser):
             return
         runtime.wheel.arm(self, self._started + self.mirror.timeout)
         self._pool = pool
-        outcome = pool.acquire(self, False, True)
+        outcome = pool.acquire(self, False, False)
         if isinstance(outcome, Flag):
             self._pool = None
             self._end(_CONNECTIONS if outcome is UO else _UNREACHABLE)

@@ -230,6 +230,24 @@ def test_outcome_unreachable_without_an_endpoint(stage_of: StageOf) -> None:
     assert_given_back(stage)
 
 
+def test_shadow_that_refused_is_left_alone_while_it_rests(stage_of: StageOf) -> None:
+    stage = stage_of(mirrored())
+    client = stage.client()
+    client.send(GET)
+    upstream = stage.accept()
+    stage.refuse()
+    for _ in range(10):
+        upstream.send(OK)
+        client.send(GET)
+    assert stage.dialling() == 0
+    assert stage.outcomes() == {"dropped_unreachable": 11}
+    stage.pass_time(0.3)
+    upstream.send(OK)
+    client.send(GET)
+    assert stage.dialling() == 1
+    upstream.send(OK)
+
+
 def test_outcome_unreachable_when_the_connection_does_not_open_in_time(stage_of: StageOf) -> None:
     stage = stage_of(mirrored(timeout=1.0))
     client = stage.client()

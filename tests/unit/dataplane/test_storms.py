@@ -6,6 +6,7 @@ once, and all that the proxy wrote well-framed, as h11 reads it.
 """
 
 import h11
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -151,6 +152,7 @@ def heard_by_upstream(player: Player) -> None:
         data = reader.trailing_data[0]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(EVENTS)
 def test_whatever_happens_everything_is_given_back_and_counted_once(events: list[tuple[str, int, int]]) -> None:

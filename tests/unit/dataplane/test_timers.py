@@ -158,6 +158,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(STEPS, st.floats(0.0, 1e6))
 def test_wheel_rings_as_a_list_of_deadlines_would_within_a_tick(
     steps: list[tuple[str, int, float]], start: float
