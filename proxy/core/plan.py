@@ -62,6 +62,7 @@ class Upstream:
         self.max_requests: Final[int] = limits["requests"]
         self.max_idle: Final[int] = limits["idle"]
         self.tls: Final[Spec | None] = spec.get("tls")  # {"ca": path, "certificate": path, "key": path, "stamp": str}
+        self.tls_stamp: Final = repr(self.tls)  # tells its TLS context from another's
         self.slot: Final[int] = base + spec.get("slot", 0)
 
 
@@ -76,8 +77,8 @@ class UnitSource:
 class Version:
     """A named arm of a route.
 
-    `chain` is this version and then its fallbacks in order; `codes[i]` the slots of status codes for an answer served by
-    `chain[i]`, and `codes_none` for an answer that no version served.
+    `codes[i]` are the slots of status codes for an answer served by the i-th version of its chain (`Route.chains`), and
+    `codes_none` those for an answer that no version served.
     """
 
     def __init__(self, spec: Spec, route: str, index: int, upstream: Upstream, base: int) -> None:
@@ -88,7 +89,6 @@ class Version:
         self.slot: Final[int] = base + spec.get("slot", 0)
         self.codes: Final[list[int]] = [base + slot for slot in spec.get("codes", [])]
         self.codes_none: Final[int] = base + spec.get("codes_none", 0)
-        self.chain: list[Version] = [self]
         self.head_lines: Final = f"x-tidegate-route: {route}\r\nx-tidegate-version: {self.name}\r\n".encode()
 
 
@@ -185,11 +185,16 @@ class Route:
         self.by_name: Final = by_name
         self.by_name_bytes: Final = {version.name.encode(): version for version in self.versions}
         fallbacks: dict[str, str | None] = {one["name"]: one["fallback"] for one in spec["versions"]}
+        # By a version's index, the version and then its fallbacks in order. They stand here because a version that knew
+        # itself would be a circle, and an old plan would wait for the garbage collector.
+        self.chains: Final[list[list[Version]]] = []
         for version in self.versions:
+            chain = [version]
             following = fallbacks[version.name]
-            while following is not None and by_name[following] not in version.chain:
-                version.chain.append(by_name[following])
+            while following is not None and by_name[following] not in chain:
+                chain.append(by_name[following])
                 following = fallbacks[following]
+            self.chains.append(chain)
         self.default: Final = by_name[spec["default"]]
         self.split: Final = Dealer(salt, "split", [(v.index, v.name, v.weight) for v in self.versions])
         rules = [

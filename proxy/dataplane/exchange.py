@@ -84,12 +84,12 @@ class Exchange(Record):
             assigned = route.default
             view[assigned.slot + V_IN_FLIGHT] += 1
             view[assigned.slot + V_REASONS + decision.reason] += 1
-            self._chain = assigned.chain
+            self._chain = route.chains[assigned.index]
             self._fail(DN)
             return
         view[version.slot + V_IN_FLIGHT] += 1
         view[version.slot + V_REASONS + decision.reason] += 1
-        self._chain = version.chain
+        self._chain = route.chains[version.index]
         if 0 <= route.max_body < request.content_length:
             self._fail(DPE, 413, "the body is larger than this route takes")
             return

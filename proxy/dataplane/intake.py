@@ -5,6 +5,7 @@ served; what a plan has in common with the one before is not built again. The sw
 """
 
 import asyncio
+import gc
 import json
 import ssl
 from collections import deque
@@ -19,7 +20,7 @@ from proxy.core.plan import Endpoint, Plan, Route, Spec, Upstream
 from proxy.core.routing import RouteTable
 from proxy.dataplane.runtime import Runtime, log
 from proxy.dataplane.tls import client_context
-from proxy.dataplane.upstreams import Upstreams, tls_stamp
+from proxy.dataplane.upstreams import Upstreams
 
 _BITE: Final = 0.001
 """Seconds of building at a stretch."""
@@ -35,8 +36,9 @@ class Intake:
         self._queue: Final[deque[tuple[int, bytes]]] = deque()
         self._specs: dict[str, Spec] = {}
         self._built_upstreams: dict[str, Upstream] = {}
-        self._segments: dict[str, Matcher] = {}
+        self._segments: dict[str, tuple[str, Matcher]] = {}
         self._routes: dict[str, Route] = {}
+        self._old_routes: dict[str, Route] = {}
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._running: bool = False
         self._bite_from: float = 0.0
@@ -76,9 +78,13 @@ class Intake:
         runtime = self._runtime
         started = runtime.now()
         generation: int = message["generation"]
+        # A plan is a million small objects and no circle among them: the collector would look at them all, and find nothing.
+        gc.disable()
         try:
-            plan, used = await self._build(message)
+            plan = await self._build(message)
             contexts = await self._load_contexts(plan)
+            for _ in self._upstreams.bring(plan, contexts):
+                await self._breathe()
         except (KeyError, ValueError, TypeError, OSError) as error:  # ssl.SSLError is an OSError
             # Control has checked all this: what still fails here is a defect, or a file that went away meanwhile.
             log.error(
@@ -86,23 +92,34 @@ class Intake:
             )
             failure = {"generation": generation, "error": f"{type(error).__name__}: {error}"}
             runtime.send(messages.FAILED, json.dumps(failure).encode())
+            gc.enable()
             return
-        self._specs = {digest: spec for digest, spec in self._specs.items() if digest in used}
         self._contexts = contexts
         before = runtime.plan
         if before is None or before.cookie_keys != plan.cookie_keys:
             runtime.cookies = UnitCookies(plan.cookie_keys)
         if before is None or before.unit_hash_key != plan.unit_hash_key:
             runtime.hasher = UnitHasher(plan.unit_hash_key)
-        self._upstreams.bring(plan, contexts)
         runtime.plan = plan
         result = self._swapped(message["spec"]["listeners"])
         if result is not None:
             await result
+        await self._tidy(plan)
         ready = {"generation": generation, "seconds": round(runtime.now() - started, 6)}
         runtime.send(messages.READY, json.dumps(ready).encode())
 
-    async def _build(self, message: Spec) -> tuple[Plan, set[str]]:
+    async def _tidy(self, plan: Plan) -> None:
+        """Let go of what only the plan before had, bite by bite, and have the collector leave alone what stays."""
+        for _ in self._upstreams.leave(plan):
+            await self._breathe()
+        for old in (self._old_routes, self._specs):
+            while old:
+                old.popitem()
+                await self._breathe()
+        gc.freeze()
+        gc.enable()
+
+    async def _build(self, message: Spec) -> Plan:
         base = self._runtime.base
         specs = self._specs
         upstreams: dict[str, Upstream] = {}
@@ -112,12 +129,15 @@ class Intake:
             upstreams[digest] = upstream
             by_name[upstream.name] = upstream
             await self._breathe()
-        segments: dict[str, Matcher] = {}
+        segments: dict[str, tuple[str, Matcher]] = {}
         named: dict[str, Matcher] = {}
         for digest in message["segments"]:
-            spec = specs[digest]
-            segments[digest] = self._segments.get(digest) or compile_matcher(spec["where"], named)
-            named[spec["name"]] = segments[digest]
+            segment = self._segments.get(digest)
+            if segment is None:
+                spec = specs[digest]
+                segment = (spec["name"], compile_matcher(spec["where"], named))
+            segments[digest] = segment
+            named[segment[0]] = segment[1]
             await self._breathe()
         routes: dict[str, Route] = {}
         table = RouteTable()
@@ -131,21 +151,22 @@ class Intake:
             table.add(route)
             await self._breathe()
         plan = Plan(message["spec"] | {"generation": message["generation"]}, by_name, ordered, table.find, base)
+        self._old_routes = self._routes
         self._built_upstreams, self._segments, self._routes = upstreams, segments, routes
-        return plan, {*upstreams, *segments, *routes}
+        return plan
 
     async def _load_contexts(self, plan: Plan) -> dict[str, ssl.SSLContext]:
         """TLS contexts by what they are made from, loaded beside the event loop."""
         contexts: dict[str, ssl.SSLContext] = {}
         for upstream in plan.upstreams.values():
             if any(endpoint.tls for endpoint in upstream.endpoints):
-                stamp = tls_stamp(upstream)
+                stamp = upstream.tls_stamp
                 if stamp not in contexts:
                     contexts[stamp] = await self._context(upstream)
         return contexts
 
     async def _context(self, upstream: Upstream) -> ssl.SSLContext:
-        known = self._contexts.get(tls_stamp(upstream))
+        known = self._contexts.get(upstream.tls_stamp)
         if known is None:
             known = await self._runtime.loop.run_in_executor(None, client_context, upstream.tls)
         return known
@@ -161,7 +182,7 @@ class Intake:
         if any(endpoint.tls for endpoint in endpoints):
             # The plan may have had none of them, where a name did not resolve then, and so no context either.
             try:
-                context = self._contexts[tls_stamp(upstream)] = await self._context(upstream)
+                context = self._contexts[upstream.tls_stamp] = await self._context(upstream)
             except OSError as error:  # ssl.SSLError is one
                 log.error("endpoints that moved cannot be used", extra={"upstream": name}, exc_info=error)
                 return

@@ -75,6 +75,9 @@ class Pool(ConnectionKeeper):
         self.tls: ssl.SSLContext | None = tls
         self.states: list[EndpointState] = []
         self.requests: int = 0
+        self.stirred: bool = (
+            False  # something is open, opening, waiting or under way, or was when it was last written down
+        )
         # Whether each change is written down at once: others count on the numbers, or nobody will come round for them.
         self._prompt: bool = runtime.cells.workers > 1
         self._waiting: Final[deque[Claim]] = deque()
@@ -143,6 +146,7 @@ class Pool(ConnectionKeeper):
         `fresh` passes over pooled connections. `last_resort` tries an endpoint that refused a moment ago where all did:
         nobody else would answer. Unless the answer is a flag, `finished` must be called once when the request is over.
         """
+        self.stirred = True
         upstream = self.upstream
         taken = self._total(U_REQUESTS, self.requests) if self._prompt else self.requests
         if taken >= upstream.max_requests:
@@ -413,3 +417,4 @@ class Pool(ConnectionKeeper):
             if written[offset] != number:
                 view[place + offset] += number - written[offset]
                 written[offset] = number
+        self.stirred = bool(self._connections or self._connecting or self._waiting or self.requests)

@@ -3,11 +3,11 @@
 Pools are found by the upstream's name and outlive plans: a plan that changes weights alone touches none of them.
 """
 
-import json
 import ssl
+from collections.abc import Iterator
 from typing import Final
 
-from proxy.core.plan import Endpoint, Plan, Upstream
+from proxy.core.plan import Endpoint, Plan
 from proxy.dataplane.pool import Pool
 from proxy.dataplane.runtime import Runtime
 from proxy.dataplane.upstream import UpstreamUser
@@ -22,23 +22,29 @@ class Upstreams:
         self.shadows: Final[dict[str, Pool]] = {}  # the same upstreams as mirrors use them: connections of their own
         self.copies: Final[set[UpstreamUser]] = set()  # on their way to a shadow
 
-    def bring(self, plan: Plan, contexts: dict[str, ssl.SSLContext]) -> None:
-        """Have the pools that `plan` asks for. `contexts` are the TLS contexts by `tls_stamp`."""
-        shadows = {mirror.upstream.name for route in plan.routes for mirror in route.mirrors}
-        self._bring(self.pools, plan, set(plan.upstreams), contexts)
-        self._bring(self.shadows, plan, shadows, contexts)
+    def bring(self, plan: Plan, contexts: dict[str, ssl.SSLContext]) -> Iterator[None]:
+        """Have the pools that `plan` asks for, one at each step. `contexts` are the TLS contexts by their stamps."""
+        for pools, wanted in self._wanted(plan):
+            for name in wanted:
+                upstream = plan.upstreams[name]
+                context = contexts.get(upstream.tls_stamp)
+                pool = pools.get(name)
+                if pool is None:
+                    pools[name] = Pool(self.runtime, upstream, context)
+                elif pool.upstream is not upstream or pool.tls is not context:
+                    pool.update(upstream, upstream.endpoints, context)
+                yield
 
-    def _bring(self, pools: dict[str, Pool], plan: Plan, wanted: set[str], contexts: dict[str, ssl.SSLContext]) -> None:
-        for name in wanted:
-            upstream = plan.upstreams[name]
-            context = contexts.get(tls_stamp(upstream))
-            pool = pools.get(name)
-            if pool is None:
-                pools[name] = Pool(self.runtime, upstream, context)
-            elif pool.upstream is not upstream or pool.tls is not context:
-                pool.update(upstream, upstream.endpoints, context)
-        for name in [name for name in pools if name not in wanted]:
-            pools.pop(name).close()
+    def leave(self, plan: Plan) -> Iterator[None]:
+        """Close the pools that `plan`, now in force, does not ask for, one at each step."""
+        for pools, wanted in self._wanted(plan):
+            for name in [name for name in pools if name not in wanted]:
+                pools.pop(name).close()
+                yield
+
+    def _wanted(self, plan: Plan) -> list[tuple[dict[str, Pool], set[str]]]:
+        shadows = {mirror.upstream.name for route in plan.routes for mirror in route.mirrors}
+        return [(self.pools, set(plan.upstreams)), (self.shadows, shadows)]
 
     def move(self, name: str, endpoints: list[Endpoint], context: ssl.SSLContext | None) -> None:
         """The upstream's name has resolved to other addresses. `context`: for those that are spoken to over TLS."""
@@ -49,22 +55,22 @@ class Upstreams:
 
     def write_down(self) -> None:
         """Put the numbers of the present into shared memory."""
-        for pool in self.pools.values():
-            pool.write_down()
-        for pool in self.shadows.values():
+        for pool in self._stirred():
             pool.write_down()
 
     def balance(self) -> None:
         """Give and take connections within the limits that all workers share."""
-        for pool in (*self.pools.values(), *self.shadows.values()):
+        for pool in self._stirred():
             pool.balance()
+
+    def _stirred(self) -> list[Pool]:
+        """The pools in which anything is; of a thousand, most sleep."""
+        found = [pool for pool in self.pools.values() if pool.stirred]
+        if self.shadows:
+            found += [pool for pool in self.shadows.values() if pool.stirred]
+        return found
 
     def close(self) -> None:
         """Close what is idle; what is busy ends with its exchange."""
         for pool in (*self.pools.values(), *self.shadows.values()):
             pool.close()
-
-
-def tls_stamp(upstream: Upstream) -> str:
-    """What tells an upstream's TLS context from another's."""
-    return json.dumps(upstream.tls, sort_keys=True)

@@ -98,6 +98,7 @@ class Worker:
         logger.addHandler(ChannelHandler(self._runtime))
         logger.propagate = False
         loop.set_exception_handler(self._unexpected)
+        gc.collect()  # once, while nobody waits: what an import left behind
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         loop.add_signal_handler(signal.SIGTERM, self._drain, 0.0)
@@ -127,9 +128,6 @@ class Worker:
                 listener = Listener(self._runtime, self._upstreams, one, spec)
                 await listener.start()
                 self._listeners.append(listener)
-            # What lives as long as the process need not be looked at by the collector again.
-            gc.collect()
-            gc.freeze()
             return
         for listener, spec in zip(self._listeners, specs, strict=False):
             try:

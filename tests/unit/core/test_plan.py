@@ -22,7 +22,7 @@ def test_fallbacks_make_a_chain_and_a_circle_ends() -> None:
         version_spec("d", 1.0),
     ]
     route = build_plan(plan_spec(route_spec(versions=versions, default="d"))).routes[0]
-    assert [[one.name for one in version.chain] for version in route.versions] == [
+    assert [[one.name for one in chain] for chain in route.chains] == [
         ["a", "b", "c"],
         ["b", "c", "a"],
         ["c", "a", "b"],

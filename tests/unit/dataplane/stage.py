@@ -122,7 +122,8 @@ class Stage:
         runtime = self.runtime
         runtime.cookies = UnitCookies(plan.cookie_keys)
         runtime.hasher = UnitHasher(b"k")
-        self.upstreams.bring(plan, {})
+        for _ in (*self.upstreams.bring(plan, {}), *self.upstreams.leave(plan)):
+            pass
         runtime.plan = plan
         self.plan = plan
         return plan

@@ -45,7 +45,8 @@ def played(play: Play, *, tls: Spec | None = None, unix: str = "") -> None:
         spec = pool_spec("u") | {"endpoints": [endpoint_spec(host, port)]}
         runtime.plan = build_plan(Ledger(cells).place(shop(upstreams=[spec])))
         upstreams = Upstreams(runtime)
-        upstreams.bring(runtime.plan, {})
+        for _ in upstreams.bring(runtime.plan, {}):
+            pass
         endpoint = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
         endpoint.bind(unix or ("127.0.0.1", 0))
         endpoint.listen()
