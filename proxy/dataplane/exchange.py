@@ -175,7 +175,9 @@ class Exchange(Record):
             again = self._try_endpoint()
             if again is None:
                 return
-        if self._served + 1 < len(self._chain):
+            if again is UO:  # the limit protects the upstream, and the fallback too: load does not move on
+                flag = UO
+        if flag is not UO and self._served + 1 < len(self._chain):
             self._try_version(self._served + 1)
             return
         self._served = -1

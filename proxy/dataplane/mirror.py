@@ -120,6 +120,8 @@ class Copy(UpstreamUser):
         self._pool: Pool | None = None
         self._claim: Claim | None = None
         self._connection: UpstreamConnection | None = None
+        self._whole: bytes = b""  # what went out on a pooled connection, while it may have to go out again
+        self._resent: bool = False
         self._over: bool = False
 
     def start(self) -> None:
@@ -133,8 +135,11 @@ class Copy(UpstreamUser):
             self._end(_UNREACHABLE)
             return
         runtime.wheel.arm(self, self._started + self.mirror.timeout)
+        self._acquire(pool, False)
+
+    def _acquire(self, pool: Pool, fresh: bool) -> None:
         self._pool = pool
-        outcome = pool.acquire(self, False, False)
+        outcome = pool.acquire(self, fresh, False)
         if isinstance(outcome, Flag):
             self._pool = None
             self._end(_CONNECTIONS if outcome is UO else _UNREACHABLE)
@@ -150,9 +155,12 @@ class Copy(UpstreamUser):
         connection.no_deadline()
         waiting = self._waiting
         self._waiting = []
-        connection.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
+        whole = waiting[0] if len(waiting) == 1 else b"".join(waiting)
+        connection.write(whole)
         if self.request_done:
             self._count(_SENT)
+            if connection.reused and not self._resent:
+                self._whole = whole
         if connection.paused or self._buffered:
             self._measure()
 
@@ -234,6 +242,15 @@ class Copy(UpstreamUser):
 
     def on_broken(self, flag: Flag, untouched: bool) -> None:
         self._connection = None
+        pool = self._pool
+        if untouched and self._whole and pool is not None:
+            # The pooled connection had been closed by the shadow: once more on a fresh one. A shadow's answer hurts nobody.
+            self._waiting = [self._whole]
+            self._whole = b""
+            self._resent = True
+            self._pool_left()
+            self._acquire(pool, True)
+            return
         self.runtime.view[self.mirror.slot + M_FAILURES] += 1
         self._end(_SENT if self.request_done else _ABORTED)
 

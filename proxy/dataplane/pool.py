@@ -378,10 +378,16 @@ class Pool(ConnectionKeeper):
         if not state.retired:
             view[state.endpoint.slot + E_DOWN] = 1
         view[state.endpoint.slot + E_FAILURES] += 1
-        log.warning(
-            "could not connect",
-            extra={"upstream": self.upstream.name, "endpoint": state.endpoint.label, "error": failure},
-        )
+        if state.failures & (state.failures - 1) == 0:  # the 1st, 2nd, 4th, ...: a dead endpoint is dialled often
+            log.warning(
+                "could not connect",
+                extra={
+                    "upstream": self.upstream.name,
+                    "endpoint": state.endpoint.label,
+                    "error": failure,
+                    "failures": state.failures,
+                },
+            )
         user = claim.user
         claim.user = None
         if user is not None:

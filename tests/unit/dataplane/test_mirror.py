@@ -81,6 +81,27 @@ def test_copies_have_connections_of_their_own_that_are_kept(stage_of: StageOf) -
     assert stage.dialling() == 0
 
 
+def test_copy_that_met_a_closed_pooled_connection_goes_out_once_more(stage_of: StageOf) -> None:
+    stage = stage_of(mirrored())
+    client = stage.client()
+    client.send(GET)
+    upstream, stale = both(stage)
+    upstream.send(OK)
+    stale.send(OK)
+    client.send(GET)
+    upstream.send(OK)
+    stale.eof()
+    stage.settle()
+    fresh = stage.accept()
+    assert b"x-tidegate-shadow: 1\r\n" in fresh.take()
+    fresh.eof()
+    stage.settle()
+    assert stage.dialling() == 0, "once, and no more"
+    assert stage.outcomes() == {"sent": 2}
+    assert stage.of_mirror(M_FAILURES) == 1
+    assert_given_back(stage)
+
+
 def test_credentials_are_left_out_on_request(stage_of: StageOf) -> None:
     stage = stage_of(mirrored(strip_credentials=True))
     client = stage.client()
