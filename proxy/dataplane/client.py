@@ -71,7 +71,7 @@ class ClientConnection(Downstream):
         clients.add(self)
         view[runtime.base + W_ACCEPTED] += 1
         view[runtime.base + W_CONNECTIONS] += 1
-        if plan is None or view[runtime.base + W_CONNECTIONS] > plan.client.max_connections:
+        if plan is None or runtime.cells.total(W_CONNECTIONS) > plan.client.max_connections:
             view[runtime.base + W_REFUSED] += 1
             self.abort()
             return

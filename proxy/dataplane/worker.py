@@ -6,6 +6,7 @@ event loop. A clock that ticks twenty times a second turns the timer wheel and w
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -52,7 +53,9 @@ class ChannelHandler(logging.Handler):
         if record.exc_info:
             line["error"] = logging.Formatter().formatException(record.exc_info)
         if not self._runtime.send(messages.LOG, json.dumps(line, default=str).encode()):
-            sys.stderr.write(f"{line['level']}: {line['message']} {line.get('error', '')}\n")
+            with contextlib.suppress(OSError):  # nobody reads there either: who logged has other things to do
+                sys.stderr.write(f"{line['level']}: {line['message']} {line.get('error', '')}\n")
+                sys.stderr.flush()
 
 
 class Worker:

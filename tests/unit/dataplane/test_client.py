@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.telemetry.counters import W_ACCEPTED, W_CONNECTIONS, W_REFUSED, W_REQUESTS
+from proxy.telemetry.counters import REGION_SLOTS, W_ACCEPTED, W_CONNECTIONS, W_REFUSED, W_REQUESTS
 from tests.specs import plan_spec
 from tests.unit.dataplane.stage import GET, OK, Stage, answer, get, shop
 
@@ -250,6 +250,15 @@ def test_more_connections_than_allowed_are_refused_and_counted(stage_of: StageOf
     assert stage.of_worker(W_REFUSED) == 1
     assert stage.of_worker(W_CONNECTIONS) == 2
     first.eof()
+    assert not stage.client().ended
+
+
+def test_limit_of_connections_is_a_total_over_the_workers(stage_of: StageOf) -> None:
+    stage = stage_of(shop(client=small_limits(connections=2)), workers=2)
+    stage.cells.view[REGION_SLOTS + W_CONNECTIONS] = 1  # in the other worker
+    first, second = stage.client(), stage.client()
+    assert (first.ended, second.ended) == ("", "abort")
+    stage.cells.view[REGION_SLOTS + W_CONNECTIONS] = 0
     assert not stage.client().ended
 
 
