@@ -37,13 +37,14 @@ PREFACE, HEAD, BODY, BUSY, TUNNEL, LINGER, FLUSH, CLOSED = range(8)
 class ClientConnection(Downstream):
     """An asyncio protocol towards a client."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, address: str | None = None) -> None:
+        """`address` is what a preface told that was read already (preface.py), empty where it told none."""
         super().__init__(door)
         self.transport: asyncio.Transport | None = None
-        self.phase: int = PREFACE if door.proxy_protocol else HEAD
+        self.phase: int = PREFACE if door.proxy_protocol and address is None else HEAD
         self.exchange: Exchange | None = None
         self.carrier: Carrier | None = None
-        self.peer: str = ""
+        self.peer: str = address or ""
         self._pending: bytes = b""
         self._searched: int = 0
         self._taking: bool = False
@@ -63,7 +64,7 @@ class ClientConnection(Downstream):
         self.transport = transport  # type: ignore[assignment]
         runtime = self.runtime
         peer = transport.get_extra_info("peername")
-        if isinstance(peer, tuple):
+        if isinstance(peer, tuple) and not self.peer:
             self.peer = normalise(peer[0]) or peer[0]
         plan = runtime.plan
         view = runtime.view

@@ -8,6 +8,7 @@ from typing import Final, cast
 from proxy.core.plan import Spec
 from proxy.dataplane.client import ClientConnection
 from proxy.dataplane.downstream import Door
+from proxy.dataplane.preface import PrefacedServer
 from proxy.dataplane.runtime import Runtime
 from proxy.dataplane.tls import Terminator
 from proxy.dataplane.upstreams import Upstreams
@@ -28,7 +29,7 @@ class Listener:
         self.door: Final = Door(
             runtime, upstreams, secure=self._terminator is not None, proxy_protocol=spec["proxy_protocol"]
         )
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | PrefacedServer | None = None
 
     async def start(self) -> None:
         """Begin to accept."""
@@ -37,7 +38,11 @@ class Listener:
         handshake = None if context is None else _HANDSHAKE
         # A duplicate: the loop closes what it is given, and a control process that takes over is handed the original.
         endpoint = self.endpoint.dup()
-        if endpoint.family == socket.AF_UNIX:
+        if context is not None and self.door.proxy_protocol:
+            prefaced = PrefacedServer(self.runtime, endpoint, context, _HANDSHAKE, self._greeted)
+            prefaced.start()
+            self._server = prefaced
+        elif endpoint.family == socket.AF_UNIX:
             self._server = await loop.create_unix_server(
                 self._accepted, sock=endpoint, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=handshake
             )
@@ -50,6 +55,9 @@ class Listener:
         return cast(
             "asyncio.BaseProtocol", ClientConnection(self.door)
         )  # one by shape: compiled classes have no foreign bases
+
+    def _greeted(self, address: str) -> asyncio.BaseProtocol:
+        return cast("asyncio.BaseProtocol", ClientConnection(self.door, address))
 
     def update(self, spec: Spec) -> None:
         """Take new certificates. Raises OSError or ssl.SSLError, and then the old ones stay."""

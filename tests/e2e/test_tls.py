@@ -1,12 +1,16 @@
 """TLS on both sides: verified upstreams, client certificates, certificates by name and their renewal."""
 
+import socket
+import ssl
 from pathlib import Path
 
+import pytest
+
 from .harness.certificates import Authority, server_context
-from .harness.client import connect_tls
+from .harness.client import Wire, connect_tls
 from .harness.origin import Origin
 from .harness.proxy import Proxy, single
-from .harness.wait import wait_for
+from .harness.wait import DEADLINE, wait_for
 
 
 def test_upstream_over_tls_is_verified_and_shown_our_certificate(tmp_path: Path) -> None:
@@ -34,6 +38,40 @@ def test_upstream_with_a_certificate_of_a_stranger_is_refused(tmp_path: Path) ->
             with Proxy(single(origin, policy=policy), directory) as proxy:
                 proxy.fails(503, "UF")
         assert origin.requests == []
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 40])
+@pytest.mark.parametrize(
+    ("preface", "address"),
+    [
+        (b"PROXY TCP4 192.0.2.7 192.0.2.1 5000 443\r\n", b"192.0.2.7"),
+        (b"PROXY UNKNOWN\r\n", b"127.0.0.1"),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\2\7\xc0\0\2\1\x13\x88\1\xbb", b"192.0.2.7"),
+    ],
+)
+def test_preface_of_the_proxy_protocol_stands_before_the_handshake(
+    tmp_path: Path, preface: bytes, address: bytes, pieces: int
+) -> None:
+    authority = Authority(tmp_path)
+    file, key = authority.issue("shop", "shop.test")
+    with Origin() as origin:
+        proxy = Proxy(single(origin), tmp_path)
+        tls = {"certificates": [{"hosts": ["shop.test"], "certificate": str(file), "key": str(key)}]}
+        proxy.config["listen"] = [{"address": f"127.0.0.1:{proxy.port}", "tls": tls, "proxy_protocol": True}]
+        with proxy:
+            context = ssl.create_default_context(cafile=str(authority.file))
+            plain = socket.create_connection(proxy.address, timeout=DEADLINE)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            step = -(-len(preface) // pieces)
+            for start in range(0, len(preface), step):
+                plain.sendall(preface[start : start + step])
+            with Wire(context.wrap_socket(plain, server_hostname="shop.test")) as wire:
+                assert wire.get("/", "shop.test").status == 200
+            assert origin.requests[0].get(b"x-forwarded-for") == address
+            with socket.create_connection(proxy.address, timeout=DEADLINE) as stranger:
+                stranger.sendall(b"\x16\x03\x01\x02\0\1\0\1\xfc\3\3 and so on")
+                assert Wire(stranger).ends() == b""
+            proxy.wait_metric(1, "tidegate_requests_total", route="none", code="400")
 
 
 def test_listener_picks_certificates_by_name_and_reads_them_again(tmp_path: Path) -> None:
