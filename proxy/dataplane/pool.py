@@ -21,6 +21,8 @@ from proxy.telemetry.counters import E_DOWN, E_FAILURES, U_ACTIVE, U_CONNECTING,
 _REST_AFTER_FAILURE: Final = 0.25
 """Seconds an endpoint that refused is left alone; doubles with each failure in a row, so that a dead one costs little."""
 _LONGEST_REST: Final = 5.0
+_YIELDED: Final = 2
+"""Ticks after giving a place to other workers in which none is taken back: they look once a tick."""
 
 
 class EndpointState:
@@ -83,6 +85,7 @@ class Pool(ConnectionKeeper):
         self._waiting: Final[deque[Claim]] = deque()
         self._connections: Final[dict[UpstreamConnection, EndpointState]] = {}
         self._connecting: int = 0
+        self._yielding: int = 0  # ticks for which what was given up is left to others
         self._written: Final[list[int]] = [0, 0, 0, 0, 0]
         self.update(upstream, upstream.endpoints, tls)
 
@@ -204,9 +207,9 @@ class Pool(ConnectionKeeper):
         workers = self.runtime.cells.workers
         if workers == 1:
             return own < limit
-        if self._total(U_ACTIVE, own, U_IDLE, U_CONNECTING) >= limit:
+        if self._yielding or self._total(U_ACTIVE, own, U_IDLE, U_CONNECTING) >= limit:
             return False
-        return own < limit // workers or self._total(U_PENDING, 0) == 0
+        return own < -(-limit // workers) or self._total(U_PENDING, 0) == 0
 
     def _owes(self) -> bool:
         """Whether another worker waits for a connection while this one has more than its share of all there may be."""
@@ -215,13 +218,17 @@ class Pool(ConnectionKeeper):
             return False
         limit = self.upstream.max_connections
         own = len(self._connections) + self._connecting
-        return own > limit // workers and self._total(U_ACTIVE, own, U_IDLE, U_CONNECTING) >= limit
+        share = -(-limit // workers) if limit >= workers else 0  # what is too little for all goes round
+        return own > share and self._total(U_ACTIVE, own, U_IDLE, U_CONNECTING) >= limit
 
     def balance(self) -> None:
         """Look what the other workers left or need: nothing tells of it. Called by the clock, where there are others."""
+        if self._yielding:
+            self._yielding -= 1
         if self._waiting:
             self._serve_waiting()
         while self._owes() and self._steal_idle():
+            self._yielding = _YIELDED
             self.write_down()
 
     def finished(self) -> None:
@@ -234,6 +241,7 @@ class Pool(ConnectionKeeper):
         """An exchange is over and its connection can carry another."""
         state = self._connections[connection]
         if self._owes():
+            self._yielding = _YIELDED
             connection.close()
             return
         waiting = self._waiting

@@ -75,3 +75,20 @@ def test_places_that_come_free_are_not_taken_beyond_the_total(stage_of: StageOf)
     upstream.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello")
     assert first.take().endswith(b"hello")
     assert stage.dialling() == 0
+
+
+def test_one_connection_for_two_workers_goes_round(stage_of: StageOf) -> None:
+    stage = stage_of(limited(1), workers=2)
+    first, second = stage.client(), stage.client()
+    first.send(GET)
+    upstream = stage.accept()
+    second.send(GET)
+    other_worker(stage, U_PENDING, 1)
+    upstream.send(OK)
+    assert first.take().endswith(b"hello")
+    assert stage.dialling() == 0  # left to the other, though one of ours waits
+    stage.pool().balance()
+    assert stage.dialling() == 0
+    stage.pool().balance()  # the other did not want it after all
+    stage.accept().send(OK)
+    assert second.take().endswith(b"hello")
