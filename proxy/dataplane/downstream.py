@@ -86,11 +86,19 @@ class Downstream(Timed):
 
 
 class Door:
-    """What the connections of one listener have in common, and which of them are open."""
+    """What the connections that came in one way have in common. While a connection is open it stands in `clients`."""
 
-    def __init__(self, runtime: Runtime, upstreams: Upstreams, *, secure: bool, proxy_protocol: bool) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        upstreams: Upstreams,
+        *,
+        secure: bool,
+        proxy_protocol: bool,
+        clients: set[Downstream] | None = None,
+    ) -> None:
         self.runtime: Final = runtime
         self.upstreams: Final = upstreams
         self.secure: Final = secure
         self.proxy_protocol: Final = proxy_protocol
-        self.clients: Final[set[Downstream]] = set()
+        self.clients: Final[set[Downstream]] = set() if clients is None else clients

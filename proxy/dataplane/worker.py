@@ -134,9 +134,9 @@ class Worker:
             return
         for listener, spec in zip(self._listeners, specs, strict=False):
             try:
-                listener.update(spec)
+                await listener.update(spec)
             except OSError as error:  # ssl.SSLError is one
-                log.error("new certificates cannot be used; the old ones stay", exc_info=error)
+                log.error("a listener stays as it was: its certificates cannot be used", exc_info=error)
 
     # The clock.
 
@@ -176,7 +176,7 @@ class Worker:
             if copy.generation < generation:
                 return
         for listener in self._listeners:
-            for client in listener.door.clients:
+            for client in listener.clients:
                 if client.generation() < generation:
                     return
         self._settled = generation
@@ -200,15 +200,15 @@ class Worker:
         await asyncio.sleep(0.02)  # connections accepted a moment ago may still be on their way to their first byte
         while True:
             for listener in self._listeners:
-                for client in list(listener.door.clients):
+                for client in list(listener.clients):
                     client.close_if_idle()
-            left = sum(len(listener.door.clients) for listener in self._listeners)
+            left = sum(len(listener.clients) for listener in self._listeners)
             if left == 0 or runtime.now() - started >= limit:
                 break
             await asyncio.sleep(TICK)
         aborted = 0
         for listener in self._listeners:
-            for client in list(listener.door.clients):
+            for client in list(listener.clients):
                 aborted += client.cut_short()
         self._upstreams.close()
         runtime.flush()

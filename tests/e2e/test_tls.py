@@ -9,7 +9,7 @@ import pytest
 from .harness.certificates import Authority, server_context
 from .harness.client import Wire, connect_tls
 from .harness.origin import Origin
-from .harness.proxy import Proxy, single
+from .harness.proxy import Config, Proxy, single
 from .harness.wait import DEADLINE, wait_for
 
 
@@ -114,3 +114,32 @@ def test_listener_speaks_no_plain_http_on_a_tls_port(tmp_path: Path) -> None:
             wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             assert not wire.ends().startswith(b"HTTP/1.1 200")
             assert origin.requests == []
+
+
+def test_listener_becomes_a_tls_listener_while_it_runs(tmp_path: Path) -> None:
+    """`tls` is live: newcomers speak TLS, and who was connected before goes on in plain HTTP."""
+    authority = Authority(tmp_path)
+    file, key = authority.issue("shop", "shop.test")
+    with Origin() as origin, Proxy(single(origin), tmp_path) as proxy, proxy.connect() as before:
+        assert before.get("/").status == 200
+        generation = proxy.generation()
+
+        def secure(config: Config) -> None:
+            tls = {"certificates": [{"hosts": ["shop.test"], "certificate": str(file), "key": str(key)}]}
+            config["listen"] = [{"address": config["listen"], "tls": tls}]
+
+        proxy.edit(secure)
+        wait_for(lambda: proxy.generation() > generation, "the new plan")
+        context = ssl.create_default_context(cafile=str(authority.file))
+
+        def speaks_tls() -> bool:
+            try:
+                plain = socket.create_connection(proxy.address, timeout=DEADLINE)
+                with Wire(context.wrap_socket(plain, server_hostname="shop.test")) as wire:
+                    return wire.get("/", "shop.test").status == 200
+            except OSError:
+                return False
+
+        wait_for(speaks_tls, "the listener to speak TLS")
+        assert origin.requests[-1].get(b"x-forwarded-proto") == b"https"
+        assert before.get("/").status == 200

@@ -58,7 +58,7 @@ def played(play: Play, *, tls: Spec | None = None, unix: str = "") -> None:
             await play(listener, runtime, address)
         finally:
             listener.close()
-            for client in list(listener.door.clients):
+            for client in list(listener.clients):
                 client.abort()
             for pool in upstreams.pools.values():
                 pool.close()
@@ -87,8 +87,8 @@ def test_request_goes_through() -> None:
         reader, writer = await asyncio.open_connection(*address)
         for _ in range(3):
             assert (await fetched(reader, writer)).startswith(b"HTTP/1.1 200 OK\r\n")
-        assert runtime.view[W_ACCEPTED] == runtime.view[W_CONNECTIONS] == len(listener.door.clients) == 1
-        assert len(listener.door.upstreams.pools["u"].states[0].idle) == 1
+        assert runtime.view[W_ACCEPTED] == runtime.view[W_CONNECTIONS] == len(listener.clients) == 1
+        assert len(listener._door.upstreams.pools["u"].states[0].idle) == 1
         await ended(writer)
 
     played(play)
@@ -110,12 +110,17 @@ def test_request_goes_through_tls_and_new_certificates_are_for_newcomers(authori
         assert await fetched(reader, writer)
         certificate, key = authority.certify("new.example")
         one = {"hosts": ["new.example"], "certificate": certificate, "key": key, "stamp": "2"}
-        listener.update({"tls": {"certificates": [one], "minimum": "1.2"}})
+        await listener.update({"tls": {"certificates": [one], "minimum": "1.2"}, "proxy_protocol": False})
         assert await fetched(reader, writer)
         other_reader, other = await asyncio.open_connection(*address, ssl=context, server_hostname="new.example")
         assert await fetched(other_reader, other)
         with pytest.raises(OSError, match="No such file"):
-            listener.update({"tls": {"certificates": [one | {"key": "/missing", "stamp": "3"}], "minimum": "1.2"}})
+            await listener.update(
+                {
+                    "tls": {"certificates": [one | {"key": "/missing", "stamp": "3"}], "minimum": "1.2"},
+                    "proxy_protocol": False,
+                }
+            )
         await ended(writer)
         await ended(other)
 
@@ -140,7 +145,7 @@ def test_client_that_is_cut_off_can_tell() -> None:
     async def play(listener: Listener, runtime: Runtime, address: tuple[str, int]) -> None:
         reader, writer = await asyncio.open_connection(*address)
         assert await fetched(reader, writer)
-        next(iter(listener.door.clients)).abort()
+        next(iter(listener.clients)).abort()
         with pytest.raises(ConnectionResetError):
             await asyncio.wait_for(reader.read(), 5.0)
         writer.close()
