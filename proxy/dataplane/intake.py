@@ -101,6 +101,7 @@ class Intake:
         if before is None or before.unit_hash_key != plan.unit_hash_key:
             runtime.hasher = UnitHasher(plan.unit_hash_key)
         runtime.plan = plan
+        before = None  # or it would hold all that `_tidy` lets go of
         result = self._swapped(message["spec"]["listeners"])
         if result is not None:
             await result
