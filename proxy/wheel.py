@@ -33,6 +33,7 @@ INTERPRETED: Final = (
     "explanation.py",  # control's, as movement is
     "movement.py",
     "link.py",  # one channel a worker; its base is asyncio's
+    "preface.py",  # once a connection, on listeners that want it
     "tls.py",
     "worker.py",  # started with `python -m`, which wants a source file
 )
