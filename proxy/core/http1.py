@@ -30,6 +30,7 @@ _OWS: Final = b" \t"
 _PROTOCOL: Final = TOKEN + b"/"
 _METHOD_LIMIT: Final = 32  # the longest registered one, UPDATEREDIRECTREF, has 17
 _KNOWN_METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE"))
+_CHUNKED: Final = -2
 _LENGTH_DIGITS: Final = 18  # below 2^63, where other servers overflow
 
 _NAMES_REMEMBERED: Final = 2048
@@ -105,6 +106,21 @@ def _content_length(value: bytes) -> int:
     return int(value)
 
 
+def _body_length(fields: dict[bytes, bytes], minor: int) -> int:
+    """How the body is framed (RFC 9112 section 6.3): its length, -1 where nothing is said, or _CHUNKED."""
+    coding = fields.get(b"transfer-encoding")
+    stated = fields.get(b"content-length")
+    if coding is None:
+        return -1 if stated is None else _content_length(stated)
+    if stated is not None:
+        raise ProtocolError(400, "content-length with transfer-encoding")
+    if minor == 0:
+        raise ProtocolError(400, "transfer-encoding in HTTP/1.0")
+    if coding.lower() != b"chunked":
+        raise ProtocolError(400, "transfer-encoding other than chunked")
+    return _CHUNKED
+
+
 def _keeps_alive(minor: int, connection: bytes | None) -> bool:
     if connection is None:
         return minor == 1
@@ -176,20 +192,10 @@ def parse_request(block: bytes, max_fields: int, max_target: int) -> Request:
     elif stated is not None:
         authority = stated
 
-    length = -1
-    chunked = False
-    coding = fields.get(b"transfer-encoding")
-    stated = fields.get(b"content-length")
-    if coding is not None:
-        if stated is not None:
-            raise ProtocolError(400, "content-length with transfer-encoding")
-        if minor == 0:
-            raise ProtocolError(400, "transfer-encoding in HTTP/1.0")
-        if coding.lower() != b"chunked":
-            raise ProtocolError(400, "transfer-encoding other than chunked")
-        chunked = True
-    elif stated is not None:
-        length = _content_length(stated)
+    length = _body_length(fields, minor)
+    chunked = length == _CHUNKED
+    if chunked:
+        length = -1
 
     connection = fields.get(b"connection")
     expect_continue = False
@@ -276,20 +282,10 @@ def _parse_response(block: bytes, request_method: bytes, max_fields: int) -> Res
     names: list[bytes] = []
     fields = parse_fields(lines, names)
 
-    length = -1
-    chunked = False
-    coding = fields.get(b"transfer-encoding")
-    stated = fields.get(b"content-length")
-    if coding is not None:
-        if stated is not None:
-            raise ProtocolError(502, "content-length with transfer-encoding")
-        if minor == 0:
-            raise ProtocolError(502, "transfer-encoding in HTTP/1.0")
-        if coding.lower() != b"chunked":
-            raise ProtocolError(502, "transfer-encoding other than chunked")
-        chunked = True
-    elif stated is not None:
-        length = _content_length(stated)
+    length = _body_length(fields, minor)
+    chunked = length == _CHUNKED
+    if chunked:
+        length = -1
 
     bodiless = False
     if status < 200 or status == 204:
