@@ -64,3 +64,15 @@ def test_demo_ends_cleanly_when_told_to(number: signal.Signals, tmp_path: Path) 
     assert demo.returncode == 0
     assert list(tmp_path.iterdir()) == []
     assert _left_behind(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_two_demos_at_once_get_ports_of_their_own(tmp_path: Path) -> None:
+    rooms = [tmp_path / "one", tmp_path / "two"]
+    for room in rooms:
+        room.mkdir()
+    demos = [_start(room, "--duration", "1") for room in rooms]
+    for demo in demos:
+        with demo:
+            _, error = demo.communicate(timeout=60)
+        assert (demo.returncode, error) == (0, "")

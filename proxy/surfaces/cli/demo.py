@@ -52,6 +52,8 @@ def command(duration: float | None, plain: bool, svg: Path | None) -> None:
                 play(duration, show, tell)
     except DemoError as error:
         raise click.ClickException(str(error)) from error
+    if live is None and last and glances % 4 != 1:  # what came of it, in any case
+        click.echo(line(last[0]))
     if svg is not None and last:
         import io
         import re

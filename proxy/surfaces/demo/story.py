@@ -42,6 +42,10 @@ class DemoError(TidegateError):
     """The demo could not be set up; the message says what to look at."""
 
 
+class PortTakenError(DemoError):
+    """A port that was free a moment ago is not any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """Where everything is."""
@@ -156,6 +160,8 @@ class Play:
     def _still_there(self) -> None:
         if self._proxy.poll() is not None:
             log = self._stage.log.read_text(errors="replace")[-2000:]
+            if "the address is in use" in log:
+                raise PortTakenError(f"ports {self._stage.traffic_port} and {self._stage.admin_port}: one was taken")
             raise DemoError(f"the proxy ended with exit code {self._proxy.returncode}; its log: {log}")
 
     async def _chapters(self, session: aiohttp.ClientSession, ended: asyncio.Event, duration: float | None) -> None:
@@ -214,13 +220,28 @@ def play(duration: float | None, show: Callable[[Moment], None], tell: Callable[
 
     Raises DemoError when the proxy does not come up or goes away.
     """
+    for traffic, admin in ((8080, 9901), (0, 0), (0, 0)):
+        try:
+            return _play(_port(traffic), _port(admin), duration, show, tell)
+        except PortTakenError:  # somebody was quicker between our look and the proxy's: look again, elsewhere
+            continue
+    raise DemoError("no port of 127.0.0.1 stays free")
+
+
+def _play(
+    traffic_port: int,
+    admin_port: int,
+    duration: float | None,
+    show: Callable[[Moment], None],
+    tell: Callable[[str], None],
+) -> None:
     with ExitStack() as stack:
         directory = Path(tempfile.mkdtemp(prefix="tidegate-demo-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         listeners = [stack.enter_context(closing(_listening_socket())) for _ in SERVICES]
         stage = Stage(
-            _port(8080),
-            _port(9901),
+            traffic_port,
+            admin_port,
             tuple(listener.getsockname()[1] for listener in listeners),
             directory / "config" / "tidegate.yaml",
             directory / "tidegate.log",  # not beside the file: that folder is watched
