@@ -75,7 +75,8 @@ def kept_lines(request: Request, drop_ids: frozenset[bytes], rewrite: Rewrite | 
     dropped = _REQUEST_DROPPED
     plain = dropped.isdisjoint(names)
     joined = b"\n".join(names)
-    if OWN_PREFIX in joined or b"_" in joined:
+    # `x in joined` first takes x for a number and makes an exception that it is none: three times what finding it costs.
+    if joined.find(OWN_PREFIX) >= 0 or ord("_") in joined:
         dropped |= _own_or_look_alike(names)
         plain = False
     if not plain:

@@ -47,7 +47,7 @@ def parse_target(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes, byt
     """
     if target[:1] == b"/":
         raw_path, mark, query = target.partition(b"?")
-        if not target.translate(None, _PLAIN) and b"/." not in raw_path:
+        if not target.translate(None, _PLAIN) and raw_path.find(b"/.") < 0:
             return b"", raw_path, raw_path, query, mark != b"", True
         authority = b""
     elif target == b"*":

@@ -1,6 +1,7 @@
 """Nobody may take as long as he likes: upstreams that stall, clients that drip."""
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -132,7 +133,7 @@ def test_connections_beyond_the_limit_are_closed(tmp_path: Path) -> None:
     with Origin() as origin, Proxy(single(origin, client={"limits": {"connections": 2}}), tmp_path) as proxy:
         with proxy.connect() as first, proxy.connect() as second:
             assert (first.get().status, second.get().status) == (200, 200)
-            with proxy.connect() as third:
+            with suppress(ConnectionResetError), proxy.connect() as third:  # reset before connect() returned, or after
                 assert third.ends() == b""
             assert first.get().status == 200
             proxy.wait_metric(1, "tidegate_client_connections_refused_total")

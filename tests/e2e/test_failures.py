@@ -188,9 +188,10 @@ def test_unasked_bytes_on_an_idle_connection_answer_nobody(tmp_path: Path) -> No
     served: list[Connection] = []
 
     def respond(connection: Connection, request: Message) -> None:
+        first = not served
+        served.append(connection)
         answer(b"mine")(connection, request)
-        if not served:
-            served.append(connection)
+        if first:
             assert said.wait(10)
             connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
 
