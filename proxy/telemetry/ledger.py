@@ -154,8 +154,9 @@ class Ledger:
                 snapshot = snapshot or Snapshot(self._cells)
                 self._fold(kind, key, snapshot)
                 changed = True
-        if changed:
-            self._fold_routes()
+        # Also where no block was folded: a route whose older versions are folded may itself have left since.
+        if self._fold_routes() or changed:
+            changed = True
             self._serial += 1
         return changed
 
@@ -326,17 +327,19 @@ class Ledger:
         target = (*key[:2], NONE if key[2] == NONE else REMOVED) if kind == "codes" else (key[0], REMOVED)
         self._add(kind, target, counts)
 
-    def _fold_routes(self) -> None:
-        """Routes that are gone and have only `removed` left: all but the newest become the route `removed`."""
+    def _fold_routes(self) -> bool:
+        """Routes that are gone and have only `removed` left: all but the newest become the route `removed`. True if any did."""
         gone: dict[str, None] = {}
         for kind in _FOLDED_KINDS:
             for key in self._folded[kind]:
                 if key[0] not in self._routes and key[0] != REMOVED and REMOVED in key[1:2]:
                     gone[key[0]] = None
-        for route in list(gone)[: max(0, len(gone) - REMOVED_ROUTES)]:
+        surplus = list(gone)[: max(0, len(gone) - REMOVED_ROUTES)]
+        for route in surplus:
             for kind in _FOLDED_KINDS:
                 for key in [one for one in self._folded[kind] if one[0] == route and one[1] == REMOVED]:
                     self._move(kind, key, (REMOVED, *key[1:]))
+        return bool(surplus)
 
     def _move(self, kind: str, source: Key, target: Key) -> None:
         counts = self._folded[kind].pop(source, None)

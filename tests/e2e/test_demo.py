@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("demo")  # it listens on 8080, so there is one at a time
-
 
 def _start(directory: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
@@ -44,7 +42,8 @@ def test_demo_tells_its_story_and_ends_by_itself(tmp_path: Path) -> None:
     assert (demo.returncode, error) == (0, "")
     for chapter in ("The canary has 5 %", "The file was edited: 25 %", "Edited again: 50 %"):
         assert chapter in out
-    last = [line for line in out.splitlines() if "stable weight" in line][-1]
+    last = out.strip().splitlines()[-1]
+    assert "stable weight" in last
     assert "; 0 unanswered" in last
     assert ", 0 left it" in last
     assert "<svg" in picture.read_text()
@@ -61,8 +60,8 @@ def test_demo_ends_cleanly_when_told_to(number: signal.Signals, tmp_path: Path) 
             assert demo.poll() is None
         assert _left_behind(tmp_path) != []
         demo.send_signal(number)
-        demo.communicate(timeout=30)
-    assert demo.returncode == 0
+        _, error = demo.communicate(timeout=30)
+    assert (demo.returncode, error) == (0, "")
     assert list(tmp_path.iterdir()) == []
     assert _left_behind(tmp_path) == []
 

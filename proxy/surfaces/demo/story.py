@@ -151,11 +151,17 @@ class Play:
         while time.monotonic() < patience:
             self._still_there()
             with suppress(aiohttp.ClientError, TimeoutError):
-                async with session.get(f"http://127.0.0.1:{self._stage.admin_port}/readyz") as answer:
-                    if answer.status == 200:
-                        return
+                if await self._ours(session):
+                    async with session.get(f"http://127.0.0.1:{self._stage.admin_port}/readyz") as answer:
+                        if answer.status == 200:
+                            return
             await asyncio.sleep(0.05)
         raise DemoError(f"the proxy did not become ready; its log: {self._stage.log.read_text()[-2000:]}")
+
+    async def _ours(self, session: aiohttp.ClientSession) -> bool:
+        """Whether it is our proxy that answers: another one may have taken the port in the meantime."""
+        async with session.get(f"http://127.0.0.1:{self._stage.admin_port}/api/v1/config") as answer:
+            return answer.status == 200 and (await answer.json())["file"] == str(self._stage.file)
 
     def _still_there(self) -> None:
         if self._proxy.poll() is not None:
