@@ -56,8 +56,9 @@ def test_demo_tells_its_story_and_ends_by_itself(tmp_path: Path) -> None:
 def test_demo_ends_cleanly_when_told_to(number: signal.Signals, tmp_path: Path) -> None:
     with _start(tmp_path) as demo:
         assert demo.stdout is not None
+        assert demo.stderr is not None
         while "The canary has 5 %" not in demo.stdout.readline():
-            assert demo.poll() is None
+            assert demo.poll() is None, demo.stderr.read()
         assert _left_behind(tmp_path) != []
         demo.send_signal(number)
         _, error = demo.communicate(timeout=30)

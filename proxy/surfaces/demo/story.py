@@ -166,7 +166,7 @@ class Play:
     def _still_there(self) -> None:
         if self._proxy.poll() is not None:
             log = self._stage.log.read_text(errors="replace")[-2000:]
-            if "the address is in use" in log:
+            if "in use" in log:  # said of the traffic port, or of the admin port
                 raise PortTakenError(f"ports {self._stage.traffic_port} and {self._stage.admin_port}: one was taken")
             raise DemoError(f"the proxy ended with exit code {self._proxy.returncode}; its log: {log}")
 
