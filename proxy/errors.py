@@ -15,7 +15,8 @@ class Flag:
     """One way an exchange can go wrong.
 
     `status` is the HTTP status the client gets (0: the flag marks an answer and does not replace it), `error` whether it
-    counts in tidegate_errors_total by default, `repeatable` whether nothing had reached the upstream's application.
+    counts in tidegate_errors_total by default, `blameless` whether it never does unless a route names the flag itself, whatever
+    the status; `repeatable` whether nothing had reached the upstream's application.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class Flag:
         meaning: str,
         *,
         error: bool = False,
+        blameless: bool = False,
         repeatable: bool = False,
     ) -> None:
         self.index: Final = index
@@ -35,6 +37,7 @@ class Flag:
         self.side: Final = side
         self.meaning: Final = meaning
         self.error: Final = error
+        self.blameless: Final = blameless
         self.repeatable: Final = repeatable
 
 
@@ -47,13 +50,13 @@ UR: Final = Flag(5, "UR", 502, UPSTREAM, "the upstream reset the connection", er
 UPE: Final = Flag(6, "UPE", 502, UPSTREAM, "the upstream's answer was not valid HTTP", error=True)
 URX: Final = Flag(7, "URX", 503, UPSTREAM, "retries exhausted")
 NR: Final = Flag(8, "NR", 404, CLIENT, "no route")
-DC: Final = Flag(9, "DC", 499, CLIENT, "the client went away")
+DC: Final = Flag(9, "DC", 499, CLIENT, "the client went away", blameless=True)
 SI: Final = Flag(10, "SI", 408, CLIENT, "the client was silent too long")
-RL: Final = Flag(11, "RL", 429, CLIENT, "rate limited")
+RL: Final = Flag(11, "RL", 429, CLIENT, "rate limited", blameless=True)
 DPE: Final = Flag(12, "DPE", 400, CLIENT, "the request was not valid")
-LS: Final = Flag(13, "LS", 503, PROXY, "load was shed")
-DI: Final = Flag(14, "DI", 0, PROXY, "a delay was injected")
-FI: Final = Flag(15, "FI", 0, PROXY, "a fault was injected")
+LS: Final = Flag(13, "LS", 503, PROXY, "load was shed", blameless=True)
+DI: Final = Flag(14, "DI", 0, PROXY, "a delay was injected", blameless=True)
+FI: Final = Flag(15, "FI", 0, PROXY, "a fault was injected", blameless=True)
 FB: Final = Flag(16, "FB", 0, PROXY, "another version answered")
 ST: Final = Flag(17, "ST", 0, PROXY, "a stale answer was served")
 DN: Final = Flag(18, "DN", 403, PROXY, "every version is denied to this unit")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from proxy.core.address import Networks
+from proxy.core.arm import Arm, RouteLife
 from proxy.core.cookies import UnitCookies
 from proxy.core.hashing import Dealer
 from proxy.core.match import Matcher, compile_matcher
@@ -90,6 +91,7 @@ class Version:
         self.codes: Final[list[int]] = [base + slot for slot in spec.get("codes", [])]
         self.codes_none: Final[int] = base + spec.get("codes_none", 0)
         self.head_lines: Final = f"x-tidegate-route: {route}\r\nx-tidegate-version: {self.name}\r\n".encode()
+        self.arm: Arm | None = None  # given by the worker, where anything of it is to be remembered
 
 
 class Rule:
@@ -215,6 +217,9 @@ class Route:
         self.error_codes: Final = frozenset(errors["codes"])
         self.error_flags: Final = frozenset(errors["flags"])
         self.debug: Final[Networks | None] = Networks(spec["debug"]) if spec["debug"] else None
+        self.life: RouteLife | None = None  # given by the worker, where anything of it is to be remembered
+        # Whether anything stands between the decision and the upstream: the exchange then goes through its gates.
+        self.guarded: Final = False
 
 
 class Client:

@@ -19,11 +19,11 @@ from proxy.core.trace import make_traceparent, trace_id_of, valid_request_id, va
 from proxy.dataplane.answers import failure_answer
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.mirror import Copy, start_copies
+from proxy.dataplane.passage import Passage
 from proxy.dataplane.pool import Claim, Pool
-from proxy.dataplane.record import Record
 from proxy.dataplane.tunnel import Tunnel
 from proxy.dataplane.upstream import UpstreamConnection
-from proxy.errors import DC, DN, DPE, SI, UH, UO, Flag
+from proxy.errors import DC, DN, DPE, SI, UH, UO, UT, Flag
 from proxy.telemetry.counters import (
     V_IN_FLIGHT,
     V_REASONS,
@@ -37,10 +37,12 @@ _HELD: Final = 64 << 10
 _ATTEMPTS: Final = 3
 """Endpoints of one version that are tried before the next version of the chain is."""
 
+_GATES: Final = 0
+
 _NOTHING_DROPPED: Final[frozenset[bytes]] = frozenset()
 
 
-class Exchange(Record):
+class Exchange(Passage):
     """From a parsed head to the last byte of the answer."""
 
     _attempts: int = 0
@@ -55,6 +57,7 @@ class Exchange(Record):
     _copies: list[Copy] | None = None
     _chunk_out: bool = False
     _keep: bool = True
+    _gate: int = 0  # the next to be passed
 
     def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
         super().__init__(client, plan, route, request)
@@ -97,7 +100,10 @@ class Exchange(Record):
             self._unit_hash = runtime.hasher(unit)
             self._identity += b"x-tidegate-unit-hash: " + self._unit_hash.encode() + b"\r\n"
         self._kept = kept_lines(request, dropped, route.rewrite)
-        self._try_version(0)
+        if route.guarded:
+            self.advance()
+        else:
+            self._try_version(0)
         if route.mirrors and not self._over:
             self._copies = start_copies(
                 self.client.door.upstreams,
@@ -108,6 +114,29 @@ class Exchange(Record):
                 self.client.forwarding(request),
                 self._identity,
             )
+
+    def advance(self) -> None:
+        """Through what is left of the gates; each may answer, or hold the exchange up and call this later."""
+        while self._gate < _GATES:
+            gate = self._gate
+            self._gate = gate + 1
+            if not self._passes(gate):
+                return
+        self._try_version(0)
+
+    def _passes(self, gate: int) -> bool:
+        """Whether the gate in this place lets the exchange go on. Their order: what costs least refuses first."""
+        return gate < _GATES
+
+    def refuse(self, flag: Flag, status: int = 0, detail: str = "", added: bytes = b"") -> None:
+        self.added += added
+        self._fail(flag, status, detail)
+
+    def too_late(self) -> None:
+        if self._answering:
+            self._cut_off(UT)
+        else:
+            self._fail(UT)
 
     def _take_ids(self, request: Request) -> frozenset[bytes]:
         """Keep or make x-request-id and traceparent; answers the names of those that came and cannot be kept."""
@@ -294,7 +323,7 @@ class Exchange(Record):
         self._upstream_seconds = self.runtime.now() - self._upstream_started
         self._status = response.status
         self._sent = None
-        added = self._mint
+        added = self._mint + self.added
         keep = request.keep_alive and self.request_done and not self.runtime.draining
         if response.content_length < 0 and not response.bodiless:
             if request.minor == 1:
@@ -431,7 +460,7 @@ class Exchange(Record):
         self._drop_upstream()
         request = self.request
         keep = request.keep_alive and self.request_done and not self.runtime.draining
-        added = self._mint
+        added = self._mint + self.added
         if not keep:
             added += b"connection: close\r\n"
         elif request.minor == 0:
@@ -482,6 +511,10 @@ class Exchange(Record):
     def _settle(self) -> None:
         """Count, once."""
         self._over = True
+        if self._waiter is not None:
+            self._abandon_wait()
+        if self.ends_at != inf:
+            self.runtime.wheel.forget(self)
         self._connection = None
         copies = self._copies
         if copies is not None:

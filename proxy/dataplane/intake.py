@@ -18,6 +18,7 @@ from proxy.core.hashing import UnitHasher
 from proxy.core.match import Matcher, compile_matcher
 from proxy.core.plan import Endpoint, Plan, Route, Spec, Upstream
 from proxy.core.routing import RouteTable
+from proxy.dataplane.arms import Arms
 from proxy.dataplane.runtime import Runtime, log
 from proxy.dataplane.tls import client_context
 from proxy.dataplane.upstreams import Upstreams
@@ -32,6 +33,7 @@ class Intake:
     def __init__(self, runtime: Runtime, upstreams: Upstreams, swapped: Callable[[list[Spec]], Any]) -> None:
         self._runtime: Final = runtime
         self._upstreams: Final = upstreams
+        self._arms: Final = Arms(runtime)
         self._swapped: Final = swapped
         self._queue: Final[deque[tuple[int, bytes]]] = deque()
         self._specs: dict[str, Spec] = {}
@@ -85,6 +87,8 @@ class Intake:
             contexts = await self._load_contexts(plan)
             for _ in self._upstreams.bring(plan, contexts):
                 await self._breathe()
+            for _ in self._arms.bring(plan):
+                await self._breathe()
         except (KeyError, ValueError, TypeError, OSError) as error:  # ssl.SSLError is an OSError
             # Control has checked all this: what still fails here is a defect, or a file that went away meanwhile.
             log.error(
@@ -113,6 +117,7 @@ class Intake:
         """Let go of what only the plan before had, bite by bite, and have the collector leave alone what stays."""
         for _ in self._upstreams.leave(plan):
             await self._breathe()
+        self._arms.leave(plan)
         for old in (self._old_routes, self._specs):
             while old:
                 old.popitem()

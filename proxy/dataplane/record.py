@@ -12,17 +12,26 @@ from proxy.core.request import Request
 from proxy.core.trace import trace_id_of
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.upstream import UpstreamUser
-from proxy.errors import DC, DN, E5, FB, Flag
+from proxy.errors import DN, E5, FB, Flag
 from proxy.telemetry.access_log import format_line
 from proxy.telemetry.counters import (
     V_DURATION,
     V_FLAGS,
     V_IN_FLIGHT,
+    V_MARKED_DURATION,
+    V_MARKED_ERRORS,
+    V_MARKED_REQUESTS,
     V_REQUEST_BYTES,
     V_RESPONSE_BYTES,
     V_UPSTREAM,
     observe,
 )
+
+MARK_WARMING: Final = 1
+"""The version or endpoint that answered was still warming up."""
+MARK_FAULT: Final = 2
+"""The exchange was disturbed on purpose."""
+_MARKS: Final = ("", "warming", "fault", "warming,fault")
 
 
 class Record(UpstreamUser):
@@ -41,6 +50,7 @@ class Record(UpstreamUser):
     _request_bytes: int = 0
     _response_bytes: int = 0
     _over: bool = False
+    marked: int = 0  # MARK_*: why analysis leaves this sample out
 
     def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
         self.client: Final = client
@@ -74,11 +84,17 @@ class Record(UpstreamUser):
         if self._request_bytes:
             view[slot + V_REQUEST_BYTES] += self._request_bytes
         view[slot + V_RESPONSE_BYTES] += self._response_bytes
+        failed = E5 if status in self.route.error_codes else None
         if flag is not None:
-            if flag.code in self.route.error_flags or (flag is not DC and status in self.route.error_codes):
-                view[slot + V_FLAGS + flag.index] += 1
-        elif status in self.route.error_codes:
-            view[slot + V_FLAGS + E5.index] += 1
+            blamed = flag.code in self.route.error_flags or (failed is not None and not flag.blameless)
+            failed = flag if blamed else None
+        if failed is not None:
+            view[slot + V_FLAGS + failed.index] += 1
+        if self.marked:
+            view[slot + V_MARKED_REQUESTS] += 1
+            observe(view, slot + V_MARKED_DURATION, now - self._started)
+            if failed is not None:
+                view[slot + V_MARKED_ERRORS] += 1
         if self.plan.access_log:
             self._write_line(now)
 
@@ -105,6 +121,7 @@ class Record(UpstreamUser):
                 response_bytes=self._response_bytes,
                 request_id=self._request_id,
                 trace_id=trace_id_of(self._traceparent),
+                marked=_MARKS[self.marked],
             )
         )
 

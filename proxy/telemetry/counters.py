@@ -17,9 +17,15 @@ from typing import Final
 from proxy.core.plan import REASONS
 from proxy.errors import FLAGS
 
-REGION_SLOTS: Final = 1 << 24
-"""Slots of one worker: 128 MiB of address space, of which only touched pages exist. A thousand routes of two versions
-with a fallback take 6.4 million, and as many versions that left may stay as long."""
+LEDGER_SLOTS: Final = 1 << 24
+"""Slots of one worker that the ledger deals out: 128 MiB of address space, of which only touched pages exist. A thousand
+routes of two versions with a fallback take 8 million, and as many versions that left may stay nearly as long."""
+SHARED_SLOTS: Final = 1 << 22
+"""Slots of the one table that all workers write: what is limited by key (core/gcra)."""
+SHARED_AT: Final = LEDGER_SLOTS
+"""Where it stands: in the first worker's region. The same place of the other regions is never touched."""
+REGION_SLOTS: Final = LEDGER_SLOTS + SHARED_SLOTS
+"""Slots of one worker's region."""
 
 EXPORTED_EDGES: Final[tuple[float, ...]] = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -57,7 +63,25 @@ V_REASONS: Final = 4
 V_FLAGS: Final = V_REASONS + 16  # errors by flag: index in errors.FLAGS
 V_DURATION: Final = V_FLAGS + 32
 V_UPSTREAM: Final = V_DURATION + HISTOGRAM_SLOTS
-VERSION_SLOTS: Final = V_UPSTREAM + HISTOGRAM_SLOTS
+V_MARKED_DURATION: Final = V_UPSTREAM + HISTOGRAM_SLOTS  # of the marked samples, which V_DURATION holds too
+V_MARKED_REQUESTS: Final = V_MARKED_DURATION + HISTOGRAM_SLOTS  # samples that analysis leaves out: warming, disturbed
+V_MARKED_ERRORS: Final = V_MARKED_REQUESTS + 1
+V_RETRYING: Final = V_MARKED_ERRORS + 1  # exchanges that are being tried again
+V_HEDGING: Final = V_RETRYING + 1  # hedges under way
+V_QUEUED: Final = V_HEDGING + 1  # exchanges that wait for a place
+V_ADMITTED: Final = V_QUEUED + 1  # exchanges that have one
+V_LIMIT: Final = V_ADMITTED + 1  # how many may have one, as this worker sees it
+V_BREAKER_STATE: Final = V_LIMIT + 1
+V_BREAKER_REQUESTS: Final = V_BREAKER_STATE + 1  # this and the next two: the window as this worker has seen it
+V_BREAKER_ERRORS: Final = V_BREAKER_REQUESTS + 1
+V_BREAKER_SLOW: Final = V_BREAKER_ERRORS + 1
+V_BREAKER_OPENED: Final = V_BREAKER_SLOW + 1  # how often
+V_RETRY_OUTCOMES: Final = V_BREAKER_OPENED + 1
+V_HEDGE_OUTCOMES: Final = V_RETRY_OUTCOMES + 8
+V_LIMITED: Final = V_HEDGE_OUTCOMES + 8  # refused, by cause
+V_CACHE_OUTCOMES: Final = V_LIMITED + 8
+V_FAULTS: Final = V_CACHE_OUTCOMES + 8  # disturbed on purpose, by kind
+VERSION_SLOTS: Final = V_FAULTS + 8
 
 # The block of one (route, assigned version, served version): a count for each status code 0..999, clamped.
 CODES_SLOTS: Final = 1000
@@ -91,12 +115,18 @@ U_ACTIVE: Final = 1
 U_IDLE: Final = 2
 U_PENDING: Final = 3
 U_REQUESTS: Final = 4
+U_PANIC: Final = 5  # 1 while so few endpoints are usable that all are used
 UPSTREAM_SLOTS: Final = 8
 
 # The block of one (upstream, endpoint).
 E_DOWN: Final = 0  # 1 while this worker could not connect
 E_FAILURES: Final = 1  # connects that failed
-ENDPOINT_SLOTS: Final = 2
+E_EJECTED: Final = 2  # 1 while this worker has ejected it
+E_UNHEALTHY: Final = 3  # 1 while its probes fail
+E_DRAINED: Final = 4  # 1 while it is drained by hand
+E_IN_FLIGHT: Final = 5
+E_EJECTIONS: Final = 6  # by cause
+ENDPOINT_SLOTS: Final = E_EJECTIONS + 6
 
 # The block of the worker itself; it stands at offset 0 of every region.
 W_CONNECTIONS: Final = 0  # client connections open
@@ -110,10 +140,21 @@ W_REFUSED: Final = 7  # connections refused because `client.limits.connections` 
 WORKER_SLOTS: Final = 16
 
 IN_FLIGHT_SLOTS: Final = {
-    "version": (V_IN_FLIGHT,),
+    "version": (
+        V_IN_FLIGHT,
+        V_RETRYING,
+        V_HEDGING,
+        V_QUEUED,
+        V_ADMITTED,
+        V_LIMIT,
+        V_BREAKER_STATE,
+        V_BREAKER_REQUESTS,
+        V_BREAKER_ERRORS,
+        V_BREAKER_SLOW,
+    ),
     "mirror": (M_IN_FLIGHT, M_BUFFERED),
-    "upstream": (U_CONNECTING, U_ACTIVE, U_IDLE, U_PENDING, U_REQUESTS),
-    "endpoint": (E_DOWN,),
+    "upstream": (U_CONNECTING, U_ACTIVE, U_IDLE, U_PENDING, U_REQUESTS, U_PANIC),
+    "endpoint": (E_DOWN, E_EJECTED, E_UNHEALTHY, E_DRAINED, E_IN_FLIGHT),
     "worker": (W_CONNECTIONS, W_LOOP_LAG, W_TUNNELS),
 }
 """By kind of block, the slots that describe the present. They are set to 0 when the worker that wrote them is gone."""

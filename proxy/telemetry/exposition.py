@@ -27,6 +27,7 @@ from proxy.telemetry.counters import (
     E_FAILURES,
     EXPORTED_EDGES,
     FINE_EDGES,
+    LEDGER_SLOTS,
     M_BUFFERED,
     M_CODES,
     M_DURATION,
@@ -35,7 +36,6 @@ from proxy.telemetry.counters import (
     M_OUTCOMES,
     M_TIMEOUTS,
     MIRROR_OUTCOMES,
-    REGION_SLOTS,
     U_ACTIVE,
     U_CONNECTING,
     U_IDLE,
@@ -282,7 +282,7 @@ class Exposition:
             f'{name}{{outcome="refused"}} {facts.reload_failures}',
         ]
         name = metrics.SLOTS.name
-        lines[name] = [f'{name}{{state="used"}} {self._ledger.used}', f'{name}{{state="limit"}} {REGION_SLOTS}']
+        lines[name] = [f'{name}{{state="used"}} {self._ledger.used}', f'{name}{{state="limit"}} {LEDGER_SLOTS}']
         sums: dict[str, list[float]] = {}
         for weight in facts.weights:
             both = sums.setdefault(weight.route, [0.0, 0.0])

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from proxy.core.plan import NONE
 from proxy.errors import TidegateError
-from proxy.telemetry.counters import BLOCK_SLOTS, IN_FLIGHT_SLOTS, REGION_SLOTS, WORKER_SLOTS, Cells
+from proxy.telemetry.counters import BLOCK_SLOTS, IN_FLIGHT_SLOTS, LEDGER_SLOTS, REGION_SLOTS, WORKER_SLOTS, Cells
 from proxy.telemetry.snapshot import Snapshot
 
 Key = tuple[str, ...]
@@ -278,9 +278,9 @@ class Ledger:
         for kind, keys in wanted.items():
             new = sum(key not in self._blocks[kind] for key in keys) - len(self._free[kind])
             needed += max(0, new) * BLOCK_SLOTS[kind]
-        if self._next + needed > REGION_SLOTS:
+        if self._next + needed > LEDGER_SLOTS:
             raise LedgerFullError(
-                f"the plan needs {needed} more counters, and {REGION_SLOTS - self._next} of {REGION_SLOTS} are left:"
+                f"the plan needs {needed} more counters, and {LEDGER_SLOTS - self._next} of {LEDGER_SLOTS} are left:"
                 " it has too many routes, versions or fallbacks for one process"
             )
 

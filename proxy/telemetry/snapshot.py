@@ -11,7 +11,7 @@ import os
 from bisect import bisect_right
 from typing import Final
 
-from proxy.telemetry.counters import REGION_SLOTS, Cells
+from proxy.telemetry.counters import LEDGER_SLOTS, REGION_SLOTS, Cells
 
 SLOT_BYTES: Final = 8
 
@@ -29,18 +29,22 @@ class Snapshot:
         self._regions: Final = tuple(worker * REGION_SLOTS for worker in range(cells.workers))
         self._starts: Final[list[int]] = []
         self._ends: Final[list[int]] = []
-        end = cells.workers * REGION_SLOTS * SLOT_BYTES
-        place = 0
+        for region in self._regions:
+            self._look(region * SLOT_BYTES, (region + LEDGER_SLOTS) * SLOT_BYTES)
+
+    def _look(self, place: int, end: int) -> None:
+        """Note the extents of data from byte `place` to byte `end`: what the ledger dealt out of one region."""
         while place < end:
             try:
                 start = os.lseek(self._descriptor, place, os.SEEK_DATA)
                 place = os.lseek(self._descriptor, start, os.SEEK_HOLE)
             except OSError as error:
                 if error.errno == errno.ENXIO:  # no data from here on
-                    break
+                    return
                 raise
-            self._starts.append(start // SLOT_BYTES)
-            self._ends.append(place // SLOT_BYTES)
+            if start < end:
+                self._starts.append(start // SLOT_BYTES)
+                self._ends.append(min(place, end) // SLOT_BYTES)
 
     def touched(self, place: int, slots: int) -> bool:
         """Whether any page of the absolute slots `place` to `place + slots` exists."""

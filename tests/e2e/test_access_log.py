@@ -23,6 +23,7 @@ def test_access_log_has_a_line_for_every_request(tmp_path: Path) -> None:
             "route": "main", "assigned": "only", "served": "only", "method": "POST", "path": '/a"b', "status": 200,
             "flag": "", "client": "127.0.0.1", "request_bytes": 3, "response_bytes": 5, "request_id": "find-me",
             "trace_id": "0af7651916cd43dd8448eb211c80319c",
+            "marked": "",
         }  # fmt: skip
         assert {key: first[key] for key in expected} == expected
         assert first["duration_ms"] >= first["upstream_ms"] >= 0

@@ -13,6 +13,7 @@ Time stands still until `pass_time`. What a loop would do by itself, `settle` do
 """
 
 import os
+from math import inf
 from random import Random
 from typing import Any
 
@@ -20,6 +21,7 @@ from proxy.core.build import build_plan
 from proxy.core.cookies import UnitCookies
 from proxy.core.hashing import UnitHasher
 from proxy.core.plan import Plan
+from proxy.dataplane.arms import Arms
 from proxy.dataplane.client import ClientConnection
 from proxy.dataplane.downstream import Door
 from proxy.dataplane.pool import Pool
@@ -108,10 +110,11 @@ class Stage:
         self._descriptor = create_memory()
         self.cells = Cells(self._descriptor, 0, workers)
         self.ledger = Ledger(self.cells)
-        self.loop = DialLoop()
         self.time = 1000.0
+        self.loop = DialLoop(lambda: self.time)
         self.runtime = Runtime(self.loop, self.cells, lambda: self.time, lambda: 1.7e9 + self.time, Random(7))  # type: ignore[arg-type]
         self.upstreams = Upstreams(self.runtime)
+        self.arms = Arms(self.runtime)
         self.listening = Door(self.runtime, self.upstreams, secure=secure, proxy_protocol=proxy_protocol)
         self.wires: list[Wire] = []
         self.plan = self.bring(spec or shop())
@@ -124,6 +127,9 @@ class Stage:
         runtime.hasher = UnitHasher(b"k")
         for _ in (*self.upstreams.bring(plan, {}), *self.upstreams.leave(plan)):
             pass
+        for _ in self.arms.bring(plan):
+            pass
+        self.arms.leave(plan)
         runtime.plan = plan
         self.plan = plan
         return plan
@@ -186,7 +192,12 @@ class Stage:
         """Let the clock run, tick by tick."""
         until = self.time + seconds
         while self.time < until:
-            self.time = min(self.time + TICK, until)
+            turn = min(self.time + TICK, until)
+            while (alarm := self.loop.next_alarm()) <= turn:
+                self.time = max(self.time, alarm)
+                self.loop.ring()
+                self.settle()
+            self.time = turn
             self.runtime.wheel.advance(self.time)
             self.settle()
 
@@ -277,3 +288,4 @@ class Stage:
         assert self.of_worker(W_FAILURES) == 0
         armed = [timed for entries in self.runtime.wheel._turns.values() for timed in entries]
         assert armed == []
+        assert self.loop.next_alarm() == inf, "somebody is to be woken"

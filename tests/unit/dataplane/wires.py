@@ -8,6 +8,7 @@ do not, and a count that does not balance is a bug somewhere.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
+from math import inf
 from typing import Any
 
 HIGH_WATER = 64 << 10
@@ -215,10 +216,24 @@ class DialTask:
             callback(self)
 
 
-class DialLoop:
-    """As much of an event loop as opening connections takes."""
+class Alarm:
+    """What `call_later` gives back."""
 
-    def __init__(self) -> None:
+    def __init__(self, due: float, callback: Callable[[], None]) -> None:
+        self.due = due
+        self.callback = callback
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class DialLoop:
+    """As much of an event loop as opening connections and waiting takes."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.now = now
+        self.alarms: list[Alarm] = []
         self.made: list[DialTask] = []
         self.tasks: deque[DialTask] = deque()
         self.dials: deque[Dial] = deque()
@@ -234,6 +249,23 @@ class DialLoop:
 
     def create_unix_connection(self, factory: Callable[[], Any], path: str, **_: Any) -> Dial:
         return Dial(factory, path)
+
+    def call_later(self, seconds: float, callback: Callable[..., None], *given: Any) -> Alarm:
+        alarm = Alarm(self.now() + seconds, lambda: callback(*given))
+        self.alarms.append(alarm)
+        return alarm
+
+    def next_alarm(self) -> float:
+        """When the next is due; infinite when none is."""
+        self.alarms = [alarm for alarm in self.alarms if not alarm.cancelled]
+        return min((alarm.due for alarm in self.alarms), default=inf)
+
+    def ring(self) -> None:
+        """Call what is due, in order; it may ask for more."""
+        while self.next_alarm() <= self.now():
+            alarm = min(self.alarms, key=lambda one: one.due)
+            self.alarms.remove(alarm)
+            alarm.callback()
 
     def close(self) -> None:
         """Nothing that was under way goes on."""

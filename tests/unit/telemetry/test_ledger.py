@@ -140,7 +140,7 @@ def test_a_plan_that_does_not_fit_changes_nothing(monkeypatch):
         ledger = Ledger(cells)
         ledger.place(versions_spec(1, {"a": ["x"]}))
         before = ledger.dump()
-        monkeypatch.setattr(ledger_module, "REGION_SLOTS", ledger.used + 100)
+        monkeypatch.setattr(ledger_module, "LEDGER_SLOTS", ledger.used + 100)
         with pytest.raises(LedgerFullError, match=r"100 of .* are left"):
             ledger.place(versions_spec(2, {"a": ["x", "y"]}))
         monkeypatch.undo()
@@ -152,7 +152,7 @@ def test_addresses_that_do_not_fit_leave_the_old_ones_in_place(monkeypatch):
         ledger = Ledger(cells)
         ledger.place(shop_spec(1))
         before = ledger.dump()
-        monkeypatch.setattr(ledger_module, "REGION_SLOTS", ledger.used + 1)
+        monkeypatch.setattr(ledger_module, "LEDGER_SLOTS", ledger.used + 1)
         with pytest.raises(LedgerFullError):
             ledger.place_endpoints("u", [endpoint_spec("http://shop:80", "10.0.0.1", 80)])
         monkeypatch.undo()

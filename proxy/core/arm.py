@@ -1,0 +1,22 @@
+"""What lives longer than a plan: the state of versions and routes that a reload must not forget.
+
+A plan is replaced as a whole; what has been learned about a version (its breaker, its budgets, its latency) is kept here, by
+names, and given to the versions of the next plan.
+"""
+
+from typing import Final
+
+
+class Arm:
+    """The live state of one version of one route. A part that is not configured is None."""
+
+    def __init__(self, route: str, version: str) -> None:
+        self.route: Final = route
+        self.version: Final = version
+
+
+class RouteLife:
+    """The live state of one route, whichever version serves. A part that is not configured is None."""
+
+    def __init__(self, route: str) -> None:
+        self.route: Final = route

@@ -1,0 +1,102 @@
+"""An exchange between its decision and its upstream: what the gates on that way may ask of it.
+
+A gate is a function that gets the passage and answers whether it may go on. One that answers no has either answered the client
+(`refuse`) or will call `advance` later; `wait` wakes it. Gates know this interface and nothing of connections.
+"""
+
+import asyncio
+from math import inf
+from typing import Final
+
+from proxy.core.plan import Plan, Route, Version
+from proxy.core.request import Request
+from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.record import Record
+from proxy.errors import Flag
+
+_UNEXPECTED: Final = "an exchange says what to do about it"
+
+
+class Waiter:
+    """Whoever holds an exchange up for a while."""
+
+    def woken(self, passage: "Passage") -> None:
+        """The time that was asked for has passed."""
+        raise AssertionError(_UNEXPECTED)
+
+    def left(self, passage: "Passage") -> None:
+        """The exchange ended while it waited: the client left, or the whole took too long."""
+
+
+class Passage(Record):
+    """What a gate sees of an exchange, beside what `Record` knows of it."""
+
+    added: bytes = b""  # whole field lines for the answer's head, whoever answers
+    ends_at: float = inf  # monotonic seconds: when the whole exchange is too late
+    _waiter: Waiter | None = None
+    _alarm: asyncio.TimerHandle | None = None
+
+    def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
+        super().__init__(client, plan, route, request)
+
+    @property
+    def version(self) -> Version:
+        """The version assigned."""
+        return self._chain[0]
+
+    # What an exchange does.
+
+    def advance(self) -> None:
+        """Go on with the next gate, or after the last with the upstream."""
+        raise AssertionError(_UNEXPECTED)
+
+    def refuse(self, flag: Flag, status: int = 0, detail: str = "", added: bytes = b"") -> None:
+        """Answer in the upstream's place; `status` is the flag's own where it is 0, `added` are whole field lines."""
+        raise AssertionError(_UNEXPECTED)
+
+    def too_late(self) -> None:
+        """`ends_at` has passed."""
+        raise AssertionError(_UNEXPECTED)
+
+    # Waiting.
+
+    def wait(self, seconds: float, waiter: Waiter) -> None:
+        """Have `waiter` woken after `seconds`; infinite: only `left` is told, should the exchange end. One at a time."""
+        self._waiter = waiter
+        if not self.request_done:
+            self.client.set_reading(False)
+        if seconds != inf:
+            self._alarm = self.runtime.loop.call_later(seconds, self._wake)
+
+    def stop_waiting(self) -> None:
+        """The wait is over before its time."""
+        self._waiter = None
+        alarm = self._alarm
+        self._alarm = None
+        if alarm is not None:
+            alarm.cancel()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        self._waiter = None
+        self._alarm = None
+        if waiter is not None:
+            waiter.woken(self)
+
+    def _abandon_wait(self) -> None:
+        """The exchange ends: whoever holds it up lets go of it."""
+        waiter = self._waiter
+        if waiter is not None:
+            self.stop_waiting()
+            waiter.left(self)
+
+    def end_within(self, seconds: float) -> None:
+        """The whole exchange must be over within `seconds` from its start; an earlier limit stays."""
+        ends_at = self._started + seconds
+        if ends_at < self.ends_at:
+            self.ends_at = ends_at
+            self.runtime.wheel.arm(self, ends_at)
+
+    def expired(self, now: float) -> None:
+        if not self._over:
+            self.too_late()
