@@ -201,6 +201,14 @@ class Stage:
             self.runtime.wheel.advance(self.time)
             self.settle()
 
+    def tick(self, *, chores: bool = True) -> None:
+        """What the worker's clock does twenty times a second; the chores only every fifth time."""
+        self.runtime.wheel.advance(self.time)
+        if self.cells.workers > 1:
+            self.upstreams.balance()
+        if chores:
+            self.upstreams.write_down()
+
     # What was counted.
 
     def pool(self, name: str = "u") -> Pool:

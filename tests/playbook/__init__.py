@@ -1,0 +1,1 @@
+"""Plays: whole scenarios on the real data plane, in memory, with a clock that the play moves."""
