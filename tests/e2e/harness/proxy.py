@@ -5,7 +5,6 @@ import http.client
 import importlib.util
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -27,23 +26,28 @@ from .wait import DEADLINE, wait_for
 Config = dict[str, Any]
 
 
-_given: set[int] = set()
+_held: dict[int, socket.socket] = {}
 
 
 def free_port() -> int:
-    """A port that nobody listens on, below the range from which the kernel deals out ports to clients; no port twice."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        if port in _given:  # its owner may not listen yet
-            continue
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        _given.add(port)
-        return port
+    """A port of 127.0.0.1 where nobody listens and that the kernel gives to nobody else while this process lives.
+
+    A socket stays bound there. It was bound without SO_REUSEADDR, so that the port really was free, and has it since:
+    who binds with it may listen there, once, while port 0 and outgoing connections never get a port that is bound.
+    """
+    holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    holder.bind(("127.0.0.1", 0))
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    port: int = holder.getsockname()[1]
+    _held[port] = holder
+    return port
+
+
+def give_back(port: int) -> None:
+    """`port` may be anybody's again."""
+    holder = _held.pop(port, None)
+    if holder is not None:
+        holder.close()
 
 
 def upstream(origin: Origin | str, **more: Any) -> Config:
@@ -87,8 +91,8 @@ class Proxy:
         self.directory = directory
         self.file = file or directory / "tidegate.yaml"
         self.config = copy.deepcopy(config)
-        self.port = free_port()
-        self.admin_port = free_port()
+        self._own_ports = (free_port(), free_port())
+        self.port, self.admin_port = self._own_ports
         self.config.setdefault("listen", f"127.0.0.1:{self.port}")
         self.config.setdefault("admin", f"127.0.0.1:{self.admin_port}")
         (directory / "run").mkdir(mode=0o700, exist_ok=True)
@@ -108,6 +112,8 @@ class Proxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end()
+        for port in self._own_ports:
+            give_back(port)
         if kind is not None:
             print(f"--- {self.file}\n{dump(self.config)}\n--- log\n{self.log()[-20_000:]}")
         elif not self.tracebacks_expected:
