@@ -11,14 +11,36 @@ def upstream_spec(name: str, **parts: Any) -> Spec:
     return {
         "name": name,
         "endpoints": [],
-        "timeouts": {"connect": 2.0, "response": 15.0, "idle": 60.0, "keepalive": 4.0, "tunnel": 3600.0},
+        "timeouts": {
+            "connect": 2.0,
+            "response": 15.0,
+            "idle": 60.0,
+            "keepalive": 4.0,
+            "tunnel": 3600.0,
+            "tunnel_max_age": 0.0,
+        },
         "limits": {"connections": 1024, "pending": 1024, "requests": 1024, "idle": 64},
         "tls": None,
+        "balance": "round_robin",
+        "own_zone": "",
+        "health": None,
+        "outlier": None,
+        "panic_threshold": 50.0,
+        "slow_start": None,
     } | parts
 
 
-def version_spec(name: str, weight: float = 0.0, *, upstream: str = "u", fallback: str | None = None) -> Spec:
-    return {"name": name, "upstream": upstream, "weight": weight, "fallback": fallback}
+def version_spec(
+    name: str, weight: float = 0.0, *, upstream: str = "u", fallback: str | None = None, **parts: Any
+) -> Spec:
+    return {
+        "name": name,
+        "upstream": upstream,
+        "weight": weight,
+        "fallback": fallback,
+        "warm_up": 0.0,
+        "breaker": None,
+    } | parts
 
 
 def route_spec(name: str = "shop", *, weights: dict[str, float] | None = None, **parts: Any) -> Spec:
@@ -43,6 +65,15 @@ def route_spec(name: str = "shop", *, weights: dict[str, float] | None = None, *
         "max_body": None,
         "errors": {"codes": list(range(500, 600)), "flags": ["UF", "UT"]},
         "debug": [],
+        "timeout": 0.0,
+        "deadline": None,
+        "retry": None,
+        "hedge": None,
+        "rate_limits": [],
+        "concurrency": None,
+        "admission": None,
+        "cache": None,
+        "faults": [],
     } | parts
 
 
@@ -60,6 +91,8 @@ def plan_spec(*routes: Spec, **parts: Any) -> Spec:
         "upstreams": [upstream_spec("u")],
         "segments": [],
         "routes": list(routes),
+        "faults": {"enabled": True, "max_percent": 10.0},
+        "zone": "",
     } | parts
 
 

@@ -45,6 +45,7 @@ def compose(spec: Spec) -> Publication:
         below += [upstreams[mirror["upstream"]] for mirror in one["mirror"]]
         below += [segments[name] for name in _segments_of(one["where"])]
         below += [segments[name] for rule in one["rules"] for name in _segments_of(rule.get("where"))]
+        below += [segments[name] for fault in one["faults"] for name in _segments_of(fault.get("where"))]
         routes.append(_part(parts, "route", one, below))
     rest = {key: value for key, value in spec.items() if key not in _KINDS}
     generation: int = spec["generation"]

@@ -57,6 +57,7 @@ class Upstream:
         self.idle: Final[float] = timeouts["idle"]
         self.keepalive: Final[float] = timeouts["keepalive"]
         self.tunnel: Final[float] = timeouts["tunnel"]
+        self.tunnel_max_age: Final[float] = timeouts["tunnel_max_age"]  # 0: none
         limits = spec["limits"]
         self.max_connections: Final[int] = limits["connections"]
         self.max_pending: Final[int] = limits["pending"]
@@ -64,6 +65,9 @@ class Upstream:
         self.max_idle: Final[int] = limits["idle"]
         self.tls: Final[Spec | None] = spec.get("tls")  # {"ca": path, "certificate": path, "key": path, "stamp": str}
         self.tls_stamp: Final = repr(self.tls)  # tells its TLS context from another's
+        self.balance: Final[str] = spec["balance"]
+        self.own_zone: Final[str] = spec["own_zone"]  # where this proxy stands; "": nowhere
+        self.panic_threshold: Final[float] = spec["panic_threshold"]  # percent
         self.slot: Final[int] = base + spec.get("slot", 0)
 
 
@@ -92,6 +96,7 @@ class Version:
         self.codes_none: Final[int] = base + spec.get("codes_none", 0)
         self.head_lines: Final = f"x-tidegate-route: {route}\r\nx-tidegate-version: {self.name}\r\n".encode()
         self.arm: Arm | None = None  # given by the worker, where anything of it is to be remembered
+        self.warm_up: Final[float] = spec["warm_up"]  # seconds
 
 
 class Rule:
@@ -220,6 +225,7 @@ class Route:
         self.life: RouteLife | None = None  # given by the worker, where anything of it is to be remembered
         # Whether anything stands between the decision and the upstream: the exchange then goes through its gates.
         self.guarded: Final = False
+        self.timeout: Final[float] = spec["timeout"]  # of the whole exchange, in seconds; 0: none
 
 
 class Client:

@@ -14,7 +14,7 @@ from proxy.settings.models.top import Settings
 Spec = dict[str, Any]
 
 _SMALLEST: Final = 5e-7
-_VERSION_KEYS: Final = ("upstream", "fallback")
+_VERSION_KEYS: Final = ("upstream", "fallback", "warm_up", "breaker")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Keys of the configuration whose capability is not built yet.
 
-They are refused with a message that names it, and never accepted and idle: a `retry` that does nothing is worse
+They are refused with a message that names it, and never accepted and idle: a `holdout` that does nothing is worse
 than none. A row goes when its capability comes. `*` stands for any name or place in a list.
 """
 
@@ -9,27 +9,12 @@ from typing import Any, Final
 
 from proxy.settings.problems import KeyPath
 
-RESILIENCE: Final = "resilience by version (balancing, health, ejection, retries, limits)"
 WHO: Final = "who gets what (users, rings, experiments, flags, exposure)"
 ROLLOUTS: Final = "rollouts that move themselves (steps, gates, verdicts)"
 FLEETS: Final = "fleets (several machines, HTTP/2 and gRPC, plugins)"
 
 KEYS: Final[dict[tuple[str, ...], str]] = {
-    ("upstreams", "*", "endpoints", "*", "zone"): RESILIENCE,
-    ("upstreams", "*", "health"): RESILIENCE,
-    ("upstreams", "*", "outlier"): RESILIENCE,
-    ("upstreams", "*", "slow_start"): RESILIENCE,
-    ("upstreams", "*", "warm_up"): RESILIENCE,
     ("upstreams", "*", "h2"): FLEETS,
-    ("routes", "*", "retry"): RESILIENCE,
-    ("routes", "*", "hedge"): RESILIENCE,
-    ("routes", "*", "rate_limit"): RESILIENCE,
-    ("routes", "*", "rate_limits"): RESILIENCE,
-    ("routes", "*", "limits"): RESILIENCE,
-    ("routes", "*", "cache"): RESILIENCE,
-    ("routes", "*", "faults"): RESILIENCE,
-    ("rate_limits",): RESILIENCE,
-    ("cache",): RESILIENCE,
     ("routes", "*", "rollout"): ROLLOUTS,
     ("rollouts",): ROLLOUTS,
     ("flags",): WHO,
@@ -53,13 +38,6 @@ KEYS: Final[dict[tuple[str, ...], str]] = {
 }
 """Key path to the capability that brings it."""
 
-VALUES: Final[dict[tuple[str, ...], dict[str, str]]] = {
-    ("upstreams", "*", "balance"): dict.fromkeys(
-        ("least_request", "ring_hash", "maglev", "random", "first"), RESILIENCE
-    ),
-}
-"""Key path to the values that come later; the key itself is built."""
-
 STATE_LATER: Final = ("redis://", "rediss://", "valkey://")
 
 
@@ -73,10 +51,6 @@ def find_later(values: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     for pattern, capability in KEYS.items():
         for path, _ in _matching(values, pattern, ()):
             yield path, message(str(path[-1]), capability)
-    for pattern, words in VALUES.items():
-        for path, value in _matching(values, pattern, ()):
-            if isinstance(value, str) and value in words:
-                yield path, message(f"{path[-1]}: {value}", words[value])
     state = values.get("state")
     if isinstance(state, str) and state.startswith(STATE_LATER):
         yield ("state",), message(f"state: {state.partition(':')[0]}", FLEETS)

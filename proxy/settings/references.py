@@ -32,6 +32,13 @@ def route_references(route: Any) -> Iterator[Reference]:
             yield from matcher_references(rule.get("when"), (*path, "when"))
     for index, mirror in _items(route.get("mirror")):
         yield from _one(mirror, ("mirror", index), "upstream", "upstream")
+    yield from _versions(route.get("concurrency"), ("concurrency",), "shed_first")
+    for key in ("rate_limits", "faults"):
+        for index, one in _items(route.get(key)):
+            yield from _versions(one, (key, index), "versions")
+            yield from _one(one, (key, index), "segment", "segment")
+            if isinstance(one, dict):
+                yield from matcher_references(one.get("when"), (key, index, "when"))
 
 
 def matcher_references(matcher: Any, path: KeyPath) -> Iterator[Reference]:
@@ -49,6 +56,12 @@ def _one(value: Any, path: KeyPath, key: str, what: str) -> Iterator[Reference]:
     name = value.get(key) if isinstance(value, dict) else None
     if isinstance(name, str):
         yield (*path, key), what, name
+
+
+def _versions(value: Any, path: KeyPath, key: str) -> Iterator[Reference]:
+    for index, name in _items(value.get(key) if isinstance(value, dict) else None):
+        if isinstance(name, str):
+            yield (*path, key, index), "version", name
 
 
 def _entries(value: Any) -> list[tuple[str, Any]]:

@@ -384,7 +384,7 @@ class Short:
 
     full: type
     expand: Callable[[Any], Any]
-    schema: str
+    schema: str | tuple[str, ...]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_before_validator_function(self._open, handler(source))
@@ -392,7 +392,8 @@ class Short:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"anyOf": [{"type": self.schema}, handler(schema)]}
+        short = self.schema if isinstance(self.schema, str) else list(self.schema)
+        return {"anyOf": [{"type": short}, handler(schema)]}
 
     def _open(self, value: Any) -> Any:
         return value if value is None or isinstance(value, self.full) else self.expand(value)

@@ -26,6 +26,8 @@ UNNAMED: Final = ("client_ip", "path", "method", "host")
 TESTS: Final = ("is", "in", "not_in", "prefix", "suffix", "contains", "regex", "semver", "cidr", "between", "exists")
 _COMBINED: Final = ("all", "any", "not", "segment")
 
+Networks = Annotated[list[Cidr], Short(list, one_or_many, "string")]
+
 
 class Test(Part):
     """What a value is compared with: one key. A field that is not there passes `exists: false` and `not_in` only."""
@@ -40,9 +42,7 @@ class Test(Part):
         "This regular expression (Python's `re`) is found in it; anchor it with `^` and `$`.", None
     )
     semver: Semver | None = option('A semantic version in this range, as in ">=1.2.0 <2.0.0" or "^1.2".', None)
-    cidr: Annotated[list[Cidr], Short(list, one_or_many, "string")] | None = option(
-        "An address in one of these networks.", None
-    )
+    cidr: Networks | None = option("An address in one of these networks.", None)
     between: list[Number] | None = option(
         "A number from the first to the second, both included.", None, min_length=2, max_length=2
     )

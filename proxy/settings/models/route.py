@@ -5,11 +5,16 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 from pydantic import model_validator
 
 from proxy.errors import FLAGS
-from proxy.settings.models.matchers import AnyTest, Matcher
+from proxy.settings.models.breaker import Breaker
+from proxy.settings.models.cache import Cache
+from proxy.settings.models.faults import Fault
+from proxy.settings.models.limiting import Admission, Concurrency, RateLimit
+from proxy.settings.models.matchers import AnyTest, Matcher, Networks
 from proxy.settings.models.part import Part, duration_key, option, size_key
+from proxy.settings.models.retry import SAFE_METHODS, Deadline, Hedge, Retry, expand_deadline
 from proxy.settings.problems import shown
 from proxy.settings.scalars import (
-    Cidr,
+    Delay,
     Duration,
     FieldValue,
     HeaderName,
@@ -28,13 +33,10 @@ from proxy.settings.scalars import (
     one_or_many,
     refuse,
 )
+from proxy.settings.statuses import StatusCodes
 
-SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS", "TRACE")
-"""RFC 9110 section 9.2.1."""
 ERROR_FLAGS: Final = tuple(flag.code for flag in FLAGS if flag.error and flag.code.isupper())
 _REDEFINABLE: Final = tuple(flag.code for flag in FLAGS if flag.code.isupper())
-
-Networks = Annotated[list[Cidr], Short(list, one_or_many, "string")]
 
 
 class Match(Part):
@@ -110,8 +112,14 @@ class Version(Part):
         shown="0",
     )
     fallback: Reference | None = option(
-        "The version that serves instead while this one has no reachable endpoint. Absent: 503 UH.", None
+        "The version that serves instead while this one has no reachable endpoint, its breaker is open, or (with"
+        " `retry`) its tries are used up. Absent: 503.",
+        None,
     )
+    warm_up: Delay = duration_key(
+        "So long after it first gets requests, its samples are marked, so that analysis can leave them out.", "0s"
+    )
+    breaker: Breaker | None = option("Stops asking it while too much fails. Absent: none.", None)
 
 
 class Rule(Part):
@@ -188,42 +196,10 @@ class Rewrite(Part):
     remove_headers: list[HeaderName] = option("Header fields removed.", makes=list)
 
 
-def _parse_codes(value: Any) -> Any:
-    """Status codes: numbers, or `5xx` for a hundred of them."""
-    if not isinstance(value, list):
-        value = [value]
-    codes: list[int] = []
-    for one in value:
-        if isinstance(one, str) and len(one) == 3 and one[0] in "12345" and one[1:] == "xx":
-            codes.extend(range(int(one[0]) * 100, int(one[0]) * 100 + 100))
-        elif isinstance(one, int) and not isinstance(one, bool) and 100 <= one <= 599:
-            codes.append(one)
-        else:
-            refuse(f"must be status codes from 100 to 599 or words such as `5xx`, not {shown(one)}")
-    return codes
-
-
-class _Codes:
-    """Marks a list of status codes: parsing and schema."""
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema  # noqa: PLC0415 - one use
-
-        return core_schema.no_info_before_validator_function(_parse_codes, handler(source))
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
-        one = {
-            "anyOf": [{"type": "integer", "minimum": 100, "maximum": 599}, {"type": "string", "pattern": "^[1-5]xx$"}]
-        }
-        return {"anyOf": [one, {"type": "array", "items": one}]}
-
-
 class Errors(Part):
     """What counts as an error of this route."""
 
-    codes: Annotated[list[int], _Codes] = option(
+    codes: Annotated[list[int], StatusCodes] = option(
         "Status codes of upstream answers, such as `[429, 5xx]`.", makes=lambda: list(range(500, 600)), shown="[5xx]"
     )
     flags: list[Literal[_REDEFINABLE]] = option(  # type: ignore[valid-type]
@@ -268,5 +244,19 @@ class Route(Part):
         " `raw` passes paths on as they came.",
         "normal",
     )
+    timeout: Duration | None = option(
+        "The whole exchange, with all its tries; beyond: 504 UT. Absent: no limit.", None, unit="duration"
+    )
+    deadline: Annotated[Deadline, Short(dict, expand_deadline, "string")] | None = option(
+        "A field in which trusted peers (`trusted_proxies`) lower the timeout: its name, or `{header}`. Absent: none.",
+        None,
+    )
+    retry: Retry | None = option("Asks again where that is safe. Absent: every request is tried once.", None)
+    hedge: Hedge | None = option("A second try beside a slow first one. Absent: none.", None)
+    rate_limits: list[RateLimit] = option("So many requests, and no more. All of them must let it pass.", makes=list)
+    concurrency: Concurrency | None = option("So many requests at once, and a queue. Absent: no limit.", None)
+    admission: Admission | None = option("Less for a version that fails. Absent: it gets all of its requests.", None)
+    cache: Cache | None = option("Keeps answers. Absent: none.", None)
+    faults: list[Fault] = option("Faults on purpose.", makes=list)
     errors: Errors = option("What counts as an error of this route.", makes=Errors)
     debug: Debug | None = option("Who may see `x-tidegate-*` debug headers in answers. Absent: nobody.", None)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+from proxy.settings.models.faults import FaultBounds
 from proxy.settings.models.listen import Admin, Client, Drain, Listener, Listeners
 from proxy.settings.models.matchers import Matcher
 from proxy.settings.models.part import Part, option
@@ -108,6 +109,10 @@ class General(Part):
     )
     log: Log = option("The log of control and workers.", makes=Log)
     client: Client = option("What is asked of clients.", makes=Client)
+    zone: Name | None = option(
+        "Where this proxy stands: endpoints of the same `zone` are asked first. Absent: all alike.", None
+    )
+    faults: FaultBounds = option("What holds for all faults of all routes.", makes=FaultBounds)
 
     @property
     def worker_count(self) -> int:

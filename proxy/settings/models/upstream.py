@@ -7,11 +7,15 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+from proxy.settings.models.health import Health, Outlier, SlowStart, expand_health, expand_slow_start
 from proxy.settings.models.part import Part, duration_key, option
 from proxy.settings.problems import shown
-from proxy.settings.scalars import Duration, Short, Text, parse_plain_text, refuse
+from proxy.settings.scalars import Delay, Duration, Name, Percent, Short, Text, parse_plain_text, refuse
 
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})")
+Balance = Literal["round_robin", "least_request", "ring_hash", "maglev", "random", "first"]
+HASHED: Final = ("ring_hash", "maglev")
+"""Balances that go by the unit."""
 _WHAT: Final = "`http://host:port`, `https://host:port` or `unix:/path`"
 
 
@@ -62,6 +66,9 @@ class Endpoint(Part):
     weight: int = option(
         "Share of the upstream's requests, beside the other endpoints.", 1, unit="count", ge=1, le=1000
     )
+    zone: Name | None = option(
+        "Where it stands. Those of the file's own `zone` are asked first, while enough of them are well.", None
+    )
 
 
 class UpstreamTimeouts(Part):
@@ -74,6 +81,9 @@ class UpstreamTimeouts(Part):
         "A connection kept for the next request. Keep it shorter than the upstream's own.", "4s"
     )
     tunnel: Duration = duration_key("Silence within an upgraded connection (WebSocket).", "1h")
+    tunnel_max_age: Delay = duration_key(
+        "An upgraded connection's whole life, with some jitter, so that old tunnels follow a flip; 0s: no limit.", "0s"
+    )
 
 
 class UpstreamLimits(Part):
@@ -102,11 +112,27 @@ class Upstream(Part):
     """A set of endpoints with its policy."""
 
     endpoints: list[Annotated[Endpoint, Short(dict, _expand_endpoint, "string")]] = option(
-        "The addresses: a URL each, or `{url, weight}`.", min_length=1
+        "The addresses: a URL each, or `{url, weight, zone}`.", min_length=1
     )
-    balance: Literal["round_robin"] = option("How an endpoint is picked.", "round_robin")
+    balance: Balance = option(
+        "How an endpoint is picked: `round_robin`, `least_request` (the less busy of two drawn), `ring_hash` or `maglev`"
+        " (the same unit, the same endpoint), `random`, `first` (the next one only when it is down).",
+        "round_robin",
+    )
     timeouts: UpstreamTimeouts = option("How long it may take.", makes=UpstreamTimeouts)
     limits: UpstreamLimits = option("How much it gets at once.", makes=UpstreamLimits)
+    health: Annotated[Health, Short(dict, expand_health, "string")] | None = option(
+        "Probes: a map, `tcp`, or the path to ask for. Absent: none.", None
+    )
+    outlier: Outlier | None = option("Ejects endpoints that fail requests. Absent: none.", None)
+    panic_threshold: Percent = option(
+        "With fewer of its endpoints well than this share, all of them are asked: the judgement may be wrong; 0: never.",
+        50.0,
+        unit="percent",
+    )
+    slow_start: Annotated[SlowStart, Short(dict, expand_slow_start, "string")] | None = option(
+        "An endpoint that comes or comes back gets its share bit by bit: how long, or a map. Absent: at once.", None
+    )
     tls: UpstreamTls | None = option(
         "TLS towards `https://` endpoints. Absent: verified with the system's authorities.", None
     )

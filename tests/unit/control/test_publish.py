@@ -14,6 +14,7 @@ SPEC = {
     "segments": [
         {"name": "staff", "where": {"source": "path", "test": "is", "value": "/"}},
         {"name": "near", "where": {"any": [{"not": {"segment": "staff"}}]}},
+        {"name": "far", "where": {"source": "path", "test": "is", "value": "/far"}},
     ],
     "routes": [
         {
@@ -22,8 +23,16 @@ SPEC = {
             "versions": [{"upstream": "a"}],
             "mirror": [{"upstream": "c"}],
             "rules": [{"units": ["u"], "deny": "x"}, {"where": {"segment": "near"}, "version": "x"}],
+            "faults": [],
         },
-        {"name": "two", "where": None, "versions": [{"upstream": "b"}], "mirror": [], "rules": []},
+        {
+            "name": "two",
+            "where": None,
+            "versions": [{"upstream": "b"}],
+            "mirror": [],
+            "rules": [],
+            "faults": [{"kind": "reset"}, {"kind": "abort", "where": {"segment": "far"}}],
+        },
     ],
 }
 
@@ -47,8 +56,8 @@ def changed(change):
 
 def test_parts_come_before_what_names_them_and_the_plan_last():
     frames = decoded(compose(SPEC))
-    assert [kind for kind, _ in frames] == [messages.PART] * 7 + [messages.PLAN]
-    assert [part["kind"] for _, part in frames[:-1]] == ["upstream"] * 3 + ["segment"] * 2 + ["route"] * 2
+    assert [kind for kind, _ in frames] == [messages.PART] * 8 + [messages.PLAN]
+    assert [part["kind"] for _, part in frames[:-1]] == ["upstream"] * 3 + ["segment"] * 3 + ["route"] * 2
     plan = frames[-1][1]
     digests = [part["digest"] for _, part in frames[:-1]]
     assert plan["upstreams"] + plan["segments"] + plan["routes"] == digests
@@ -75,3 +84,7 @@ def test_a_route_is_another_when_its_mirror_is():
 
 def test_a_route_is_another_when_a_segment_below_its_segment_is():
     assert changed(lambda spec: spec["segments"][0]["where"].update(value="/x")) == {"one"}
+
+
+def test_a_route_is_another_when_the_segment_of_a_fault_is():
+    assert changed(lambda spec: spec["segments"][2]["where"].update(value="/x")) == {"two"}

@@ -16,6 +16,7 @@ from proxy.telemetry.counters import (
     U_PENDING,
     U_REQUESTS,
 )
+from tests.specs import version_spec
 from tests.unit.dataplane.stage import GET, OK, Stage, answer, endpoint_spec, get, pool_spec, shop
 from tests.unit.dataplane.wires import Wire
 
@@ -431,7 +432,7 @@ def test_upstream_that_left_the_plan_finishes_what_it_has_and_leaves_no_numbers(
     stage.bring(
         shop(
             route={
-                "versions": [{"name": "other", "upstream": "v", "weight": 1.0, "fallback": None}],
+                "versions": [version_spec("other", 1.0, upstream="v")],
                 "default": "other",
             },
             upstreams=[pool_spec("v")],

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from proxy.telemetry.counters import V_REQUEST_BYTES, V_RESPONSE_BYTES, W_CONNECTIONS, W_TUNNELS
+from tests.specs import version_spec
 from tests.unit.dataplane.stage import OK, Stage, answer, get, pool_spec, shop
 from tests.unit.dataplane.wires import Wire
 
@@ -121,7 +122,7 @@ def test_tunnel_outlives_a_plan_that_no_longer_knows_its_upstream(stage: Stage) 
     client, upstream = opened(stage)
     stage.bring(
         shop(
-            route={"versions": [{"name": "b", "upstream": "v", "weight": 1.0, "fallback": None}], "default": "b"},
+            route={"versions": [version_spec("b", 1.0, upstream="v")], "default": "b"},
             upstreams=[pool_spec("v")],
             generation=2,
         )

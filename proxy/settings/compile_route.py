@@ -1,0 +1,101 @@
+"""The spec of a route: what it matches, its units and versions, and what happens on the way."""
+
+from typing import Any
+
+from proxy.settings.check_route import effective_weights, unit_chain
+from proxy.settings.compile_policies import policies_spec
+from proxy.settings.models.matchers import matcher_spec, test_spec
+from proxy.settings.models.route import Match, Mirror, Route, Rule
+
+Spec = dict[str, Any]
+
+
+def _where(match: Match) -> Spec | None:
+    """The tests of a match beyond host, path and method, as one matcher."""
+    tests: list[Spec] = []
+    for source, named in (("header", match.headers), ("query", match.query), ("cookie", match.cookies)):
+        tests.extend({"source": source, "name": name, **test_spec(test)} for name, test in named.items())
+    if match.client_ip:
+        tests.append({"source": "client_ip", "test": "cidr", "value": list(match.client_ip)})
+    if not tests:
+        return None
+    return tests[0] if len(tests) == 1 else {"all": tests}
+
+
+def route_spec(route: Route) -> Spec:
+    """The spec of a route."""
+    match = route.match
+    weights = effective_weights(route)
+    rewrite = route.rewrite
+    return {
+        "name": route.name,
+        "hosts": list(match.host),
+        "path": match.path,
+        "path_prefix": match.path_prefix,
+        "path_regex": match.path_regex,
+        "methods": list(match.methods),
+        "where": _where(match),
+        "raw_paths": route.paths == "raw",
+        "unit": [{"kind": kind, "name": name} for kind, name in unit_chain(route)],
+        "salt": route.name if route.salt is None else route.salt,
+        "versions": [
+            {
+                "name": name,
+                "upstream": version.upstream,
+                "weight": weights[name],
+                "fallback": version.fallback,
+                "warm_up": version.warm_up,
+                "breaker": None if version.breaker is None else version.breaker.model_dump(),
+            }
+            for name, version in route.versions.items()
+        ],
+        "default": route.default or route.active or next(iter(route.versions)),
+        "rules": [_rule(index, rule) for index, rule in enumerate(route.rules)],
+        "preview": None
+        if route.preview is None
+        else {"header": route.preview.header, "from": list(route.preview.from_)},
+        "mirror": [_mirror(one) for one in route.mirror],
+        "rewrite": None
+        if rewrite is None
+        else {
+            "strip_prefix": rewrite.strip_prefix or "",
+            "set_headers": dict(rewrite.set_headers),
+            "remove_headers": list(rewrite.remove_headers),
+        },
+        "max_body": route.max_body,
+        "errors": {"codes": list(route.errors.codes), "flags": list(route.errors.flags)},
+        "debug": [] if route.debug is None else list(route.debug.from_),
+        **policies_spec(route),
+    }
+
+
+def _rule(index: int, rule: Rule) -> Spec:
+    spec: Spec = {"label": f"rules[{index}]"}
+    if rule.units is not None:
+        spec["units"] = list(rule.units)
+    elif rule.segment is not None:
+        spec["where"] = {"segment": rule.segment}
+    elif rule.when is not None:
+        spec["where"] = matcher_spec(rule.when)
+    if rule.deny is not None:
+        spec["deny"] = rule.deny
+    elif rule.version is not None:
+        spec["version"] = rule.version
+    else:
+        spec["split"] = dict(rule.split or {})
+    return spec
+
+
+def _mirror(mirror: Mirror) -> Spec:
+    return {
+        "upstream": mirror.upstream,
+        "percent": mirror.percent,
+        "sample": mirror.sample,
+        "methods": list(mirror.methods),
+        "body_limit": mirror.body_limit,
+        "in_flight": mirror.in_flight,
+        "buffer": mirror.buffer,
+        "response_limit": mirror.response_limit,
+        "timeout": mirror.timeout,
+        "strip_credentials": mirror.strip_credentials,
+    }

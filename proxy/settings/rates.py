@@ -1,0 +1,66 @@
+"""How often, and until when: `100/s` and `2026-12-01T00:00:00Z`. Text in, checked value out, as in scalars."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+from proxy.settings.problems import kind_of, shown
+from proxy.settings.scalars import refuse
+
+_RATE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?/ ?(s|m|h)")
+_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_FASTEST: Final = 10_000_000.0
+# RFC 3339 section 5.6; fromisoformat alone takes much more.
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)?")
+
+
+def parse_rate(value: object) -> float:
+    """Requests per second of a rate such as `100/s`, `6000/m` or `1000/h`."""
+    what = "a rate such as `100/s`, `6000/m` or `1000/h`"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        refuse(f"must be {what}; did you mean `{value}/s`?")
+    if not isinstance(value, str):
+        refuse(f"must be {what}, not {kind_of(value)}")
+    found = _RATE.fullmatch(value)
+    if found is None:
+        refuse(f"must be {what}, not {shown(value)}")
+    rate = float(found[1]) / _SECONDS[found[2]]
+    if rate <= 0:
+        refuse("must be above 0; a `deny` rule or a weight of 0 keeps requests out altogether")
+    if rate > _FASTEST:
+        refuse(f"must be at most 10000000/s, not {shown(value)}")
+    return rate
+
+
+def parse_moment(value: object) -> float:
+    """Seconds since 1970 of a point in time such as `2026-12-01T00:00:00Z` (RFC 3339, with its zone)."""
+    what = "a point in time with its zone, such as `2026-12-01T00:00:00Z` or `2026-12-01T02:00:00+02:00`"
+    if not isinstance(value, str):
+        refuse(f"must be {what}, not {kind_of(value)}")
+    if _MOMENT.fullmatch(value) is None:
+        refuse(f"must be {what}, not {shown(value)}")
+    try:
+        moment = datetime.fromisoformat(value.upper())
+    except ValueError as error:
+        refuse(f"is no point in time: {error}")
+    if moment.tzinfo is None:
+        refuse(f"must have a zone: `{value}Z` for UTC, or `{value}+02:00`")
+    return moment.timestamp()
+
+
+Rate = Annotated[
+    float,
+    BeforeValidator(parse_rate),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^([0-9]{1,9}(\.[0-9]{1,9})? ?/ ?(s|m|h)|.*\$\{.*)$", "examples": ["100/s"]}
+    ),
+]
+"""Requests per second, above 0."""
+Moment = Annotated[
+    float,
+    BeforeValidator(parse_moment),
+    WithJsonSchema({"type": "string", "examples": ["2026-12-01T00:00:00Z"]}),
+]
+"""Seconds since 1970."""
