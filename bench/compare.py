@@ -11,6 +11,7 @@ from typing import Any
 
 from bench import own, report
 from bench.cases import CASES, Case, Figures, check, free_ports, measure, peer_running, upstream_running
+from bench.guarded import quiet_resilience
 from bench.load import LoadError, drive
 from bench.peers import PEERS, Nginx, Peer, Ports, ask, find
 
@@ -132,7 +133,7 @@ def main() -> int:
                 for measured in results.values():
                     measured.pop(name, None)
             if not chosen.no_own and "tidegate" in facts["peers"]:
-                facts["own"] = own.measure_all(directory, ports, cores, chosen.quick)
+                facts["own"] = own.measure_all(directory, ports, cores, chosen.quick, [quiet_resilience])
     text = report.markdown(results, facts)
     print(text)
     if chosen.out:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,6 +48,10 @@ class Place:
         path = self.directory / name
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+
+Part = Callable[[Place, bool], list[Row]]
+"""Measures something of Tidegate alone; the flag asks for a quick look."""
 
 
 def workers_and_control(program: Program) -> tuple[list[int], list[int]]:
@@ -292,11 +296,13 @@ def hanging_shadow(place: Place, quick: bool) -> list[Row]:
     ]
 
 
-def measure_all(directory: Path, ports: Ports, cores: tuple[set[int], set[int]], quick: bool) -> list[dict[str, str]]:
-    """All figures, as rows of title, measured and wanted. One that cannot be had says why."""
+def measure_all(
+    directory: Path, ports: Ports, cores: tuple[set[int], set[int]], quick: bool, more: Sequence[Part] = ()
+) -> list[dict[str, str]]:
+    """All figures of this file and `more`, as rows of title, measured and wanted. One that cannot be had says why."""
     place = Place(directory, ports, *cores)
     rows: list[Row] = []
-    for part in (idle_memory, large_bodies, start, compiling, reload_thousand, hanging_shadow):
+    for part in (idle_memory, large_bodies, start, compiling, reload_thousand, hanging_shadow, *more):
         print(f"  tidegate alone: {part.__name__}", file=sys.stderr)
         try:
             rows += part(place, quick)

@@ -130,8 +130,12 @@ class Tidegate:
 
     def command(self, directory: Path, ports: Ports) -> list[str]:
         file = directory / "tidegate.yaml"
-        file.write_text(tidegate_file(ports))
+        file.write_text(self.text(ports))
         return [str(self.program()), "run", "-c", str(file)]
+
+    def text(self, ports: Ports) -> str:
+        """The configuration."""
+        return tidegate_file(ports)
 
 
 class Interpreted:
