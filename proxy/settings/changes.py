@@ -13,6 +13,8 @@ from proxy.settings.models.top import Settings
 
 Spec = dict[str, Any]
 
+_SHARED_KEY: Final = "own_zone"
+"""The file's `zone`, which stands in every upstream's spec; told once."""
 _SMALLEST: Final = 5e-7
 _VERSION_KEYS: Final = ("upstream", "fallback", "warm_up", "breaker")
 
@@ -90,7 +92,7 @@ def compare(
     if old_settings is not None and new_settings is not None:
         _keys(changes, old_settings, new_settings)
     else:
-        for name in ("listeners", "client", "trusted_proxies", "access_log"):
+        for name in ("listeners", "client", "trusted_proxies", "access_log", "faults", "zone"):
             if old[name] != new[name]:
                 changes.keys.append(name)
                 changes.lines.append(f"{name} changed")
@@ -108,9 +110,8 @@ def _parts(found: dict[str, list[str]], what: str, old: Iterable[Spec], new: Ite
         if name not in before:
             found["added"].append(name)
             lines.append(f"{what} {name} added")
-        elif one != before[name]:
+        elif keys := [key for key in one if key != _SHARED_KEY and one[key] != before[name].get(key)]:
             found["changed"].append(name)
-            keys = [key for key in one if one[key] != before[name].get(key)]
             lines.append(f"{what} {name} changed: {', '.join(keys)}")
 
 

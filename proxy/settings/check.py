@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from proxy.settings.certificates import CertificateReader
+from proxy.settings.check_policies import Surroundings, check_policies
 from proxy.settings.check_route import check_route, uses_minted_cookie
+from proxy.settings.check_upstream import check_upstream_policies
 from proxy.settings.models.matchers import Matcher
 from proxy.settings.models.route import Route
 from proxy.settings.models.top import General
@@ -26,6 +28,7 @@ _KILL_AFTER: Final = 10.0
 class Draft:
     """A configuration in the making: its valid parts (a route that is not is None), and where to report.
 
+    `now` is the time, in seconds since 1970.
     `segment_order` is filled by `check`: names in an order in which each needs only earlier ones.
     """
 
@@ -33,6 +36,7 @@ class Draft:
     report: Report
     where: Callable[[KeyPath], Place]
     certificates: CertificateReader
+    now: float
     general: General | None = None
     upstreams: dict[str, Upstream] = field(default_factory=dict)
     segments: dict[str, Matcher] = field(default_factory=dict)
@@ -52,8 +56,11 @@ def check(draft: Draft) -> None:
         _admin(draft, draft.general)
         _listener_certificates(draft, draft.general)
         _drain(draft, draft.general)
+        _zone(draft, draft.general)
     for name, upstream in draft.upstreams.items():
         _upstream(draft, name, upstream)
+        has_zone = draft.general is None or draft.general.zone is not None
+        check_upstream_policies(upstream, ("upstreams", name), draft.report, has_zone=has_zone)
     _segments(draft)
     _routes(draft)
     _state(draft)
@@ -138,6 +145,17 @@ def _drain(draft: Draft, general: General) -> None:
         )
 
 
+def _zone(draft: Draft, general: General) -> None:
+    if general.zone is None or len(draft.upstreams) < len(draft.names("upstreams")):
+        return
+    zones = {one.zone for upstream in draft.upstreams.values() for one in upstream.endpoints if one.zone is not None}
+    if not zones:
+        draft.report(("zone",), "no endpoint has a `zone`, so this does nothing", WARNING)
+    elif general.zone not in zones:
+        message = f"no endpoint stands in `{general.zone}`"
+        draft.report(("zone",), message + suggestion(general.zone, zones, "zones of endpoints"), WARNING)
+
+
 def _upstream(draft: Draft, name: str, upstream: Upstream) -> None:
     path: KeyPath = ("upstreams", name)
     seen: set[str] = set()
@@ -214,9 +232,11 @@ def _routes(draft: Draft) -> None:
             taken = draft.where(("routes", first[name], "name"))
             draft.report(("routes", index, "name"), f"`{name}` is the name of another route, at {taken}")
     shadowing = Shadowing()
+    around = Surroundings(draft.upstreams, draft.general, draft.now)
     for index, route in enumerate(draft.routes):
         if route is not None:
             check_route(route, ("routes", index), draft.report)
+            check_policies(route, ("routes", index), draft.report, around)
             before = shadowing.add(route)
             if before is not None:
                 message = f"never reached: route `{before}` above takes every request that this one would"

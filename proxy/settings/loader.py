@@ -7,7 +7,8 @@ hide those in the others, nor the references between them.
 import gc
 import hashlib
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -65,7 +66,8 @@ class Loader:
     of the files that were read.
     """
 
-    def __init__(self, path: str | Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, path: str | Path, environ: Mapping[str, str], clock: Callable[[], float] = time.time) -> None:
+        self._clock: Final = clock
         self.path: Final = Path(path)
         self.parsed = 0
         """Files parsed since the start, as opposed to taken from the cache."""
@@ -102,7 +104,7 @@ class Loader:
             tree.add(document)
         certificates = CertificateReader(self.path.parent)
         problems = [*gathered.problems, *tree.problems]
-        draft = _validated(tree, problems, certificates)
+        draft = _validated(tree, problems, certificates, self._clock())
         check(draft)
         self.files.extend(certificates.files)
         self.directories.extend(dict.fromkeys(file.parent for file in certificates.files))
@@ -196,7 +198,7 @@ class _Gathering:
                 self.read(one, trail, place)
 
 
-def _validated(tree: Tree, problems: list[Problem], certificates: CertificateReader) -> Draft:
+def _validated(tree: Tree, problems: list[Problem], certificates: CertificateReader, now: float) -> Draft:
     """The parts of the configuration that are valid by themselves; what is wrong with the others goes to `problems`."""
     later = list(find_later(tree.values))
     for path, message in later:
@@ -223,7 +225,7 @@ def _validated(tree: Tree, problems: list[Problem], certificates: CertificateRea
             return None
 
     values = tree.values
-    draft = Draft(values, report, lambda path: tree.place(path)[1], certificates)
+    draft = Draft(values, report, lambda path: tree.place(path)[1], certificates, now)
     rest = {name: value for name, value in values.items() if name not in _PARTS}
     draft.general = valid(_Known, rest, ())
     for name, model, found in (("upstreams", Upstream, draft.upstreams), ("segments", Matcher, draft.segments)):

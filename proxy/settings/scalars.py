@@ -355,6 +355,8 @@ Name = Annotated[
     BeforeValidator(parse_name),
     WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"}),
 ]
+Zone = Annotated[str, BeforeValidator(parse_name), _schema(type="string", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+"""Where something stands; often from the environment."""
 Reference = Annotated[str, BeforeValidator(parse_plain_text), WithJsonSchema({"type": "string"})]
 """The name of something defined elsewhere in the configuration."""
 HeaderName = Annotated[str, BeforeValidator(parse_header), _TOKEN_SCHEMA]

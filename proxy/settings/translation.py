@@ -48,11 +48,13 @@ def _message(model: type[BaseModel], path: KeyPath, detail: ErrorDetails) -> str
         what = f" ({shown(value)})" if isinstance(value, str | int | float) and not secret else ""
         return f"must be {_KINDS[kind]}, not {kind_of(value)}{what}"
     if kind == "literal_error":
-        return _literal(value, [found.replace("\\'", "'") for found in _QUOTED.findall(str(context["expected"]))])
+        expected = str(context["expected"])
+        words = ["true"] if expected == "True" else _QUOTED.findall(expected)
+        return _literal(value, [word.replace("\\'", "'") for word in words])
     if kind == "greater_than_equal":
-        return f"must be {context['ge']} or more, not {shown(value)}"
+        return f"must be {context['ge']:.12g} or more, not `{value:.12g}`"
     if kind == "less_than_equal":
-        return f"must be {context['le']} or less, not {shown(value)}"
+        return f"must be {context['le']:.12g} or less, not `{value:.12g}`"
     if kind in ("too_short", "string_too_short"):
         least = context.get("min_length", 1)
         return "must not be empty" if least == 1 else f"must have {least} entries, not {context['actual_length']}"

@@ -19,5 +19,6 @@ class Cache(Part):
         "0s",
     )
     shared_cookies: bool = option(
-        "Keep answers to requests with a Cookie field too: for sites whose pages do not depend on it.", False
+        "Keep answers that set a cookie, too, for everybody. (A unit's minted cookie is the proxy's own and never kept.)",
+        False,
     )

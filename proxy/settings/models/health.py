@@ -44,7 +44,10 @@ class Health(Part):
     port: int = option("The port, where health is told on another one.", 0, ge=0, le=65535, shown="the endpoint's own")
     headers: dict[Token, FieldValue] = option("Header fields of the request.", makes=dict)
     expected: Annotated[list[tuple[int, int]], StatusRanges] = option(
-        "Status codes that mean well, such as `[2xx, 301]` or `200-204`.", makes=lambda: [(200, 299)], shown="[2xx]"
+        "Status codes that mean well, such as `[2xx, 301]` or `200-204`.",
+        makes=lambda: [(200, 299)],
+        shown="[2xx]",
+        min_length=1,
     )
     interval: Duration = duration_key("From one probe of an endpoint to the next.", "5s")
     timeout: Duration = duration_key("A probe, connecting included; beyond, it has failed.", "1s")

@@ -13,7 +13,7 @@ from proxy.settings.models.part import Part, option
 from proxy.settings.models.route import Route
 from proxy.settings.models.upstream import Upstream
 from proxy.settings.problems import shown
-from proxy.settings.scalars import Cidr, Listen, Name, Secret, Short, Text, one_or_many, parse_plain_text, refuse
+from proxy.settings.scalars import Cidr, Listen, Name, Secret, Short, Text, Zone, one_or_many, parse_plain_text, refuse
 
 _SQLITE: Final = re.compile(r"sqlite:.+")
 
@@ -109,7 +109,7 @@ class General(Part):
     )
     log: Log = option("The log of control and workers.", makes=Log)
     client: Client = option("What is asked of clients.", makes=Client)
-    zone: Name | None = option(
+    zone: Zone | None = option(
         "Where this proxy stands: endpoints of the same `zone` are asked first. Absent: all alike.", None
     )
     faults: FaultBounds = option("What holds for all faults of all routes.", makes=FaultBounds)

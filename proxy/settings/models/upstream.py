@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from proxy.settings.models.health import Health, Outlier, SlowStart, expand_health, expand_slow_start
 from proxy.settings.models.part import Part, duration_key, option
 from proxy.settings.problems import shown
-from proxy.settings.scalars import Delay, Duration, Name, Percent, Short, Text, parse_plain_text, refuse
+from proxy.settings.scalars import Delay, Duration, Percent, Short, Text, Zone, parse_plain_text, refuse
 
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})")
 Balance = Literal["round_robin", "least_request", "ring_hash", "maglev", "random", "first"]
@@ -66,7 +66,7 @@ class Endpoint(Part):
     weight: int = option(
         "Share of the upstream's requests, beside the other endpoints.", 1, unit="count", ge=1, le=1000
     )
-    zone: Name | None = option(
+    zone: Zone | None = option(
         "Where it stands. Those of the file's own `zone` are asked first, while enough of them are well.", None
     )
 

@@ -28,6 +28,7 @@ def shown(spec: Spec) -> Spec:
                     {**_without(endpoint, "slot"), "url": without_userinfo(endpoint["url"])}
                     for endpoint in one["endpoints"]
                 ],
+                "health": one["health"] and {**one["health"], "headers": _fields(one["health"]["headers"])},
             }
             for one in spec["upstreams"]
         ],
@@ -49,12 +50,13 @@ def _route(route: Spec) -> Spec:
         "rewrite": rewrite
         and {
             **rewrite,
-            "set_headers": {
-                name: REDACTED if _SECRET_FIELD.search(name) else value
-                for name, value in rewrite["set_headers"].items()
-            },
+            "set_headers": _fields(rewrite["set_headers"]),
         },
     }
+
+
+def _fields(fields: dict[str, str]) -> dict[str, str]:
+    return {name: REDACTED if _SECRET_FIELD.search(name) else value for name, value in fields.items()}
 
 
 def _without(spec: Spec, *names: str) -> Spec:

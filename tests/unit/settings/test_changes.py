@@ -91,11 +91,31 @@ UNIT = "unit: [{header: x-user}]"
         ("127.0.0.1:9901", "127.0.0.1:9902", f"admin.address {RESTART}"),
         ("x.db", "y.db", f"state {RESTART}"),
         ("admin:", "drain: {delay: 1s}\nadmin:", "drain.delay changed"),
+        ("admin:", "faults: {enabled: false}\nadmin:", "faults.enabled changed"),
+        ("admin:", "zone: a\nadmin:", "zone changed"),
+        ("127.0.0.1:2]", "127.0.0.1:2], balance: maglev, health: tcp", "upstream b changed: balance, health"),
+        (
+            "match: {path: /api}",
+            "match: {path: /api}\n    retry: {}\n    rate_limits: [{rate: 1/s}]",
+            "route api: changed retry, rate_limits; 0 % of units move",
+        ),
+        (
+            "blue: {upstream: a}",
+            "blue: {upstream: a, warm_up: 1m, breaker: {}}",
+            "route api: changed versions.blue.warm_up, versions.blue.breaker; 0 % of units move",
+        ),
         ("admin:", "client: {limits: {fields: 5}}\nadmin:", "client.limits.fields changed"),
     ],
 )
 def test_a_change_is_told_in_a_line(tmp_path: Path, old: str, new: str, line: str) -> None:
     assert changed(tmp_path, (old, new)).lines == [line]
+
+
+def test_the_bounds_of_faults_and_the_zone_are_told_without_the_settings_too(tmp_path: Path) -> None:
+    old, new = loaded(tmp_path, BASE).spec, loaded(tmp_path, f"{BASE}zone: a\nfaults: {{max_percent: 1}}\n").spec
+    changes = compare(old, new)
+    assert changes.lines == ["faults changed", "zone changed"]
+    assert changes.upstreams["changed"] == []
 
 
 def test_restart_only_keys_are_told_apart(tmp_path: Path) -> None:

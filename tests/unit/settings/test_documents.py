@@ -26,7 +26,15 @@ def test_the_committed_reference_is_current() -> None:
 
 
 def test_all_examples_are_there() -> None:
-    assert {path.stem for path in CONFIGS} >= {"tidegate", "canary", "blue-green", "abn", "shadow", "container"}
+    assert {path.stem for path in CONFIGS} >= {
+        "tidegate",
+        "canary",
+        "blue-green",
+        "abn",
+        "shadow",
+        "container",
+        "resilience",
+    }
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -54,6 +62,12 @@ def test_the_schema_takes_an_example(path: Path) -> None:
         "routes: [{name: r}]",
         "routes: [{name: r, versions: {v: {upstream: a}}, mirror: [{upstream: a, percent: 101}]}]",
         "upstreams: {a: {endpoints: []}}",
+        "upstreams: {a: {endpoints: [x], balance: least}}",
+        "upstreams: {a: {endpoints: [x], health: {expected: [6xx]}}}",
+        "routes: [{name: r, versions: {v: {upstream: a}}, retry: {attempts: 1}}]",
+        "routes: [{name: r, versions: {v: {upstream: a}}, rate_limits: [{rate: 100}]}]",
+        "routes: [{name: r, versions: {v: {upstream: a}}, rate_limits: [{rate: 1/d}]}]",
+        "routes: [{name: r, versions: {v: {upstream: a}}, faults: [{abort: 200, percent: 1}]}]",
     ],
 )
 def test_the_schema_refuses_what_is_wrong(text: str) -> None:
@@ -71,6 +85,12 @@ def test_the_schema_refuses_what_is_wrong(text: str) -> None:
         "routes: [{name: r, match: {host: x.org, headers: {x-a: b, x-c: {in: [d]}}}, versions: {v: {upstream: a}}}]",
         "routes: [{name: r, unit: [client_ip, {header: x}], versions: {v: {upstream: a}}}]",
         "routes: [{name: r, versions: {v: {upstream: a}}, errors: {codes: [429, 5xx]}}]",
+        "upstreams: {a: {endpoints: [x], health: tcp, slow_start: 30s}}",
+        "upstreams: {a: {endpoints: [x], health: {expected: 200-204}, slow_start: {window: '${W:-1s}'}}}",
+        "routes: [{name: r, versions: {v: {upstream: a}}, deadline: x-t, retry: {budget: 5, methods: safe}}]",
+        "routes: [{name: r, versions: {v: {upstream: a}}, rate_limits: [{rate: 1.5/m, by: unit}]}]",
+        "routes: [{name: r, versions: {v: {upstream: a}}, rate_limits: [{rate: '${R:-5/s}', by: {header: x}}]}]",
+        "routes: [{name: r, versions: {v: {upstream: a}}, rate_limits: [{rate: 1/h, by: [unit, {cookie: x}]}]}]",
         "segments: {s: {any: [{header: x, is: a}, {not: {client_ip: {cidr: 10.0.0.0/8}}}]}}",
     ],
 )

@@ -75,13 +75,15 @@ def test_the_configuration_is_shown_without_its_secrets():
 
 
 def test_credentials_in_fields_and_urls_and_slots_stay_out():
-    spec = shop_spec(upstreams=[upstream_spec("u", endpoints=[endpoint_spec("http://me:pw@h:1")])])
+    health = {"headers": {"x-token": "hush", "x-probe": "1"}}
+    spec = shop_spec(upstreams=[upstream_spec("u", endpoints=[endpoint_spec("http://me:pw@h:1")], health=health)])
     spec["routes"][0]["rewrite"] = {
         "strip_prefix": "", "set_headers": {"Authorization": "Basic x", "x-api-key": "k", "x-env": "prod"},
         "remove_headers": [],
     }  # fmt: skip
     value = shown(spec | {"none_slot": 3})
     assert value["upstreams"][0]["endpoints"][0]["url"] == f"http://{REDACTED}@h:1"
+    assert value["upstreams"][0]["health"]["headers"] == {"x-token": REDACTED, "x-probe": "1"}
     assert value["routes"][0]["rewrite"]["set_headers"] == {
         "Authorization": REDACTED, "x-api-key": REDACTED, "x-env": "prod",
     }  # fmt: skip
