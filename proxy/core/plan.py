@@ -13,9 +13,11 @@ from typing import Any, Final
 
 from proxy.core.address import Networks
 from proxy.core.arm import Arm, RouteLife
+from proxy.core.balance import SlowStart
 from proxy.core.cookies import UnitCookies
 from proxy.core.hashing import Dealer
 from proxy.core.match import Matcher, compile_matcher
+from proxy.core.outlier import OutlierPolicy
 from proxy.core.request import Request
 
 Spec = dict[str, Any]
@@ -69,6 +71,11 @@ class Upstream:
         self.own_zone: Final[str] = spec["own_zone"]  # where this proxy stands; "": nowhere
         self.panic_threshold: Final[float] = spec["panic_threshold"]  # percent
         self.slot: Final[int] = base + spec.get("slot", 0)
+        self.balance: Final[str] = spec.get("balance", "round_robin")
+        self.own_zone: Final[str] = spec.get("own_zone", "")
+        self.outlier: Final[OutlierPolicy | None] = OutlierPolicy(spec["outlier"]) if spec.get("outlier") else None
+        self.panic_threshold: Final[float] = spec.get("panic_threshold", 50.0)  # percent of the endpoints
+        self.slow_start: Final[SlowStart | None] = SlowStart(spec["slow_start"]) if spec.get("slow_start") else None
 
 
 class UnitSource:
