@@ -24,7 +24,7 @@ KINDS: Final = ("round_robin", "least_request", "ring_hash", "maglev", "random",
 ROUND_ROBIN, LEAST_REQUEST, RING_HASH, MAGLEV, RANDOM, FIRST = range(6)
 
 OVERPROVISIONED: Final = 1.4
-"""What endpoints can take beyond their share (Envoy's): a zone keeps all its traffic while 71 % (1 / 1.4) of its weight is usable."""
+"""What endpoints can take beyond their share (Envoy's): a zone keeps all its traffic while 71 % of its weight is usable."""
 
 _SCALE: Final = 2.0**-32
 

@@ -71,11 +71,8 @@ class Upstream:
         self.own_zone: Final[str] = spec["own_zone"]  # where this proxy stands; "": nowhere
         self.panic_threshold: Final[float] = spec["panic_threshold"]  # percent
         self.slot: Final[int] = base + spec.get("slot", 0)
-        self.balance: Final[str] = spec.get("balance", "round_robin")
-        self.own_zone: Final[str] = spec.get("own_zone", "")
-        self.outlier: Final[OutlierPolicy | None] = OutlierPolicy(spec["outlier"]) if spec.get("outlier") else None
-        self.panic_threshold: Final[float] = spec.get("panic_threshold", 50.0)  # percent of the endpoints
-        self.slow_start: Final[SlowStart | None] = SlowStart(spec["slow_start"]) if spec.get("slow_start") else None
+        self.outlier: Final[OutlierPolicy | None] = OutlierPolicy(spec["outlier"]) if spec["outlier"] else None
+        self.slow_start: Final[SlowStart | None] = SlowStart(spec["slow_start"]) if spec["slow_start"] else None
 
 
 class UnitSource:
