@@ -2,7 +2,7 @@
 
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of this vocabulary. A control process that takes over a worker with another one replaces it instead."""
 
 # Control to worker.
@@ -17,6 +17,9 @@ DRAIN: Final = 4
 """{"limit": seconds}: accept until nothing waits, close the listeners, finish what is in flight, say DRAINED, exit."""
 LEDGER: Final = 5
 """Opaque bytes: the ledger of counters, kept by the worker for a control process that takes over."""
+HEALTH: Final = 6
+"""{"upstream": str, "unhealthy": [key], "drained": [key]}: which of an upstream's endpoints fail their checks and which are
+drained; all others do and are not. Keys as in core/plan.Endpoint. May name endpoints and upstreams that the plan does not."""
 
 # Worker to control.
 HELLO: Final = 64

@@ -115,3 +115,8 @@ class UnitHasher:
 def unit_hash(key: bytes, unit: bytes) -> str:
     """16 hex digits of keyed BLAKE2b. Raises ValueError for a key over 64 bytes."""
     return blake2b(unit, digest_size=8, key=key).hexdigest()
+
+
+def unit_number(hashed: str) -> int:
+    """What `UnitHasher` answers as a number of 60 bits, for tables that deal units to endpoints."""
+    return int(hashed[:15], 16)

@@ -13,9 +13,11 @@ from typing import Any, Final
 
 from proxy.core.address import Networks
 from proxy.core.arm import Arm, RouteLife
+from proxy.core.balance import SlowStart
 from proxy.core.cookies import UnitCookies
 from proxy.core.hashing import Dealer
 from proxy.core.match import Matcher, compile_matcher
+from proxy.core.outlier import OutlierPolicy
 from proxy.core.request import Request
 
 Spec = dict[str, Any]
@@ -69,6 +71,8 @@ class Upstream:
         self.own_zone: Final[str] = spec["own_zone"]  # where this proxy stands; "": nowhere
         self.panic_threshold: Final[float] = spec["panic_threshold"]  # percent
         self.slot: Final[int] = base + spec.get("slot", 0)
+        self.outlier: Final[OutlierPolicy | None] = OutlierPolicy(spec["outlier"]) if spec["outlier"] else None
+        self.slow_start: Final[SlowStart | None] = SlowStart(spec["slow_start"]) if spec["slow_start"] else None
 
 
 class UnitSource:

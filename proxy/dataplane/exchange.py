@@ -13,14 +13,16 @@ from proxy.core.cookies import set_cookie_line
 from proxy.core.decide import decide, find_unit
 from proxy.core.fields import kept_lines, request_head, response_head
 from proxy.core.framing import encode_chunk, last_chunk
+from proxy.core.hashing import unit_number
 from proxy.core.plan import Plan, Route
 from proxy.core.request import Request, Response
 from proxy.core.trace import make_traceparent, trace_id_of, valid_request_id, valid_traceparent
 from proxy.dataplane.answers import failure_answer
+from proxy.dataplane.dialling import Claim
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.mirror import Copy, start_copies
 from proxy.dataplane.passage import Passage
-from proxy.dataplane.pool import Claim, Pool
+from proxy.dataplane.pool import Pool
 from proxy.dataplane.tunnel import Tunnel
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import DC, DN, DPE, SI, UH, UO, UT, Flag
@@ -184,7 +186,8 @@ class Exchange(Passage):
             return UH
         self._pool = pool
         self._attempts += 1
-        outcome = pool.acquire(self, fresh, self._served + 1 == len(self._chain))
+        unit = unit_number(self._unit_hash) if pool.hashed and self._unit_hash else None
+        outcome = pool.acquire(self, fresh, self._served + 1 == len(self._chain), unit)
         if isinstance(outcome, Flag):
             self._pool = None
             return outcome
@@ -317,11 +320,13 @@ class Exchange(Passage):
 
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         request = self.request
+        now = self.runtime.now()
+        self._upstream_seconds = now - self._upstream_started
+        self._status = response.status
+        self._report(response.status, self._upstream_seconds, now)
         if complete:
             self._connection = None  # it carries others by now: what the client takes is no concern of theirs
         self._answering = True
-        self._upstream_seconds = self.runtime.now() - self._upstream_started
-        self._status = response.status
         self._sent = None
         added = self._mint + self.added
         keep = request.keep_alive and self.request_done and not self.runtime.draining
@@ -397,7 +402,17 @@ class Exchange(Passage):
 
     # What goes wrong.
 
+    def _report(self, status: int, seconds: float, now: float) -> None:
+        """Tell the pool how the endpoint did."""
+        pool = self._pool
+        connection = self._connection
+        if pool is not None and connection is not None:
+            pool.report(connection, status, seconds, now)
+
     def on_broken(self, flag: Flag, untouched: bool) -> None:
+        if not untouched:  # a pooled connection that had been closed says nothing of its endpoint
+            now = self.runtime.now()
+            self._report(flag.status, -1.0 if self._answering else now - self._upstream_started, now)
         self._connection = None
         if self._answering:
             self._cut_off(flag)

@@ -46,7 +46,7 @@ class Intake:
         self._bite_from: float = 0.0
 
     def take(self, kind: int, payload: bytes) -> None:
-        """A PART, PLAN or ENDPOINTS message; they are worked off in order."""
+        """A PART, PLAN, ENDPOINTS or HEALTH message; they are worked off in order."""
         self._queue.append((kind, payload))
         if not self._running:
             self._running = True
@@ -68,6 +68,9 @@ class Intake:
                         self._specs[part["digest"]] = part["spec"]
                     elif kind == messages.ENDPOINTS:
                         await self._endpoints(json.loads(payload))
+                    elif kind == messages.HEALTH:
+                        health = json.loads(payload)
+                        self._upstreams.mark(health["upstream"], health["unhealthy"], health["drained"])
                     else:
                         await self._plan(json.loads(payload))
                 except (KeyError, ValueError, TypeError) as error:  # one that fails must not hold up the next
@@ -192,4 +195,5 @@ class Intake:
             except OSError as error:  # ssl.SSLError is one
                 log.error("endpoints that moved cannot be used", extra={"upstream": name}, exc_info=error)
                 return
-        self._upstreams.move(name, endpoints, context)
+        for _ in self._upstreams.move(name, endpoints, context):
+            await self._breathe()

@@ -9,14 +9,15 @@ from typing import Final
 
 from proxy.core.fields import MARKER, request_head, shadow_lines
 from proxy.core.framing import encode_chunk, last_chunk
-from proxy.core.hashing import sampled
+from proxy.core.hashing import sampled, unit_number
 from proxy.core.plan import Mirror, Route
 from proxy.core.request import Request, Response
-from proxy.dataplane.pool import Claim, Pool
+from proxy.dataplane.dialling import Claim
+from proxy.dataplane.pool import Pool
 from proxy.dataplane.runtime import Runtime
 from proxy.dataplane.upstream import UpstreamConnection, UpstreamUser
 from proxy.dataplane.upstreams import Upstreams
-from proxy.errors import UO, Flag
+from proxy.errors import UO, UT, Flag
 from proxy.telemetry.counters import (
     M_BUFFERED,
     M_CODES,
@@ -67,7 +68,7 @@ def start_copies(
         lines = shadow_lines(kept, mirror.strip_credentials)
         head = request_head(request, lines, forwarding, marked, route.rewrite, route.raw_paths, b"")
         copy = Copy(upstreams, mirror, request, head)
-        copy.start()
+        copy.start(unit)
         if not copy.request_done:
             if wanting is None:
                 wanting = []
@@ -123,9 +124,10 @@ class Copy(UpstreamUser):
         self._whole: bytes = b""  # what went out on a pooled connection, while it may have to go out again
         self._resent: bool = False
         self._over: bool = False
+        self._unit: int | None = None
 
-    def start(self) -> None:
-        """Ask for a connection and set the deadline."""
+    def start(self, unit: bytes | None) -> None:
+        """Ask for a connection and set the deadline. `unit` may decide on the endpoint."""
         runtime = self.runtime
         view = runtime.view
         view[self.mirror.slot + M_IN_FLIGHT] += 1
@@ -135,11 +137,13 @@ class Copy(UpstreamUser):
             self._end(_UNREACHABLE)
             return
         runtime.wheel.arm(self, self._started + self.mirror.timeout)
+        if pool.hashed and unit is not None:
+            self._unit = unit_number(runtime.hasher(unit))
         self._acquire(pool, False)
 
     def _acquire(self, pool: Pool, fresh: bool) -> None:
         self._pool = pool
-        outcome = pool.acquire(self, fresh, False)
+        outcome = pool.acquire(self, fresh, False, self._unit)
         if isinstance(outcome, Flag):
             self._pool = None
             self._end(_CONNECTIONS if outcome is UO else _UNREACHABLE)
@@ -229,6 +233,7 @@ class Copy(UpstreamUser):
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         view = self.runtime.view
         view[self.mirror.slot + M_CODES + response.status] += 1
+        self._report(response.status)
         self.on_body(body, complete, trailers)
 
     def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
@@ -240,7 +245,16 @@ class Copy(UpstreamUser):
         observe(self.runtime.view, self.mirror.slot + M_DURATION, self.runtime.now() - self._started)
         self._end(_SENT if self.request_done else _ABORTED)
 
+    def _report(self, status: int) -> None:
+        """Tell the pool how the endpoint did, without a time: copies wait for their bodies, which come when they come."""
+        pool = self._pool
+        connection = self._connection
+        if pool is not None and connection is not None:
+            pool.report(connection, status, -1.0, self.runtime.now())
+
     def on_broken(self, flag: Flag, untouched: bool) -> None:
+        if not untouched:
+            self._report(flag.status)
         self._connection = None
         pool = self._pool
         if untouched and self._whole and pool is not None:
@@ -256,6 +270,7 @@ class Copy(UpstreamUser):
 
     def expired(self, now: float) -> None:
         self.runtime.view[self.mirror.slot + M_TIMEOUTS] += 1
+        self._report(UT.status)
         connected = self._connection is not None
         self._end(_SENT if connected and self.request_done else _ABORTED if connected else _UNREACHABLE)
 

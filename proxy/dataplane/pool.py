@@ -1,74 +1,40 @@
-"""The connections of one worker to one upstream: which endpoint, which connection, how many, and who waits.
+"""The connections of one worker to one upstream: which connection, how many, and who waits.
 
 A request takes the connection that was used last, so that the ones nobody needs grow old and close. Where none is idle
 one is opened; where none may be opened the request waits its turn, and the wait is bounded in number and time. Limits are
 totals over all workers: each worker adds its own exact count to what the others have written down.
+
+Which endpoint it is says choosing.py, who is ejected ejecting.py; dialling.py opens connections.
 """
 
-import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable
 from typing import Final
 
+from proxy.core.balance import Member
 from proxy.core.plan import Endpoint, Upstream
+from proxy.dataplane.choosing import Chooser
+from proxy.dataplane.dialling import Claim, ClaimKeeper, Dialler
+from proxy.dataplane.ejecting import Ejector
+from proxy.dataplane.endpoint_state import EndpointState
 from proxy.dataplane.runtime import Runtime, log
-from proxy.dataplane.timers import Timed
-from proxy.dataplane.upstream import IDLE, ConnectionKeeper, UpstreamConnection, UpstreamUser
+from proxy.dataplane.upstream import IDLE, UpstreamConnection, UpstreamUser
 from proxy.errors import UF, UH, UO, Flag
-from proxy.telemetry.counters import E_DOWN, E_FAILURES, U_ACTIVE, U_CONNECTING, U_IDLE, U_PENDING, U_REQUESTS
+from proxy.telemetry.counters import E_FAILURES, U_ACTIVE, U_CONNECTING, U_IDLE, U_PANIC, U_PENDING, U_REQUESTS
 
 _REST_AFTER_FAILURE: Final = 0.25
 """Seconds an endpoint that refused is left alone; doubles with each failure in a row, so that a dead one costs little."""
 _LONGEST_REST: Final = 5.0
+_ABSENT: Final = 2
+"""Failed connects in a row after which an endpoint that can be reached again starts slowly: it was gone, not busy."""
 _YIELDED: Final = 2
 """Ticks after giving a place to other workers in which none is taken back: they look once a tick."""
+_PRESENT: Final = (U_CONNECTING, U_ACTIVE, U_IDLE, U_PENDING, U_REQUESTS, U_PANIC)
+
+_NOBODY: Final[frozenset[str]] = frozenset()
 
 
-class EndpointState:
-    """What this worker knows of one endpoint."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint: Endpoint = endpoint
-        self.idle: Final[list[UpstreamConnection]] = []
-        self.retired: bool = False  # no longer in the plan: what is open ends with its exchange
-        self.down_until: float = 0.0
-        self.failures: int = 0
-        self.current: int = 0  # of smooth weighted round robin
-
-
-class Claim(Timed):
-    """A wish for a connection: waiting for its turn, or for a connection to open. Give it up with `cancel`."""
-
-    def __init__(self, pool: "Pool", user: UpstreamUser) -> None:
-        self._pool: Final = pool
-        self.user: UpstreamUser | None = user
-        self.task: asyncio.Task[None] | None = None
-        self.dialling: bool = False
-
-    def cancel(self) -> None:
-        """The user wants it no more. A connection that opens all the same is kept for others."""
-        self.user = None
-        if self.task is None:
-            self._pool.runtime.wheel.forget(self)
-            self._pool.forget(self)
-
-    def expired(self, now: float) -> None:
-        if self.dialling:
-            if self.task is not None:
-                self.task.cancel()  # the dial reports it
-            return
-        if self.task is not None:  # not begun, so it could not report
-            self._pool.runtime.wheel.arm(self, now)
-            return
-        user = self.user
-        self._pool.forget(self)
-        self.user = None
-        if user is not None:
-            user.on_unreachable(UO)
-
-
-class Pool(ConnectionKeeper):
+class Pool(ClaimKeeper):
     """Connections to one upstream. It outlives plans: what a new plan does not change stays open."""
 
     def __init__(self, runtime: Runtime, upstream: Upstream, tls: ssl.SSLContext | None) -> None:
@@ -80,86 +46,153 @@ class Pool(ConnectionKeeper):
         self.stirred: bool = (
             False  # something is open, opening, waiting or under way, or was when it was last written down
         )
+        self.hashed: bool = False  # whether the choice of an endpoint goes by the unit
         # Whether each change is written down at once: others count on the numbers, or nobody will come round for them.
         self._prompt: bool = runtime.cells.workers > 1
+        self._chooser: Final = Chooser(upstream)
+        self._ejector: Ejector | None = None
+        self._dialler: Final = Dialler(runtime, self)
         self._waiting: Final[deque[Claim]] = deque()
         self._connections: Final[dict[UpstreamConnection, EndpointState]] = {}
-        self._connecting: int = 0
         self._yielding: int = 0  # ticks for which what was given up is left to others
-        self._written: Final[list[int]] = [0, 0, 0, 0, 0]
-        self.update(upstream, upstream.endpoints, tls)
+        self._unhealthy: frozenset[str] = _NOBODY  # what control said last, by the endpoints' keys
+        self._drained: frozenset[str] = _NOBODY
+        self._written: Final[list[int]] = [0] * len(_PRESENT)
+        self._take(upstream, upstream.endpoints, tls, runtime.plan is not None)
+
+    # What is configured.
 
     def update(self, upstream: Upstream, endpoints: list[Endpoint], tls: ssl.SSLContext | None) -> None:
-        """Take a new policy and set of endpoints; endpoints that stay keep connections and state."""
+        """Take a new policy and set of endpoints; endpoints that stay keep connections and state.
+
+        `build` must be called until it says True.
+        """
+        # The first endpoints of a name that had not resolved are not newcomers among others.
+        self._take(upstream, endpoints, tls, bool(self.states))
+
+    def _take(self, upstream: Upstream, endpoints: list[Endpoint], tls: ssl.SSLContext | None, newcomers: bool) -> None:
         if upstream.slot != self.upstream.slot:
             self.write_down(gone=True)
         changed_tls = tls is not self.tls
         self.upstream = upstream
         self.tls = tls
+        view = self.runtime.view
+        now = self.runtime.now()
         known = {state.endpoint.key: state for state in self.states}
         fresh: list[EndpointState] = []
         for endpoint in endpoints:
-            before = known.get(endpoint.key)
-            if before is None or changed_tls:
-                fresh.append(EndpointState(endpoint))
-                continue
-            del known[endpoint.key]
-            self._move(before, endpoint)
-            fresh.append(before)
+            state = known.get(endpoint.key)
+            if state is None:
+                state = EndpointState(endpoint)
+                state.unhealthy = endpoint.key in self._unhealthy
+                state.drained = endpoint.key in self._drained
+                if newcomers:
+                    state.usable_since = now
+            elif changed_tls:
+                before = state
+                state = EndpointState(endpoint)
+                state.inherit(before)
+            else:
+                del known[endpoint.key]
+                state.move(endpoint, view)
+            fresh.append(state)
         self.states = fresh
         for state in known.values():
-            self._retire(state)
+            state.retire(view)
+        for state in fresh:
+            state.show(view)
+        self._chooser.take(upstream, fresh)
+        self.hashed = self._chooser.hashed
+        self._take_ejector(upstream)
+        self.stirred = True
         self._serve_waiting()  # a limit may be higher now, and what they waited for may be gone
 
-    def _move(self, state: EndpointState, endpoint: Endpoint) -> None:
-        """The same endpoint in other words: a weight, a label, a place for its counters."""
-        before = state.endpoint
-        state.endpoint = endpoint
-        if endpoint.slot != before.slot:
-            view = self.runtime.view
-            view[endpoint.slot + E_DOWN] = view[before.slot + E_DOWN]
-            view[before.slot + E_DOWN] = 0
+    def _take_ejector(self, upstream: Upstream) -> None:
+        ejector = self._ejector
+        policy = upstream.outlier
+        if policy is None:
+            if ejector is not None:
+                ejector.dissolve("not_configured")
+                self._ejector = None
+        elif ejector is None:
+            self._ejector = Ejector(self.runtime, self._chooser, upstream.name, policy)
+        else:
+            ejector.take(policy)
 
-    def _retire(self, state: EndpointState) -> None:
-        state.retired = True
-        self.runtime.view[state.endpoint.slot + E_DOWN] = 0
-        for connection in state.idle.copy():
-            connection.close()
+    def build(self) -> bool:
+        """Go on, for a millisecond or so, with what the balance needs; True when there is nothing left to do."""
+        return self._chooser.build()
+
+    def mark(self, unhealthy: frozenset[str], drained: frozenset[str]) -> None:
+        """What control knows of the endpoints, by their keys: all that the probes find unhealthy, all that are drained.
+
+        One that comes out of either starts slowly; one that is healthy again is not ejected any more.
+        """
+        self._unhealthy = unhealthy
+        self._drained = drained
+        now = self.runtime.now()
+        view = self.runtime.view
+        for state in self.states:
+            key = state.endpoint.key
+            was_out = state.unhealthy or state.drained
+            recovered = state.unhealthy and key not in unhealthy
+            state.unhealthy = key in unhealthy
+            state.drained = key in drained
+            if state.drained:
+                state.close_idle()
+            if recovered and self._ejector is not None:
+                self._ejector.release(state, now, "healthy")
+            if was_out and not (state.unhealthy or state.drained):
+                self._chooser.start_slowly(state, now)
+            state.show(view)
+        self._chooser.look(now)
+        self.stirred = True
+        self._serve_waiting()
 
     def close(self) -> None:
         """The upstream left the plan: idle connections close, busy ones with their exchange."""
         self._prompt = True
         states = self.states
         self.states = []
+        if self._ejector is not None:
+            self._ejector.sleep()
+            self._ejector = None
         for state in states:
-            self._retire(state)
+            state.retire(self.runtime.view)
+        self._chooser.take(self.upstream, [])
         self._serve_waiting()
         self.write_down()
 
     @property
     def empty(self) -> bool:
         """Whether nothing is open, opening or waiting."""
-        return not self._connections and self._connecting == 0 and not self._waiting
+        return not self._connections and self._dialler.connecting == 0 and not self._waiting
 
     # Taking and giving back.
 
-    def acquire(self, user: UpstreamUser, fresh: bool, last_resort: bool) -> Claim | Flag | None:
+    def acquire(
+        self,
+        user: UpstreamUser,
+        fresh: bool,
+        last_resort: bool,
+        unit: int | None = None,
+        avoid: list[Member] | None = None,
+    ) -> Claim | Flag | None:
         """A connection for `user`: at once (None; `on_connected` has been called), or later (a claim), or not at all (a flag).
 
-        `fresh` passes over pooled connections. `last_resort` tries an endpoint that refused a moment ago where all did:
-        nobody else would answer. Unless the answer is a flag, `finished` must be called once when the request is over.
+        `fresh` passes over pooled connections. `last_resort` tries an endpoint that refused a moment ago where all did, or
+        one that is not well where none is: nobody else would answer. `unit` is the hash by which ring and maglev choose
+        (hashing.unit_number; asked for where `hashed` is true). An endpoint in `avoid` is taken only where there is no
+        other. Unless the answer is a flag, `finished` must be called once when the request is over.
         """
         self.stirred = True
         upstream = self.upstream
         taken = self._total(U_REQUESTS, self.requests) if self._prompt else self.requests
         if taken >= upstream.max_requests:
             return UO
-        states = self.states
-        state: EndpointState | None
-        if len(states) == 1 and states[0].down_until == 0.0:
-            state = states[0]
-        else:
-            state = self._pick(self.runtime.now(), last_resort)
+        state = self._chooser.only
+        if state is None:
+            state = self._pick(last_resort, unit, avoid)
             if state is None:
                 return UH
         idle = state.idle
@@ -175,10 +208,10 @@ class Pool(ConnectionKeeper):
                 return None
             connection.close()
         now = self.runtime.now()
-        claim = Claim(self, user)
+        claim = Claim(self, self.runtime, user, unit, avoid)
         if self._room() or self._steal_idle():
             self._begun()
-            self._start(state, claim, now)
+            self._dialler.start(state, claim, self.tls, now + upstream.connect)
             return claim
         if self._total(U_PENDING, len(self._waiting)) >= upstream.max_pending:
             return UO
@@ -186,6 +219,12 @@ class Pool(ConnectionKeeper):
         self._waiting.append(claim)
         self.runtime.wheel.arm(claim, now + upstream.connect)
         return claim
+
+    def _pick(self, last_resort: bool, unit: int | None, avoid: list[Member] | None) -> EndpointState | None:
+        runtime = self.runtime
+        chooser = self._chooser
+        draw = runtime.rng.random() if chooser.draws else 0.0
+        return chooser.pick(runtime.now(), draw, unit, avoid, last_resort)
 
     def _begun(self) -> None:
         self.requests += 1
@@ -203,7 +242,7 @@ class Pool(ConnectionKeeper):
     def _room(self) -> bool:
         """Whether a connection may be opened: within the limit, and beyond this worker's share only while no other waits."""
         limit = self.upstream.max_connections
-        own = len(self._connections) + self._connecting
+        own = len(self._connections) + self._dialler.connecting
         workers = self.runtime.cells.workers
         if workers == 1:
             return own < limit
@@ -217,7 +256,7 @@ class Pool(ConnectionKeeper):
         if workers == 1 or self._total(U_PENDING, 0) == 0:
             return False
         limit = self.upstream.max_connections
-        own = len(self._connections) + self._connecting
+        own = len(self._connections) + self._dialler.connecting
         share = -(-limit // workers) if limit >= workers else 0  # what is too little for all goes round
         return own > share and self._total(U_ACTIVE, own, U_IDLE, U_CONNECTING) >= limit
 
@@ -245,7 +284,10 @@ class Pool(ConnectionKeeper):
             connection.close()
             return
         waiting = self._waiting
-        while waiting and not state.retired:
+        if state.barred and (waiting or state.retired or state.drained):
+            connection.close()  # who waits needs the place, and not this endpoint
+            return
+        while waiting:
             claim = waiting.popleft()
             user = claim.user
             self.runtime.wheel.forget(claim)
@@ -254,7 +296,7 @@ class Pool(ConnectionKeeper):
                 connection.attach(user)
                 user.on_connected(connection)
                 return
-        if state.retired or len(state.idle) >= self.upstream.max_idle or self.runtime.draining:
+        if len(state.idle) >= self.upstream.max_idle or self.runtime.draining:
             connection.close()
             return
         state.idle.append(connection)
@@ -268,8 +310,10 @@ class Pool(ConnectionKeeper):
     def connection_gone(self, connection: UpstreamConnection) -> None:
         """A connection closed: its place is free."""
         state = self._connections.pop(connection, None)
-        if state is not None and connection in state.idle:
-            state.idle.remove(connection)
+        if state is not None:
+            state.open -= 1
+            if connection in state.idle:
+                state.idle.remove(connection)
         self._serve_waiting()
         if self._prompt:
             self.write_down()
@@ -281,72 +325,17 @@ class Pool(ConnectionKeeper):
             self.runtime.wheel.forget(claim)
             if user is None:
                 continue
-            now = self.runtime.now()
-            state = self._pick(now, True)
+            state = self._pick(True, claim.unit, claim.avoid)
             if state is None:
                 claim.user = None
                 user.on_unreachable(UH)
                 continue
-            self._start(state, claim, now)
+            self._dialler.start(state, claim, self.tls, self.runtime.now() + self.upstream.connect)
 
-    # Choosing an endpoint.
-
-    def _pick(self, now: float, last_resort: bool) -> EndpointState | None:
-        """Smooth weighted round robin (as nginx deals) over the endpoints that are not resting.
-
-        Where all are resting: None, or as a last resort the one whose rest ends first.
-        """
-        best: EndpointState | None = None
-        total = 0
-        for state in self.states:
-            if state.down_until > now:
-                continue
-            weight = state.endpoint.weight
-            state.current += weight
-            total += weight
-            if best is None or state.current > best.current:
-                best = state
-        if best is not None:
-            best.current -= total
-        elif last_resort:
-            for state in self.states:
-                if best is None or state.down_until < best.down_until:
-                    best = state
-        return best
-
-    # Opening.
-
-    def _start(self, state: EndpointState, claim: Claim, now: float) -> None:
-        self._connecting += 1
-        claim.task = self.runtime.spawn("dial", self._open(state, claim))
-        self.runtime.wheel.arm(claim, now + self.upstream.connect)
-
-    async def _open(self, state: EndpointState, claim: Claim) -> None:
-        claim.dialling = True
-        endpoint = state.endpoint
-        loop = self.runtime.loop
-        connection = UpstreamConnection(self.runtime, self)
-        factory: Callable[[], UpstreamConnection] = lambda: connection  # noqa: E731
-        context = self.tls if endpoint.tls else None
-        name = endpoint.server_name if endpoint.tls else None
-        failure = ""
-        try:
-            if endpoint.unix:
-                await loop.create_unix_connection(factory, endpoint.unix, ssl=context, server_hostname=name)  # type: ignore[type-var]
-            else:
-                await loop.create_connection(factory, endpoint.host, endpoint.port, ssl=context, server_hostname=name)  # type: ignore[type-var]
-        except OSError as error:  # ssl.SSLError is one
-            failure = f"{type(error).__name__}: {error.strerror or error}"
-        except asyncio.CancelledError:
-            failure = "timed out"
-        except (RuntimeError, ValueError) as error:  # whatever it is, whoever waits must be told
-            failure = str(error)
-        finally:
-            claim.dialling = False
-            self._connecting -= 1
-            if self._prompt:
-                self.write_down()
-            self.runtime.wheel.forget(claim)
+    def dialled(self, state: EndpointState, claim: Claim, connection: UpstreamConnection, failure: str) -> None:
+        """A dial is over: `connection` is open, or `failure` says why not."""
+        if self._prompt:
+            self.write_down()
         if failure:
             self._failed(state, claim, failure)
         else:
@@ -354,12 +343,7 @@ class Pool(ConnectionKeeper):
 
     def _opened(self, state: EndpointState, claim: Claim, connection: UpstreamConnection) -> None:
         if state.failures:
-            state.failures = 0
-            state.down_until = 0.0
-            self.runtime.view[state.endpoint.slot + E_DOWN] = 0
-            log.info(
-                "endpoint reachable again", extra={"upstream": self.upstream.name, "endpoint": state.endpoint.label}
-            )
+            self._reachable(state)
         transport = connection.transport
         user = claim.user
         claim.user = None
@@ -369,6 +353,7 @@ class Pool(ConnectionKeeper):
             self._serve_waiting()
             return
         self._connections[connection] = state
+        state.open += 1
         connection.silence = self.upstream.idle
         if user is None:
             connection.phase = IDLE
@@ -378,13 +363,22 @@ class Pool(ConnectionKeeper):
         connection.attach(user)
         user.on_connected(connection)
 
+    def _reachable(self, state: EndpointState) -> None:
+        if state.failures >= _ABSENT:
+            self._chooser.start_slowly(state, self.runtime.now())
+        state.failures = 0
+        state.down_until = 0.0
+        self._chooser.stir()
+        state.show(self.runtime.view)
+        log.info("endpoint reachable again", extra={"upstream": self.upstream.name, "endpoint": state.endpoint.label})
+
     def _failed(self, state: EndpointState, claim: Claim, failure: str) -> None:
         state.failures += 1
-        rest = min(_REST_AFTER_FAILURE * 2 ** min(state.failures - 1, 8), _LONGEST_REST)
-        state.down_until = self.runtime.now() + rest
+        now = self.runtime.now()
+        state.down_until = now + min(_REST_AFTER_FAILURE * 2 ** min(state.failures - 1, 8), _LONGEST_REST)
+        self._chooser.stir()
         view = self.runtime.view
-        if not state.retired:
-            view[state.endpoint.slot + E_DOWN] = 1
+        state.show(view)
         view[state.endpoint.slot + E_FAILURES] += 1
         if state.failures & (state.failures - 1) == 0:  # the 1st, 2nd, 4th, ...: a dead endpoint is dialled often
             log.warning(
@@ -396,11 +390,27 @@ class Pool(ConnectionKeeper):
                     "failures": state.failures,
                 },
             )
+        if self._ejector is not None:
+            self._ejector.report(state.standing, UF.status, -1.0, now)
         user = claim.user
         claim.user = None
         if user is not None:
             user.on_unreachable(UF if state.failures == 1 else UH)
         self._serve_waiting()
+
+    # How endpoints do.
+
+    def report(self, connection: UpstreamConnection, status: int, seconds: float, now: float) -> None:
+        """What came of a request on `connection`, for outlier detection: the answer's status, or the status of the flag where
+        there was no (whole) answer: UC, UR, UT, UPE. `seconds` from the request sent to the answer's head; negative
+        where unknown. A client that left says nothing of the endpoint: it is not reported. Connects that fail the pool
+        reports itself.
+        """
+        ejector = self._ejector
+        if ejector is not None:
+            state = connection.endpoint
+            if isinstance(state, EndpointState):
+                ejector.report(state.standing, status, seconds, now)
 
     # Numbers.
 
@@ -418,17 +428,29 @@ class Pool(ConnectionKeeper):
 
     def write_down(self, gone: bool = False) -> None:
         """Put the numbers of the present into shared memory. As differences: a shadow's pool may share the slots."""
-        idle = sum(len(state.idle) for state in self.states)
-        numbers = (
-            (0, 0, 0, 0, 0)
-            if gone
-            else (self._connecting, len(self._connections) - idle, idle, len(self._waiting), self.requests)
-        )
+        numbers = [0] * len(_PRESENT)
+        if not gone:
+            idle = sum([len(state.idle) for state in self.states])
+            numbers = [
+                self._dialler.connecting,
+                len(self._connections) - idle,
+                idle,
+                len(self._waiting),
+                self.requests,
+                int(self._chooser.panic),
+            ]
         view = self.runtime.view
         place = self.upstream.slot
         written = self._written
-        for offset, number in zip((U_CONNECTING, U_ACTIVE, U_IDLE, U_PENDING, U_REQUESTS), numbers, strict=True):
-            if written[offset] != number:
-                view[place + offset] += number - written[offset]
-                written[offset] = number
-        self.stirred = bool(self._connections or self._connecting or self._waiting or self.requests)
+        for offset in _PRESENT:  # which are their own places
+            if written[offset] != numbers[offset]:
+                view[place + offset] += numbers[offset] - written[offset]
+                written[offset] = numbers[offset]
+
+    def show(self) -> None:
+        """Write down what nobody needs at once, the endpoints too; called by the clock while `stirred`."""
+        self._chooser.look_again(self.runtime.now())
+        self.write_down()
+        for state in self.states:
+            state.show(self.runtime.view)
+        self.stirred = bool(self._connections or self._dialler.connecting or self._waiting or self.requests)

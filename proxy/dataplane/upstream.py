@@ -9,6 +9,7 @@ import asyncio
 from math import inf
 from typing import Final
 
+from proxy.core.balance import Member
 from proxy.core.framing import ChunkedDecoder
 from proxy.core.http1 import find_head_end, parse_response
 from proxy.core.request import Response
@@ -85,8 +86,9 @@ class ConnectionKeeper:
 class UpstreamConnection(Timed):
     """An asyncio protocol towards an endpoint."""
 
-    def __init__(self, runtime: Runtime, keeper: ConnectionKeeper) -> None:
+    def __init__(self, runtime: Runtime, keeper: ConnectionKeeper, endpoint: Member) -> None:
         self.runtime: Final = runtime
+        self.endpoint: Final = endpoint
         self._keeper: Final = keeper
         self.user: UpstreamUser | None = None
         self.transport: asyncio.Transport | None = None

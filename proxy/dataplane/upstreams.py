@@ -4,7 +4,7 @@ Pools are found by the upstream's name and outlive plans: a plan that changes we
 """
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from proxy.core.plan import Endpoint, Plan
@@ -20,19 +20,24 @@ class Upstreams:
         self.runtime: Final = runtime
         self.pools: Final[dict[str, Pool]] = {}
         self.shadows: Final[dict[str, Pool]] = {}  # the same upstreams as mirrors use them: connections of their own
+        self._marks: Final[dict[str, tuple[frozenset[str], frozenset[str]]]] = {}  # what control said last
         self.copies: Final[set[UpstreamUser]] = set()  # on their way to a shadow
 
     def bring(self, plan: Plan, contexts: dict[str, ssl.SSLContext]) -> Iterator[None]:
-        """Have the pools that `plan` asks for, one at each step. `contexts` are the TLS contexts by their stamps."""
+        """Have the pools that `plan` asks for, a part of one at each step. `contexts` are the TLS contexts by their stamps."""
         for pools, wanted in self._wanted(plan):
             for name in wanted:
                 upstream = plan.upstreams[name]
                 context = contexts.get(upstream.tls_stamp)
                 pool = pools.get(name)
                 if pool is None:
-                    pools[name] = Pool(self.runtime, upstream, context)
+                    pool = pools[name] = Pool(self.runtime, upstream, context)
+                    if name in self._marks:
+                        pool.mark(*self._marks[name])
                 elif pool.upstream is not upstream or pool.tls is not context:
                     pool.update(upstream, upstream.endpoints, context)
+                while not pool.build():
+                    yield
                 yield
 
     def leave(self, plan: Plan) -> Iterator[None]:
@@ -41,22 +46,39 @@ class Upstreams:
             for name in [name for name in pools if name not in wanted]:
                 pools.pop(name).close()
                 yield
+        for name in [name for name in self._marks if name not in plan.upstreams]:
+            del self._marks[name]
 
     def _wanted(self, plan: Plan) -> list[tuple[dict[str, Pool], set[str]]]:
         shadows = {mirror.upstream.name for route in plan.routes for mirror in route.mirrors}
         return [(self.pools, set(plan.upstreams)), (self.shadows, shadows)]
 
-    def move(self, name: str, endpoints: list[Endpoint], context: ssl.SSLContext | None) -> None:
-        """The upstream's name has resolved to other addresses. `context`: for those that are spoken to over TLS."""
+    def move(self, name: str, endpoints: list[Endpoint], context: ssl.SSLContext | None) -> Iterator[None]:
+        """The upstream's name has resolved to other addresses, taken step by step. `context`: for those that are spoken to over
+        TLS."""
         for pools in (self.pools, self.shadows):
             pool = pools.get(name)
             if pool is not None:
                 pool.update(pool.upstream, endpoints, context)
+                while not pool.build():
+                    yield
+                yield
+
+    def mark(self, name: str, unhealthy: Iterable[str], drained: Iterable[str]) -> None:
+        """What control knows of an upstream's endpoints, by their keys: all that its probes find unhealthy, all that are to be
+        drained. An upstream that is not in the plan is none of ours."""
+        if name not in self.pools:
+            return
+        marks = self._marks[name] = (frozenset(unhealthy), frozenset(drained))
+        for pools in (self.pools, self.shadows):
+            pool = pools.get(name)
+            if pool is not None:
+                pool.mark(*marks)
 
     def write_down(self) -> None:
         """Put the numbers of the present into shared memory."""
         for pool in self._stirred():
-            pool.write_down()
+            pool.show()
 
     def balance(self) -> None:
         """Give and take connections within the limits that all workers share."""

@@ -48,7 +48,8 @@ def test_request_on_a_connection_just_closed_is_sent_once_more_where_that_is_saf
 
 def test_request_that_cannot_be_sent_once_more_is_served_by_nobody(stage: Stage) -> None:
     client, upstream = stale(stage, GET)
-    stage.pool().states.clear()
+    pool = stage.pool()
+    pool.update(pool.upstream, [], pool.tls)
     upstream.eof()  # type: ignore[attr-defined]
     assert b"(UH)" in client.take()  # type: ignore[attr-defined]
     assert stage.codes() == {("stable", "stable", 200): 1, ("stable", "none", 503): 1}

@@ -1,0 +1,87 @@
+"""What one worker knows of one endpoint. It outlives plans: it is found again by the endpoint's key."""
+
+from typing import Final
+
+from proxy.core.balance import Member
+from proxy.core.outlier import Standing
+from proxy.core.plan import Endpoint
+from proxy.dataplane.upstream import UpstreamConnection
+from proxy.telemetry.counters import E_DOWN, E_DRAINED, E_EJECTED, E_IN_FLIGHT, E_UNHEALTHY
+
+_PRESENT: Final = (E_DOWN, E_EJECTED, E_UNHEALTHY, E_DRAINED, E_IN_FLIGHT)
+
+
+class EndpointState(Member):
+    """Its connections, its health, and how it stands with outlier detection."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint.key, endpoint.weight, endpoint.zone)
+        self.endpoint: Endpoint = endpoint
+        self.idle: Final[list[UpstreamConnection]] = []
+        self.open: int = 0  # connections, idle ones too
+        self.dialling: int = 0
+        self.retired: bool = False  # no longer in the plan: what is open ends with its exchange
+        self.down_until: float = 0.0
+        self.failures: int = 0
+        self.unhealthy: bool = False  # the probes of the control process say so
+        self.drained: bool = False  # somebody asked for it
+        self.standing: Standing = Standing()
+        # As of the chooser's last look:
+        self.usable: bool = True
+        self.barred: bool = False  # gets no requests, for another reason than that it could not be reached a moment ago
+        self._shown: Final[list[int]] = [0] * len(_PRESENT)
+
+    def load(self) -> int:
+        return self.open + self.dialling - len(self.idle)
+
+    def move(self, endpoint: Endpoint, view: "memoryview[int]") -> None:
+        """The same endpoint in other words: a weight, a zone, a label, a place for its counters."""
+        if endpoint.slot != self.endpoint.slot:
+            shown = self._shown.copy()
+            self._write(view, [0] * len(_PRESENT))
+            self.endpoint = endpoint
+            self._write(view, shown)
+        self.endpoint = endpoint
+        self.weight = endpoint.weight
+        self.zone = endpoint.zone
+
+    def inherit(self, before: "EndpointState") -> None:
+        """Be known for what the same endpoint has shown over connections that are not to be used any more."""
+        self.down_until = before.down_until
+        self.failures = before.failures
+        self.unhealthy = before.unhealthy
+        self.drained = before.drained
+        self.standing = before.standing
+        self.current = before.current
+        self.usable_since = before.usable_since
+        self.warm_at = before.warm_at
+
+    def retire(self, view: "memoryview[int]") -> None:
+        """It left the plan: idle connections close, busy ones with their exchange."""
+        self.retired = True
+        self.usable = False
+        self.barred = True
+        self.show(view)
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        for connection in self.idle.copy():
+            connection.close()
+
+    def show(self, view: "memoryview[int]") -> None:
+        """Put the present into shared memory."""
+        if self.retired:
+            self._write(view, [0] * len(_PRESENT))
+        else:
+            down, ejected = int(self.failures > 0), int(self.standing.ejected)
+            self._write(view, [down, ejected, int(self.unhealthy), int(self.drained), self.load()])
+
+    def _write(self, view: "memoryview[int]", numbers: list[int]) -> None:
+        """As differences: a shadow's pool may share the slots."""
+        shown = self._shown
+        slot = self.endpoint.slot
+        for place, offset in enumerate(_PRESENT):
+            change = numbers[place] - shown[place]
+            if change:
+                view[slot + offset] += change
+                shown[place] = numbers[place]
