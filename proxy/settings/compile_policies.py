@@ -66,7 +66,7 @@ def _fault(index: int, fault: Fault, salt: str) -> Spec:
         "versions": list(fault.versions),
         "header": None if fault.header is None else {"name": fault.header.name, "from": list(fault.header.from_)},
         "until": fault.until or 0.0,
-        "salt": f"{salt}/{label}" if fault.salt is None else fault.salt,
+        "salt": f"{salt}/{fault.kind()}" if fault.salt is None else fault.salt,
     }
     if fault.segment is not None:
         spec["where"] = {"segment": fault.segment}

@@ -12,7 +12,7 @@ class Slow(Part):
 
 
 class Breaker(Part):
-    """Closed: requests pass. Open: none do, and the fallback serves (or 503 UO). Then some try whether it is well again."""
+    """Closed: requests pass. Open: none do, and the fallback serves, or 503. Then some try whether it is well."""
 
     window: Duration = duration_key("What counts: the requests of this long.", "10s")
     minimum_requests: int = option("Fewer requests than this in the window open nothing.", 20, unit="count", ge=1)
@@ -25,4 +25,10 @@ class Breaker(Part):
     )
     open: Duration = duration_key("How long it stays open; doubled each time in a row.", "5s")
     max_open: Duration = duration_key("It is never open longer.", "60s")
-    probes: int = option("Requests that try, half open: all of them must be well.", 5, unit="count", ge=1, le=1000)
+    probes: int = option(
+        "Requests that then try: with so many good answers it closes, and one bad one opens it again.",
+        5,
+        unit="count",
+        ge=1,
+        le=1000,
+    )

@@ -13,7 +13,7 @@ KINDS: Final = ("delay", "abort", "reset", "slow_body")
 
 
 class FaultHeader(Part):
-    """Only requests that ask for it: they name the fault's kind in this field."""
+    """Only requests that ask for it: they name its kind, or its place such as `faults[0]`, in this field."""
 
     name: HeaderName = option("The field.", "x-tidegate-fault")
     from_: Networks = option(
@@ -30,7 +30,7 @@ class Fault(Part):
     delay: Duration | None = option("The request waits this long first (DI).", None, unit="duration")
     abort: int | None = option("The request is answered with this status (FI).", None, unit="status", ge=400, le=599)
     reset: Literal[True] | None = option("The client's connection is reset (FI).", None)
-    slow_body: Size | None = option("The answer's body goes out at so many bytes a second (DI).", None, unit="size")
+    slow_body: Size | None = option("The answer's body goes out at so many bytes a second.", None, unit="size")
     percent: Percent | None = option(
         "Share of the units it holds for; of the requests, where there is no unit.",
         None,
@@ -43,9 +43,9 @@ class Fault(Part):
     header: FaultHeader | None = option("Only requests that ask for it. Absent: all.", None)
     until: Moment | None = option("Its end, with the zone: `2026-12-01T00:00:00Z`. Absent: none.", None, unit="time")
     salt: Text | None = option(
-        "Deals its cards: change it and other units are hit.",
+        "Deals its cards: faults of one salt hit the same units, the smaller share within the larger.",
         None,
-        shown="the route's salt and its place",
+        shown="the route's salt and the fault's kind",
         min_length=1,
     )
 

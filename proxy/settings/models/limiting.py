@@ -134,4 +134,4 @@ class Admission(Part):
     aggression: Number = option("Above 1, more is refused early on.", 1.0, unit="factor", ge=0.1, le=10)
     window: Duration = duration_key("What counts: the requests of this long.", "30s")
     maximum_percent: Percent = option("No larger share is refused.", 80.0, unit="percent")
-    minimum_rate: Number = option("Below so many requests a second nothing is refused.", 5.0, unit="1/s", ge=0)
+    minimum_rate: Number = option("Below so many requests a second nothing is refused.", 5.0, unit="per second", ge=0)

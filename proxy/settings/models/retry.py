@@ -69,11 +69,13 @@ class Retry(Part):
     """Asks again where that is safe: nothing has gone to the client, and the request's body is still held."""
 
     on: list[Condition] = option(
-        "What is repeated: `connect_failure`, `refused` (the connection), `reset` (before an answer), `gateway_error`"
-        " (502, 503, 504), `5xx`, `retriable_4xx` (409), `rate_limited` (429), `timeout`.",
-        makes=lambda: ["connect_failure", "refused", "reset"],
+        "What is repeated: `connect_failure` (no connection: refused, too late, nobody there), `refused` (of these, that"
+        " alone), `reset` (before the answer's head was whole), `gateway_error` (502, 503, 504, an answer that is no HTTP),"
+        " `5xx` (any of them, and `gateway_error`), `retriable_4xx` (409), `rate_limited` (429), `timeout` (no answer in"
+        " time).",
+        makes=lambda: ["connect_failure", "reset"],
         min_length=1,
-        shown="[connect_failure, refused, reset]",
+        shown="[connect_failure, reset]",
     )
     methods: Annotated[list[Method], Short(list, _expand_retried, "string")] = option(
         "`idempotent` (GET, HEAD, OPTIONS, TRACE, PUT, DELETE), `safe`, or a list: what is named may be done twice.",
@@ -83,7 +85,7 @@ class Retry(Part):
     )
     attempts: Annotated[
         int, BeforeValidator(_parse_attempts), WithJsonSchema({"type": "integer", "minimum": 2, "maximum": _MOST_TRIES})
-    ] = option("All tries, the first one too.", 2, unit="count")
+    ] = option("All tries of a version, the first one too.", 2, unit="count")
     per_try_timeout: Duration | None = option(
         "From a try's start until its answer's head. Absent: the upstream's `timeouts.response`.", None, unit="duration"
     )
@@ -93,7 +95,8 @@ class Retry(Part):
     )
     body_limit: Size = size_key("Requests with a longer body are tried once.", "64KiB")
     fallback: bool = option(
-        "When the tries are used up, or the version has nobody left, the next version of the chain is asked.", True
+        "When the tries are used up, or the version has nobody left, the next version of the chain is asked, once.",
+        True,
     )
     max_retry_after: Delay = duration_key("A `Retry-After` that asks for a longer wait ends the tries.", "1s")
 

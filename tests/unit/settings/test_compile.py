@@ -194,10 +194,10 @@ def test_short_forms_of_retry_and_deadline(tmp_path: Path) -> None:
     assert idempotent["retry"] == route(tmp_path, f"{ONE}, retry: {{}}")["retry"]
 
 
-def test_faults_are_dealt_by_the_salt_and_their_place(tmp_path: Path) -> None:
+def test_faults_are_dealt_by_the_salt_and_their_kind(tmp_path: Path) -> None:
     faults = "faults: [{reset: true, percent: 1}, {abort: 503, header: {}}, {delay: 1s, percent: 1, salt: mine}]"
     first, second, third = route(tmp_path, f"{ONE}, salt: s, {faults}")["faults"]
-    assert [one["salt"] for one in (first, second, third)] == ["s/faults[0]", "s/faults[1]", "mine"]
+    assert [one["salt"] for one in (first, second, third)] == ["s/reset", "s/abort", "mine"]
     assert (second["percent"], second["status"], second["header"]["name"]) == (100.0, 503, "x-tidegate-fault")
     assert "where" not in first
 

@@ -168,3 +168,18 @@ def test_problems_as_values_hold_no_text_of_the_file(main: Path) -> None:
         "path": "secrets.cookie[0]",
         "message": "must be 16 to 4096 characters long; this one has 7",
     }
+
+
+def test_a_fault_that_is_over_is_told_as_soon_as_it_is(main: Path) -> None:
+    fault = "{reset: true, percent: 1, until: 1970-01-01T00:01:40Z}"
+    main.write_text(
+        "listen: 0.0.0.0:80\n"
+        + UPSTREAM % "a"
+        + f"routes: [{{name: r, versions: {{v: {{upstream: a}}}}, faults: [{fault}]}}]\n"
+    )
+    now = 99.0
+    loader = Loader(main, {}, lambda: now)
+    assert loader.load().warnings == []
+    now = 100.0
+    (warning,) = loader.load().warnings
+    assert "is over since 1970-01-01T00:01:40Z" in warning.message
