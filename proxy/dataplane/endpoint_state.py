@@ -14,8 +14,10 @@ _PRESENT: Final = (E_DOWN, E_EJECTED, E_UNHEALTHY, E_DRAINED, E_IN_FLIGHT)
 class EndpointState(Member):
     """Its connections, its health, and how it stands with outlier detection."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, shadow: bool = False) -> None:
+        """`shadow`: the same endpoint has another state, which tells what control said of it."""
         super().__init__(endpoint.key, endpoint.weight, endpoint.zone)
+        self._shadow: Final = shadow
         self.endpoint: Endpoint = endpoint
         self.idle: Final[list[UpstreamConnection]] = []
         self.open: int = 0  # connections, idle ones too
@@ -73,8 +75,9 @@ class EndpointState(Member):
         if self.retired:
             self._write(view, [0] * len(_PRESENT))
         else:
+            told = not self._shadow
             down, ejected = int(self.failures > 0), int(self.standing.ejected)
-            self._write(view, [down, ejected, int(self.unhealthy), int(self.drained), self.load()])
+            self._write(view, [down, ejected, int(told and self.unhealthy), int(told and self.drained), self.load()])
 
     def _write(self, view: "memoryview[int]", numbers: list[int]) -> None:
         """As differences: a shadow's pool may share the slots."""

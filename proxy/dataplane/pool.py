@@ -37,7 +37,10 @@ _NOBODY: Final[frozenset[str]] = frozenset()
 class Pool(ClaimKeeper):
     """Connections to one upstream. It outlives plans: what a new plan does not change stays open."""
 
-    def __init__(self, runtime: Runtime, upstream: Upstream, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, runtime: Runtime, upstream: Upstream, tls: ssl.SSLContext | None, shadow: bool = False
+    ) -> None:
+        """`shadow`: as mirrors use the upstream, which has a pool for its versions, too."""
         self.runtime: Final = runtime
         self.upstream: Upstream = upstream
         self.tls: ssl.SSLContext | None = tls
@@ -49,6 +52,7 @@ class Pool(ClaimKeeper):
         self.hashed: bool = False  # whether the choice of an endpoint goes by the unit
         # Whether each change is written down at once: others count on the numbers, or nobody will come round for them.
         self._prompt: bool = runtime.cells.workers > 1
+        self._shadow: Final = shadow
         self._chooser: Final = Chooser(upstream)
         self._ejector: Ejector | None = None
         self._dialler: Final = Dialler(runtime, self)
@@ -83,14 +87,14 @@ class Pool(ClaimKeeper):
         for endpoint in endpoints:
             state = known.get(endpoint.key)
             if state is None:
-                state = EndpointState(endpoint)
+                state = EndpointState(endpoint, self._shadow)
                 state.unhealthy = endpoint.key in self._unhealthy
                 state.drained = endpoint.key in self._drained
                 if newcomers:
                     state.usable_since = now
             elif changed_tls:
                 before = state
-                state = EndpointState(endpoint)
+                state = EndpointState(endpoint, self._shadow)
                 state.inherit(before)
             else:
                 del known[endpoint.key]

@@ -31,7 +31,7 @@ class Upstreams:
                 context = contexts.get(upstream.tls_stamp)
                 pool = pools.get(name)
                 if pool is None:
-                    pool = pools[name] = Pool(self.runtime, upstream, context)
+                    pool = pools[name] = Pool(self.runtime, upstream, context, shadow=pools is self.shadows)
                     if name in self._marks:
                         pool.mark(*self._marks[name])
                 elif pool.upstream is not upstream or pool.tls is not context:

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
+from proxy.core.outlier import CAUSES
 from proxy.core.plan import REASONS
 from proxy.errors import FLAGS
 from proxy.telemetry import metrics
@@ -24,7 +25,11 @@ from proxy.telemetry.counters import (
     BLOCK_SLOTS,
     BUCKETS,
     E_DOWN,
+    E_DRAINED,
+    E_EJECTED,
+    E_EJECTIONS,
     E_FAILURES,
+    E_UNHEALTHY,
     EXPORTED_EDGES,
     FINE_EDGES,
     LEDGER_SLOTS,
@@ -39,6 +44,7 @@ from proxy.telemetry.counters import (
     U_ACTIVE,
     U_CONNECTING,
     U_IDLE,
+    U_PANIC,
     U_PENDING,
     U_REQUESTS,
     V_DURATION,
@@ -69,6 +75,13 @@ TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 _PROCESS_NAMESPACE: Final = "tidegate_control"
+
+_ENDPOINT_STATES: Final = (
+    ("unreachable", E_DOWN),
+    ("ejected", E_EJECTED),
+    ("unhealthy", E_UNHEALTHY),
+    ("drained", E_DRAINED),
+)
 
 Lines = dict[str, list[str]]
 
@@ -231,10 +244,22 @@ class Exposition:
                 )
             for metric, slot in ((metrics.UPSTREAM_REQUESTS, U_REQUESTS), (metrics.UPSTREAM_PENDING, U_PENDING)):
                 lines[metric.name].append(f"{metric.name}{{{label}}} {counted.get(slot, 0)}")
+            lines[metrics.PANIC.name].append(f"{metrics.PANIC.name}{{{label}}} {int(counted.get(U_PANIC, 0) > 0)}")
         for (upstream, endpoint), offset in self._ledger.live("endpoint"):
             counted = snapshot.sparse(offset, BLOCK_SLOTS["endpoint"])
             label = f'upstream="{escape(upstream)}",endpoint="{escape(endpoint)}"'
-            lines[metrics.ENDPOINT_UP.name].append(f"tidegate_endpoint_up{{{label}}} {int(not counted.get(E_DOWN))}")
+            up = not any(counted.get(slot) for slot in (E_DOWN, E_EJECTED, E_UNHEALTHY))
+            lines[metrics.ENDPOINT_UP.name].append(f"tidegate_endpoint_up{{{label}}} {int(up)}")
+            name = metrics.ENDPOINT_STATE.name
+            lines[name] += [
+                f'{name}{{{label},state="{state}"}} {int(counted.get(slot, 0) > 0)}' for state, slot in _ENDPOINT_STATES
+            ]
+            name = metrics.EJECTIONS.name
+            lines[name] += [
+                f'{name}{{{label},cause="{cause}"}} {counted.get(slot, 0)}'
+                for slot, cause in enumerate(CAUSES, E_EJECTIONS)
+                if counted.get(slot)
+            ]
             name = metrics.ENDPOINT_FAILURES.name
             lines[name].append(f"{name}{{{label}}} {counted.get(E_FAILURES, 0)}")
 

@@ -96,8 +96,20 @@ ENDPOINT_UP: Final = Metric(
     "tidegate_endpoint_up",
     GAUGE,
     ("upstream", "endpoint"),
-    "1, or 0 while any worker could not connect to the endpoint.",
+    "1, or 0 while the endpoint is unreachable, ejected or unhealthy in any worker.",
 )
+ENDPOINT_STATE: Final = Metric(
+    "tidegate_endpoint_state", GAUGE, ("upstream", "endpoint", "state"),
+    "1 while the endpoint is unreachable or ejected in any worker, unhealthy (its checks fail), or drained.",
+)  # fmt: skip
+EJECTIONS: Final = Metric(
+    "tidegate_ejections_total", COUNTER, ("upstream", "endpoint", "cause"),
+    "Times a worker ejected the endpoint: consecutive_5xx, consecutive_gateway, success_rate, latency.",
+)  # fmt: skip
+PANIC: Final = Metric(
+    "tidegate_upstream_panic", GAUGE, ("upstream",),
+    "1 while a worker ignores the endpoints' health, because too few are well.",
+)  # fmt: skip
 ENDPOINT_FAILURES: Final = Metric(
     "tidegate_endpoint_connect_failures_total",
     COUNTER,
@@ -154,7 +166,7 @@ SLOTS: Final = Metric(
 METRICS: Final[tuple[Metric, ...]] = (
     REQUESTS, DURATION, UPSTREAM_DURATION, REQUEST_BYTES, RESPONSE_BYTES, IN_FLIGHT, ERRORS, DECISIONS, WEIGHT, RETRIES,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
-    UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, ENDPOINT_UP, ENDPOINT_FAILURES,
+    UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,
     GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
     WORKER_UP, WORKER_RESTARTS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
     CONNECTIONS, ACCEPTED, REFUSED, TUNNELS, ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,
