@@ -111,7 +111,7 @@ class RateLimit:
         """Whether requests of the version with this index are limited."""
         return bool(self.mask >> version & 1)
 
-    def key(self, request: Request, unit: bytes | None, version: bytes) -> bytes | None:
+    def key(self, request: Request, unit: bytes | None, version: str) -> bytes | None:
         """What tells this request from others, with the limit's identity; None where a part of it is not there.
 
         Such a request is not limited by this limit: it has no key to be limited by.
@@ -138,7 +138,20 @@ class RateLimit:
         return b"%b;r=%d;t=%d" % (self.item, left, seconds_up(more))
 
 
-def _value(part: KeyPart, request: Request, unit: bytes | None, version: bytes) -> bytes | None:
+def build_limits(specs: list[dict[str, Any]], route: str, versions: dict[str, int]) -> list[RateLimit]:
+    """The limits of one route; `versions` are its versions' indexes by name. Raises as RateLimit does."""
+    made: list[RateLimit] = []
+    for spec in specs:
+        limit = RateLimit(spec, route, versions)
+        twin = 0
+        while any(limit.identity == other.identity for other in made):
+            twin += 1
+            limit = RateLimit(spec, route, versions, twin)
+        made.append(limit)
+    return made
+
+
+def _value(part: KeyPart, request: Request, unit: bytes | None, version: str) -> bytes | None:
     kind = part.kind
     if kind == _CLIENT:
         return client_network(request.client) or None
@@ -150,7 +163,7 @@ def _value(part: KeyPart, request: Request, unit: bytes | None, version: bytes) 
         return request.arguments().get(part.name)
     if kind == _COOKIE:
         return request.cookies().get(part.name)
-    return version if kind == _VERSION else b""
+    return version.encode() if kind == _VERSION else b""
 
 
 def seconds_up(nanoseconds: int) -> int:

@@ -15,6 +15,7 @@ from proxy.core.address import Networks
 from proxy.core.arm import Arm, RouteLife
 from proxy.core.balance import SlowStart
 from proxy.core.cookies import UnitCookies
+from proxy.core.gcra import build_limits
 from proxy.core.hashing import Dealer
 from proxy.core.match import Matcher, compile_matcher
 from proxy.core.outlier import OutlierPolicy
@@ -228,7 +229,10 @@ class Route:
         self.debug: Final[Networks | None] = Networks(spec["debug"]) if spec["debug"] else None
         self.life: RouteLife | None = None  # given by the worker, where anything of it is to be remembered
         # Whether anything stands between the decision and the upstream: the exchange then goes through its gates.
-        self.guarded: Final = False
+        self.rate_limits: Final = build_limits(
+            spec["rate_limits"], name, {one.name: one.index for one in self.versions}
+        )
+        self.guarded: Final = bool(self.rate_limits)
         self.timeout: Final[float] = spec["timeout"]  # of the whole exchange, in seconds; 0: none
 
 

@@ -23,6 +23,7 @@ from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.mirror import Copy, start_copies
 from proxy.dataplane.passage import Passage
 from proxy.dataplane.pool import Pool
+from proxy.dataplane.rates import within_rates
 from proxy.dataplane.tunnel import Tunnel
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import DC, DN, DPE, SI, UH, UO, UT, Flag
@@ -39,7 +40,7 @@ _HELD: Final = 64 << 10
 _ATTEMPTS: Final = 3
 """Endpoints of one version that are tried before the next version of the chain is."""
 
-_GATES: Final = 0
+_GATES: Final = 1
 
 _NOTHING_DROPPED: Final[frozenset[bytes]] = frozenset()
 
@@ -128,7 +129,7 @@ class Exchange(Passage):
 
     def _passes(self, gate: int) -> bool:
         """Whether the gate in this place lets the exchange go on. Their order: what costs least refuses first."""
-        return gate < _GATES
+        return within_rates(self)
 
     def refuse(self, flag: Flag, status: int = 0, detail: str = "", added: bytes = b"") -> None:
         self.added += added

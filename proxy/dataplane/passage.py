@@ -44,6 +44,12 @@ class Passage(Record):
         """The version assigned."""
         return self._chain[0]
 
+    @property
+    def unit(self) -> bytes | None:
+        """The unit the decision rests on."""
+        decision = self._decision
+        return None if decision is None else decision.unit
+
     # What an exchange does.
 
     def advance(self) -> None:

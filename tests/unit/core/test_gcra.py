@@ -143,7 +143,7 @@ def test_what_is_remembered_of_keys_is_bounded():
 # Keys.
 
 
-def key(of: RateLimit, unit: bytes | None = None, version: bytes = b"stable", **parts: object) -> bytes | None:
+def key(of: RateLimit, unit: bytes | None = None, version: str = "stable", **parts: object) -> bytes | None:
     return of.key(request_head(**parts), unit, version)  # type: ignore[arg-type]
 
 
