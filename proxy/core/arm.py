@@ -6,6 +6,9 @@ names, and given to the versions of the next plan.
 
 from typing import Final
 
+from proxy.core.admission import Admission
+from proxy.core.concurrency import AdaptiveLimit, Queue
+
 
 class Arm:
     """The live state of one version of one route. A part that is not configured is None."""
@@ -13,6 +16,8 @@ class Arm:
     def __init__(self, route: str, version: str) -> None:
         self.route: Final = route
         self.version: Final = version
+        self.admission: Admission | None = None
+        self.adaptive: AdaptiveLimit | None = None
 
 
 class RouteLife:
@@ -20,3 +25,4 @@ class RouteLife:
 
     def __init__(self, route: str) -> None:
         self.route: Final = route
+        self.queue: Queue | None = None  # before the concurrency limit

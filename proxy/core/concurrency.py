@@ -11,9 +11,9 @@ find out that there is more. The limit does not grow while nobody comes near it:
 The floor must be measured anew from time to time, for an upstream that became slower for good is not overloaded. Envoy cuts the
 concurrency down to its minimum for that, and its users see a dip. By Little's law it need not: an upstream that answers in
 `sample` what it could answer in `floor` works on limit x floor / sample of the requests it has, and the others wait within it. So
-while the floor is measured there may be that many (less a tenth) at once, and the upstream goes on at all but full speed while its own
-queue is gone. A floor that comes out much lower than it was thought to be was no floor yet: then the measurement goes on with half
-as many, as it does the first time until that changes nothing. Five windows in a row at the minimum are a measurement too.
+while the floor is measured there may be that many (less a tenth) at once, and the upstream goes on at almost full speed while
+its own queue is gone. A floor that comes out much lower than it was thought to be was no floor yet: then the measurement goes
+on with half as many, as it does the first time until that changes nothing. Five windows in a row at the minimum are one, too.
 """
 
 from collections import deque
@@ -207,7 +207,10 @@ class Seat:
 class Queue:
     """Who waits on one route: first come, first served, but that a version without room does not hold up the others."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: ConcurrencyPolicy) -> None:
+        self.policy: ConcurrencyPolicy = (
+            policy  # of the plan in force; who waits from an earlier one is bound by it, too
+        )
         self.length: int = 0
         self.yielding: int = 0  # ticks for which places are left to other workers
         self._came: int = 0

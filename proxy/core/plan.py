@@ -12,8 +12,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from proxy.core.address import Networks
+from proxy.core.admission import AdmissionPolicy
 from proxy.core.arm import Arm, RouteLife
 from proxy.core.balance import SlowStart
+from proxy.core.concurrency import ConcurrencyPolicy
 from proxy.core.cookies import UnitCookies
 from proxy.core.gcra import build_limits
 from proxy.core.hashing import Dealer
@@ -228,11 +230,16 @@ class Route:
         self.error_flags: Final = frozenset(errors["flags"])
         self.debug: Final[Networks | None] = Networks(spec["debug"]) if spec["debug"] else None
         self.life: RouteLife | None = None  # given by the worker, where anything of it is to be remembered
-        # Whether anything stands between the decision and the upstream: the exchange then goes through its gates.
-        self.rate_limits: Final = build_limits(
-            spec["rate_limits"], name, {one.name: one.index for one in self.versions}
+        indexes = {version.name: version.index for version in self.versions}
+        self.rate_limits: Final = build_limits(spec["rate_limits"], name, indexes)
+        self.concurrency: Final[ConcurrencyPolicy | None] = (
+            ConcurrencyPolicy(spec["concurrency"], indexes) if spec["concurrency"] else None
         )
-        self.guarded: Final = bool(self.rate_limits)
+        self.admission: Final[AdmissionPolicy | None] = (
+            AdmissionPolicy(spec["admission"]) if spec["admission"] else None
+        )
+        # Whether anything stands between the decision and the upstream: the exchange then goes through its gates.
+        self.guarded: Final = bool(self.rate_limits) or self.concurrency is not None or self.admission is not None
         self.timeout: Final[float] = spec["timeout"]  # of the whole exchange, in seconds; 0: none
 
 

@@ -18,6 +18,7 @@ from proxy.core.plan import Plan, Route
 from proxy.core.request import Request, Response
 from proxy.core.trace import make_traceparent, trace_id_of, valid_request_id, valid_traceparent
 from proxy.dataplane.answers import failure_answer
+from proxy.dataplane.concurrency import admitted
 from proxy.dataplane.dialling import Claim
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.mirror import Copy, start_copies
@@ -40,7 +41,7 @@ _HELD: Final = 64 << 10
 _ATTEMPTS: Final = 3
 """Endpoints of one version that are tried before the next version of the chain is."""
 
-_GATES: Final = 1
+_GATES: Final = 2
 
 _NOTHING_DROPPED: Final[frozenset[bytes]] = frozenset()
 
@@ -129,7 +130,9 @@ class Exchange(Passage):
 
     def _passes(self, gate: int) -> bool:
         """Whether the gate in this place lets the exchange go on. Their order: what costs least refuses first."""
-        return within_rates(self)
+        if gate == 0:
+            return within_rates(self)
+        return admitted(self)
 
     def refuse(self, flag: Flag, status: int = 0, detail: str = "", added: bytes = b"") -> None:
         self.added += added
@@ -540,3 +543,7 @@ class Exchange(Passage):
                     copy.abandon()
         self._leave_pool()
         self._count()
+        seat = self.seat
+        if seat is not None:
+            self.seat = None
+            seat.over()

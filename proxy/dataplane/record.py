@@ -50,6 +50,7 @@ class Record(UpstreamUser):
     _request_bytes: int = 0
     _response_bytes: int = 0
     _over: bool = False
+    _failed: Flag | None = None  # what it counted as, where that was an error
     marked: int = 0  # MARK_*: why analysis leaves this sample out
 
     def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
@@ -89,6 +90,7 @@ class Record(UpstreamUser):
             blamed = flag.code in self.route.error_flags or (failed is not None and not flag.blameless)
             failed = flag if blamed else None
         if failed is not None:
+            self._failed = failed
             view[slot + V_FLAGS + failed.index] += 1
         if self.marked:
             view[slot + V_MARKED_REQUESTS] += 1

@@ -149,6 +149,7 @@ class Worker:
             runtime.wheel.advance(now)
             if runtime.cells.workers > 1:
                 self._upstreams.balance()
+                self._intake.arms.look_round()
             if self._ticks % _CHORES == 0:
                 self._chores()
         except Exception as error:  # noqa: BLE001 - the clock must go on; counted and logged
