@@ -219,7 +219,7 @@ class Exposition:
                     out.append(f'tidegate_limited_total{{{labels},cause="{cause}"}} {values[index]}')
             if values[V_LIMIT]:
                 lines[metrics.CONCURRENCY_LIMIT.name].append(
-                    f"tidegate_concurrency_limit{{{labels}}} {values[V_LIMIT]}"
+                    f"tidegate_concurrency_limit{{{labels}}} {abs(values[V_LIMIT])}"
                 )
             out = lines[metrics.ERRORS.name]
             for flag in FLAGS:
