@@ -37,9 +37,7 @@ _NOBODY: Final[frozenset[str]] = frozenset()
 class Pool(ClaimKeeper):
     """Connections to one upstream. It outlives plans: what a new plan does not change stays open."""
 
-    def __init__(
-        self, runtime: Runtime, upstream: Upstream, tls: ssl.SSLContext | None, shadow: bool = False
-    ) -> None:
+    def __init__(self, runtime: Runtime, upstream: Upstream, tls: ssl.SSLContext | None, shadow: bool = False) -> None:
         """`shadow`: as mirrors use the upstream, which has a pool for its versions, too."""
         self.runtime: Final = runtime
         self.upstream: Upstream = upstream

@@ -8,11 +8,16 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from proxy.core.outlier import LATENCY
 from proxy.core.plan import SPLIT
 from proxy.errors import E5, UF
 from proxy.telemetry import metrics
 from proxy.telemetry.counters import (
     E_DOWN,
+    E_DRAINED,
+    E_EJECTED,
+    E_EJECTIONS,
+    E_UNHEALTHY,
     EXPORTED_EDGES,
     M_BUFFERED,
     M_CODES,
@@ -20,6 +25,7 @@ from proxy.telemetry.counters import (
     M_OUTCOMES,
     REGION_SLOTS,
     U_IDLE,
+    U_PANIC,
     V_DURATION,
     V_FLAGS,
     V_IN_FLIGHT,
@@ -80,6 +86,10 @@ def busy(cells, facts, ledger):
         view[mirror + M_CODES + 204] = 8
         observe(view, mirror + M_DURATION, 0.3)
         view[base + placed["upstreams"][0]["slot"] + U_IDLE] = 3
+        view[base + placed["upstreams"][0]["slot"] + U_PANIC] = 1
+        endpoint = base + placed["upstreams"][0]["endpoints"][0]["slot"]
+        view[endpoint + E_EJECTED] = 1
+        view[endpoint + E_EJECTIONS + LATENCY] = 2
     cells.view[placed["upstreams"][0]["endpoints"][0]["slot"] + E_DOWN] = 1
     return placed
 
@@ -110,6 +120,15 @@ def test_a_scrape_parses_and_sums_over_workers(accept, parse):
     assert value(found, "tidegate_mirror_buffered_bytes", **shadow) == 154
     assert value(found, "tidegate_upstream_connections", upstream="u", state="idle") == 6
     assert value(found, "tidegate_endpoint_up", upstream="u", endpoint="http://127.0.0.1:9001") == 0
+    endpoint = {"upstream": "u", "endpoint": "http://127.0.0.1:9001"}
+    assert value(found, "tidegate_ejections_total", **endpoint, cause="latency") == 4
+    states = {
+        state: value(found, "tidegate_endpoint_state", **endpoint, state=state)
+        for state in ("unreachable", "ejected", "unhealthy", "drained")
+    }
+    assert states == {"unreachable": 1, "ejected": 1, "unhealthy": 0, "drained": 0}
+    assert value(found, "tidegate_upstream_panic", upstream="u") == 1
+    assert value(found, "tidegate_upstream_panic", upstream="shadow") == 0
     assert value(found, "tidegate_weight_percent", **canary, source="file") == 25
     assert value(found, "tidegate_weight_percent", **canary, source="effective") == 50
     assert value(found, "tidegate_config_generation") == 3
@@ -118,6 +137,16 @@ def test_a_scrape_parses_and_sums_over_workers(accept, parse):
     assert value(found, "tidegate_worker_loop_lag_seconds", worker="1") == 0.0015
     assert value(found, "tidegate_access_log_lines_dropped_total", reason="worker") == 8
     assert value(found, "tidegate_access_log_lines_dropped_total", reason="failed") == 1
+
+
+@pytest.mark.parametrize(("slot", "up"), [(E_DOWN, 0), (E_EJECTED, 0), (E_UNHEALTHY, 0), (E_DRAINED, 1)])
+def test_endpoint_is_up_unless_something_is_wrong_with_it_in_any_worker(slot, up):
+    with cells_of(2) as cells:
+        ledger = Ledger(cells)
+        placed = ledger.place(shop_spec())
+        cells.view[REGION_SLOTS + placed["upstreams"][0]["endpoints"][0]["slot"] + slot] = 1
+        found = samples(Exposition(cells, ledger, Facts()).render()[0])
+    assert value(found, "tidegate_endpoint_up", upstream="u", endpoint="http://127.0.0.1:9001") == up
 
 
 def test_every_family_is_what_the_table_says_it_is():
