@@ -62,6 +62,7 @@ class Link(asyncio.Protocol):
         self._ledger_due = False
         self._endpoints: Final[dict[str, list[dict[str, Any]]]] = {}
         self._drain: float | None = None
+        self._share: dict[str, Any] | None = None
 
     # What the owner asks for.
 
@@ -80,6 +81,11 @@ class Link(asyncio.Protocol):
     def send_endpoints(self, upstream: str, endpoints: list[dict[str, Any]]) -> None:
         """Replace the endpoints of one upstream within the plan."""
         self._endpoints[upstream] = endpoints
+        self._send()
+
+    def share(self, workers: int, living: list[int]) -> None:
+        """Divide the limits among `workers`; the numbers `living` run. Sent before any plan that follows."""
+        self._share = {"workers": workers, "living": living}
         self._send()
 
     def drain(self, limit: float) -> None:
@@ -126,6 +132,9 @@ class Link(asyncio.Protocol):
         if self._drain is not None:
             transport.write(encode_json(messages.DRAIN, {"limit": self._drain}))
             self._drain = None
+        if self._share is not None:
+            transport.write(encode_json(messages.SHARE, self._share))
+            self._share = None
         if self._ledger_due:
             self._ledger_due = False
             transport.write(encode(messages.LEDGER, self._ledger))

@@ -80,6 +80,11 @@ class Upstreams:
         for pool in self._stirred():
             pool.show()
 
+    def not_alone(self) -> None:
+        """Other workers have come: from now on they count on the numbers of this one."""
+        for pool in (*self.pools.values(), *self.shadows.values()):
+            pool.not_alone()
+
     def balance(self) -> None:
         """Give and take connections within the limits that all workers share."""
         for pool in self._stirred():
