@@ -498,9 +498,7 @@ class Control:
 
     def died(self, index: int, cpu: float) -> None:
         """A worker's process has ended."""
-        worker = self.facts.worker(index)
-        worker.cpu(cpu)
-        worker.up = False
+        self.facts.worker(index).ended(cpu)
         self._inventory.ledger.reset_present(self._inventory.cells.view, index)
         self._record()
 

@@ -49,6 +49,13 @@ class Worker:
         """The present process has used `seconds` so far; a smaller figure than before is a misreading and ignored."""
         self._cpu_now = max(self._cpu_now, seconds)
 
+    def ended(self, seconds: float) -> None:
+        """The process is gone, having used `seconds`."""
+        self.cpu(seconds)
+        self.cpu_before += self._cpu_now
+        self._cpu_now = 0.0
+        self.up = False
+
 
 @dataclass(slots=True)
 class Facts:
