@@ -28,7 +28,7 @@ from proxy.control.run_dir import RunDir
 from proxy.control.sockets import bound_address, close_listeners
 from proxy.control.state import Store, open_store
 from proxy.control.supervisor import Supervisor
-from proxy.control.takeover import find_survivors
+from proxy.control.takeover import Survivor, find_survivors
 from proxy.control.tasks import Tasks
 from proxy.control.upgrade import Desk
 from proxy.control.worker_process import WorkerLauncher
@@ -117,6 +117,7 @@ class Control:
         self._errand: Final = errand
         self._succeeding: Final = succeeding
         self._desk: Desk | None = None
+        self._leaving_strangers: Final[list[Survivor]] = []
         self._upgraded = not succeeding  # whether the workers are all this program's
 
     # What the admin port reads beside the attributes.
@@ -182,7 +183,7 @@ class Control:
             if await self._departure.wait() is None:
                 self._ending = True
                 log.info("the control process of another program takes over")
-                self._supervisor.release()
+                await self._supervisor.let_go()
                 return HANDED_OVER
             drain = self.settings.drain
             await self._departure.leave(self._supervisor, drain.delay, drain.limit, self._stop_listening)
@@ -283,7 +284,7 @@ class Control:
             "file": str(Path(self.file).absolute()),
             "workers": self._supervisor.count,
             "serving": self._supervisor.serving,
-            "draining": self._supervisor.draining,
+            "draining": self._supervisor.draining + len(self._inventory.strangers) + len(self._leaving_strangers),
             "drain_limit": self.settings.drain.limit,
             "upgraded": self._upgraded,
             "failure": self._errand.failure,
@@ -519,7 +520,22 @@ class Control:
         for stranger in self._inventory.strangers:
             log.info("worker %d of another version (process %d) is drained", stranger.index, stranger.pid)
             send_away(stranger, self.settings.drain.limit)
+            self._leaving_strangers.append(stranger)
+            asyncio.get_running_loop().add_reader(stranger.channel, self._stranger_said, stranger)
         self._inventory.strangers.clear()
+
+    def _stranger_said(self, stranger: Survivor) -> None:
+        """Words of another version mean nothing, and their end means that it is gone."""
+        try:
+            if stranger.channel.recv(1 << 16):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # it is gone all the same
+        asyncio.get_running_loop().remove_reader(stranger.channel)
+        stranger.channel.close()
+        self._leaving_strangers.remove(stranger)
 
     def refused(self, index: int, generation: int, error: str) -> None:
         """A worker could not take this plan."""

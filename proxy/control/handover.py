@@ -69,12 +69,11 @@ def ledger_cells(survivors: list[Survivor], workers: int) -> Cells:
 
 
 def send_away(stranger: Survivor, limit: float) -> None:
-    """Tell a worker of another version to drain, and let go of it. DRAIN is the same in every version of the channel."""
+    """Tell a worker of another version to drain. DRAIN is the same in every version of the channel."""
     try:
         stranger.channel.send(encode_json(messages.DRAIN, {"limit": limit}), socket.MSG_NOSIGNAL)
     except OSError as error:
         log.warning("worker %d of another version cannot be told to leave: %s", stranger.index, error)
-    stranger.channel.close()
     os.close(stranger.counters)
 
 
@@ -83,7 +82,8 @@ def _judge(found: list[Survivor], workers: int) -> tuple[list[Survivor], list[Su
     strangers = [one for one in found if not one.speaks_our_version]
     if not ours:
         return [], strangers, None, _readable(found)
-    memory = os.fstat(ours[0].counters).st_ino
+    # Who drains may be what is left of another version's memory.
+    memory = os.fstat(next((one for one in ours if one.draining is None), ours[0]).counters).st_ino
     strangers += [one for one in ours if os.fstat(one.counters).st_ino != memory]
     ours = [one for one in ours if os.fstat(one.counters).st_ino == memory]
     try:

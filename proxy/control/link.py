@@ -93,6 +93,16 @@ class Link(asyncio.Protocol):
         self._drain = limit
         self._send()
 
+    def let_go(self) -> None:
+        """Say no more, and hear what the worker had sent until it closes the channel. It goes on serving."""
+        if self._transport is not None:
+            self._transport.write_eof()
+
+    @property
+    def open(self) -> bool:
+        """Whether the worker may still say something."""
+        return self._transport is not None
+
     def close(self) -> None:
         """Close the channel. A worker that was not told to drain goes on serving."""
         if self._transport is not None:

@@ -320,6 +320,20 @@ class Supervisor:
             if place.link is not None:
                 place.link.close()
 
+    async def let_go(self) -> None:
+        """The same in good order: returns when all that the workers had said is heard, or a second has passed."""
+        links = [place.link for place in self.places.values() if place.link is not None]
+        for place in self.places.values():
+            if place.timer is not None:
+                place.timer.cancel()
+            place.process = None  # the end of its channel means nothing now
+        for link in links:
+            link.let_go()
+        end = self._timers.time() + _CHANNEL_GRACE
+        while any(link.open for link in links) and self._timers.time() < end:  # noqa: ASYNC110 - for milliseconds, once
+            await asyncio.sleep(0.005)
+        self.release()
+
     @property
     def serving(self) -> int:
         """How many workers serve a plan."""

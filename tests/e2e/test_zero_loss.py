@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -188,6 +187,31 @@ def test_upgrade_under_load_loses_no_request(tmp_path: Path, fresh: Installed, w
         # What wrk had not waited for when it was stopped counts, too.
         assert 0 <= counted - answered - callers.answered() - others.answered() <= 16
         wait_for(lambda: len((tmp_path / "access.log").read_bytes().splitlines()) == counted, "every access log line")
+
+
+def test_a_program_with_other_counters_begins_to_count_anew(tmp_path: Path, fresh: Installed) -> None:
+    with (fresh.package / "telemetry" / "counters.py").open("a") as counters:
+        counters.write("\nE_NEW: Final = 1\n")
+    with (
+        Origin(record=False) as origin,
+        Proxy(single(origin, workers=2), tmp_path) as proxy,
+        Callers(proxy.address, CALLERS) as callers,
+        Once(proxy.address) as others,
+    ):
+        old = {*proxy.workers(), proxy.control()}
+        others.wait_more(50)
+        done = fresh.upgrade(proxy)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "another layout of the counters" in proxy.log()
+        assert "counting starts anew" in proxy.log()
+        assert not any(alive(pid) for pid in old)
+        others.wait_more(50)
+        callers.stop()
+        others.stop()
+        for one in (callers, others):
+            assert (one.broken, one.refused, set(one.statuses)) == (0, 0, {200})
+        counted = proxy.metrics().value("tidegate_requests_total")
+        assert 50 <= counted < callers.answered() + others.answered()
 
 
 def test_the_upgraded_program_is_what_is_started_again(tmp_path: Path, fresh: Installed) -> None:
