@@ -22,6 +22,7 @@ class Upstreams:
         self.shadows: Final[dict[str, Pool]] = {}  # the same upstreams as mirrors use them: connections of their own
         self._marks: Final[dict[str, tuple[frozenset[str], frozenset[str]]]] = {}  # what control said last
         self.copies: Final[set[UpstreamUser]] = set()  # on their way to a shadow
+        self.tunnels: Final[set[UpstreamUser]] = set()
 
     def bring(self, plan: Plan, contexts: dict[str, ssl.SSLContext]) -> Iterator[None]:
         """Have the pools that `plan` asks for, a part of one at each step. `contexts` are the TLS contexts by their stamps."""

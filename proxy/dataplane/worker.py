@@ -28,6 +28,7 @@ from proxy.dataplane.link import Link
 from proxy.dataplane.listener import Listener
 from proxy.dataplane.runtime import Runtime, log
 from proxy.dataplane.timers import TICK
+from proxy.dataplane.tunnel import review
 from proxy.dataplane.upstreams import Upstreams
 from proxy.form import compiled
 from proxy.telemetry.counters import W_LOOP_LAG, Cells
@@ -36,6 +37,8 @@ _CHORES: Final = 5
 """Ticks between two rounds of writing down and sending off."""
 _LONGEST_BACKLOG: Final = 1.0
 """Seconds that a draining worker goes on accepting while connections keep coming."""
+_BATCH: Final = 500
+"""Tunnels that are looked at in one go after a plan has changed."""
 _IDLE_GRACE: Final = 1.0
 """Seconds that a draining worker leaves connections open which are between two requests. A client that is busy sends its
 next request meanwhile, and is told to close; a connection closed at once would cross with that request and lose it."""
@@ -146,6 +149,13 @@ class Worker:
                 await listener.start()
                 self._listeners.append(listener)
             return
+        retired = 0
+        tunnels = list(self._upstreams.tunnels)
+        for start in range(0, len(tunnels), _BATCH):
+            retired += review(tunnels[start : start + _BATCH], self._runtime.plan)
+            await asyncio.sleep(0)
+        if retired:
+            log.info("%d tunnels are of versions that get no traffic any more; tunnel_max_age ends them", retired)
         for listener, spec in zip(self._listeners, specs, strict=False):
             try:
                 await listener.update(spec)
@@ -202,6 +212,7 @@ class Worker:
         if not self._runtime.draining:
             self._runtime.draining = True
             self._drain_end = self._runtime.now() + limit
+            review(list(self._upstreams.tunnels), None)
             self._runtime.spawn("drain", self._drained(limit))
 
     async def _drained(self, limit: float) -> None:

@@ -138,6 +138,7 @@ W_REQUESTS: Final = 4
 W_TUNNELS: Final = 5
 W_FAILURES: Final = 6  # exceptions that nothing expected
 W_REFUSED: Final = 7  # connections refused because `client.limits.connections` was reached
+W_TUNNELS_RETIRED: Final = 8  # tunnels ended because their version was out of service, or the worker drained
 WORKER_SLOTS: Final = 16
 
 IN_FLIGHT_SLOTS: Final = {

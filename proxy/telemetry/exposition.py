@@ -57,6 +57,7 @@ from proxy.telemetry.counters import (
     W_REFUSED,
     W_REQUESTS,
     W_TUNNELS,
+    W_TUNNELS_RETIRED,
     WORKER_SLOTS,
     Cells,
 )
@@ -248,6 +249,7 @@ class Exposition:
                 (metrics.ACCEPTED, W_ACCEPTED),
                 (metrics.REFUSED, W_REFUSED),
                 (metrics.TUNNELS, W_TUNNELS),
+                (metrics.TUNNELS_RETIRED, W_TUNNELS_RETIRED),
                 (metrics.WORKER_FAILURES, W_FAILURES),
                 (metrics.WORKER_REQUESTS, W_REQUESTS),
             ):
