@@ -391,7 +391,7 @@ class Exchange(Passage):
         added = self._mint + b"connection: upgrade\r\nupgrade: " + protocol + b"\r\n"
         self.client.write(response_head(response, added))
         self._status = 101
-        tunnel = Tunnel(self.client, connection, pool, self._chain[0], self.plan.generation)
+        tunnel = Tunnel(self.client, connection, pool, self.route.name, self._chain[0], self.plan.generation)
         self._connection = None
         self._pool = None
         connection.user = tunnel

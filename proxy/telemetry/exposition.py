@@ -63,6 +63,7 @@ from proxy.telemetry.counters import (
     W_REFUSED,
     W_REQUESTS,
     W_TUNNELS,
+    W_TUNNELS_RETIRED,
     WORKER_SLOTS,
     Cells,
 )
@@ -265,7 +266,7 @@ class Exposition:
 
     def _workers(self, lines: Lines, snapshot: Snapshot) -> None:
         dropped = 0
-        for index in range(self._cells.workers):
+        for index in range(self._cells.regions):
             values = snapshot.worker(index, WORKER_SLOTS)
             dropped += values[W_LOG_DROPPED]
             for metric, slot in (
@@ -273,6 +274,7 @@ class Exposition:
                 (metrics.ACCEPTED, W_ACCEPTED),
                 (metrics.REFUSED, W_REFUSED),
                 (metrics.TUNNELS, W_TUNNELS),
+                (metrics.TUNNELS_RETIRED, W_TUNNELS_RETIRED),
                 (metrics.WORKER_FAILURES, W_FAILURES),
                 (metrics.WORKER_REQUESTS, W_REQUESTS),
             ):
@@ -280,8 +282,9 @@ class Exposition:
             name = metrics.WORKER_LAG.name
             lines[name].append(f'{name}{{worker="{index}"}} {values[W_LOOP_LAG] / 1e9!r}')
         for index, worker in sorted(self._facts.workers.items()):
+            if not worker.left:
+                lines[metrics.WORKER_UP.name].append(f'{metrics.WORKER_UP.name}{{worker="{index}"}} {int(worker.up)}')
             for metric, value in (
-                (metrics.WORKER_UP, repr(int(worker.up))),
                 (metrics.WORKER_RESTARTS, repr(worker.restarts)),
                 (metrics.WORKER_CPU, repr(float(worker.cpu_seconds))),
             ):
