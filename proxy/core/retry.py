@@ -9,7 +9,7 @@ as long as the one before.
 
 from typing import Any, Final
 
-from proxy.core.dates import parse_http_date
+from proxy.core.dates import parse_date
 from proxy.errors import UC, UF, UH, UPE, UR, UT, Flag
 
 Spec = dict[str, Any]
@@ -127,5 +127,5 @@ def retry_after(value: bytes, now: float) -> float:
     value = value.strip()
     if value.isdigit():
         return float(value) if len(value) < 12 else 1e12
-    date = parse_http_date(value)
-    return -1.0 if date is None else max(date - now, 0.0)
+    date = parse_date(value, now)
+    return -1.0 if date < 0.0 else max(date - now, 0.0)
