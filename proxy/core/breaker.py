@@ -45,11 +45,11 @@ class Action(Enum):
     """What the breaker does about it."""
 
     NOTHING = "nothing"
-    OPEN = "refuse everybody, count an opening"
-    FOLLOW = "refuse everybody"
+    OPEN = "refuse everybody, forget the window, count an opening"
+    FOLLOW = "refuse everybody, forget the window"
     PROBE = "let a few through"
     COUNT = "count the success"
-    CLOSE = "let everybody through, forget the window"
+    CLOSE = "let everybody through"
 
 
 _C, _H, _O = State.CLOSED, State.HALF_OPEN, State.OPEN
@@ -169,8 +169,11 @@ class Breaker:
         self.openings: int = 0  # by its own judgement
         self.window: Window = Window(policy.window)
         self.shut: bool = False  # not closed: the one thing that a request asks first
+        self.next_look: float = 0.0  # when whoever holds it compares it with the other workers' again
+        self.heard: int = 0  # openings of the other workers that it has followed
+        self.noted: int = 0  # of its own that have been written down
         self._workers: Final = workers
-        self._until: float = 0.0  # of the open time
+        self._opened_at: float = 0.0
         self._closed_at: float = 0.0
         self._length: float = 0.0  # of the last open time; 0 before the first
         self._probing: int = 0
@@ -192,7 +195,7 @@ class Breaker:
         """Whether a request may go: REFUSED, ORDINARY, or the mark of a probe, to be handed to `ended` or `dropped`."""
         if not self.shut:
             return ORDINARY
-        if self.state is State.OPEN and now >= self._until:
+        if self.state is State.OPEN and now - self._opened_at >= self._length:
             self.meet(Event.DUE, now)
         if self.state is State.HALF_OPEN and self._probing + self._successes < self.wanted:
             self._probing += 1
@@ -201,7 +204,8 @@ class Breaker:
 
     def ended(self, now: float, mark: int, failed: bool, slow: bool) -> None:
         """A request that was admitted has its answer, or failed. `slow` alone fails a probe, too."""
-        self.window.add(now, 1, int(failed), int(slow))
+        if not self.shut:
+            self.window.add(now, 1, int(failed), int(slow))
         if mark == ORDINARY or mark != self._epoch or self.state is not State.HALF_OPEN:
             return
         self._probing -= 1
@@ -214,7 +218,8 @@ class Breaker:
 
     def spoiled(self, now: float, mark: int) -> None:
         """An answer that `ended` was told of as good was cut off before its end."""
-        self.window.add(now, 0, 1, 0)
+        if not self.shut:
+            self.window.add(now, 0, 1, 0)
         if mark != ORDINARY and mark == self._epoch:
             self.meet(Event.FAILED, now)
 
@@ -231,7 +236,8 @@ class Breaker:
             policy = self.policy
             in_a_row = before is State.HALF_OPEN or (self._length > 0.0 and now - self._closed_at <= self._length)
             self._length = min(self._length * 2.0, policy.max_open) if in_a_row else policy.open
-            self._until = now + self._length
+            self._opened_at = now
+            self.window.clear()  # it has been judged; the other workers' judgement must not stand on it again
             if action is Action.OPEN:
                 self.openings += 1
         elif action is Action.PROBE:
@@ -241,17 +247,15 @@ class Breaker:
             self._successes += 1
         elif action is Action.CLOSE:
             self._closed_at = now
-            self.window.clear()
         self.shut = self.state is not State.CLOSED
         return action
 
     def look(self, now: float) -> None:
         """Time has passed."""
         self.window.advance(now)
-        if self.state is State.OPEN and now >= self._until:
+        if self.state is State.OPEN and now - self._opened_at >= self._length:
             self.meet(Event.DUE, now)
 
-    @property
-    def idle(self) -> bool:
-        """Whether no probe is under way."""
-        return self._probing == 0
+    def waits_for_probes(self, now: float, seconds: float) -> bool:
+        """Whether it is half-open without a probe, and was opened at least `seconds` ago."""
+        return self.state is State.HALF_OPEN and self._probing == 0 and now - self._opened_at >= seconds

@@ -49,6 +49,10 @@ class Latency:
         self._known: float = -1.0
         self._known_until: float = 0.0
 
+    def measures(self, percentile: float, minimum_samples: int) -> bool:
+        """Whether this is what it measures."""
+        return self._share == percentile / 100.0 and self._minimum == max(minimum_samples, 1)
+
     def add(self, seconds: float, now: float) -> None:
         """One more duration."""
         if now - self._since >= self._half:

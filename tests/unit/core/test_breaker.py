@@ -145,7 +145,8 @@ def test_a_dropped_probe_makes_room_for_another() -> None:
     mark = breaker.admit(1005.0)
     assert breaker.admit(1005.0) == REFUSED
     breaker.dropped(mark)
-    assert breaker.idle
+    assert breaker.waits_for_probes(1005.0, 5.0)
+    assert not breaker.waits_for_probes(1005.0, 5.1)
     assert breaker.admit(1005.0) == mark
 
 
@@ -159,7 +160,7 @@ def test_a_probe_of_a_time_before_says_nothing_about_now() -> None:
     breaker.dropped(old)
     breaker.spoiled(1015.0, old)
     assert breaker.state is State.HALF_OPEN
-    assert not breaker.idle
+    assert not breaker.waits_for_probes(1015.0, 0.0)
     breaker.ended(1015.0, new, False, False)
     assert breaker.state is State.HALF_OPEN
 
