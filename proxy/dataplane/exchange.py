@@ -349,10 +349,11 @@ class Exchange(Tries):
             refused = self._send_again()
             if refused is None:
                 return
-            self._served = -1
             flag = refused
-        elif (self._arm is not None or self.route.attended) and self._lost(flag, False):
+        if (self._arm is not None or self.route.attended) and self._lost(flag, False):
             return
+        if flag.repeatable:  # the upstream was not even reached
+            self._served = -1
         self._fail(flag)
 
     def client_gone(self) -> None:
