@@ -10,13 +10,16 @@ it says nothing about the version.
 from typing import Final
 
 from proxy.core.arm import Arm
+from proxy.core.balance import Member
 from proxy.core.breaker import ORDINARY, REFUSED
+from proxy.core.hashing import unit_number
 from proxy.core.plan import Plan, Route, Version
 from proxy.core.request import Request
 from proxy.dataplane import breaking
+from proxy.dataplane.dialling import Claim
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.hedge import Hedged
-from proxy.dataplane.pool import Claim, Pool
+from proxy.dataplane.pool import Pool
 from proxy.dataplane.record import MARK_WARMING
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import UH, UO, Flag
@@ -40,6 +43,7 @@ class Attempt(Hedged):
     _pool: Pool | None = None
     _claim: Claim | None = None
     _connection: UpstreamConnection | None = None
+    _tried: list[Member] | None = None  # endpoints that failed, where there may be another try
 
     def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
         super().__init__(client, plan, route, request)
@@ -124,7 +128,8 @@ class Attempt(Hedged):
             return UH
         self._pool = pool
         self._attempts += 1
-        outcome = pool.acquire(self, fresh, self._served + 1 == len(self._chain))
+        unit = unit_number(self._unit_hash) if pool.hashed and self._unit_hash else None
+        outcome = pool.acquire(self, fresh, self._served + 1 == len(self._chain), unit, self._tried)
         if isinstance(outcome, Flag):
             self._pool = None
             return outcome
@@ -138,6 +143,8 @@ class Attempt(Hedged):
         return None
 
     def on_unreachable(self, flag: Flag) -> None:
+        claim = self._claim
+        refused = claim is not None and claim.refused
         self._leave_pool()
         self._claim = None
         if flag is not UO and self._attempts < _ENDPOINTS and len(self._endpoints()) > self._attempts:
@@ -146,7 +153,7 @@ class Attempt(Hedged):
                 return
             if again is UO:  # the limit protects the upstream, and the fallback too: load does not move on
                 flag = UO
-        if self._lost(flag, False):
+        if self._lost(flag, refused):
             return
         if flag is not UO and self._served + 1 < len(self._chain):
             self._try_version(self._served + 1)
@@ -164,6 +171,21 @@ class Attempt(Hedged):
         return response if retry is None or retry.per_try <= 0.0 else min(response, retry.per_try)
 
     # The end of a try.
+
+    def _report(self, status: int, seconds: float, now: float) -> None:
+        """Tell the pool how the endpoint did; a flag's status where there was no whole answer."""
+        pool = self._pool
+        connection = self._connection
+        if pool is not None and connection is not None:
+            pool.report(connection, status, seconds, now)
+
+    def _shun(self) -> None:
+        """The endpoint that was asked failed: the next try goes to another, where there is one."""
+        connection = self._connection
+        if connection is not None:
+            tried = [] if self._tried is None else self._tried
+            tried.append(connection.endpoint)
+            self._tried = tried
 
     def _try_ended(self, flag: Flag | None, status: int) -> None:
         """Tell the breaker how the try under way went: an answer with `status`, or a failure."""

@@ -20,6 +20,7 @@ from proxy.core.trace import make_traceparent, trace_id_of, valid_request_id, va
 from proxy.dataplane.answers import failure_answer
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.mirror import Copy, start_copies
+from proxy.dataplane.record import MARK_WARMING
 from proxy.dataplane.tries import HELD, Tries
 from proxy.dataplane.tunnel import Tunnel
 from proxy.dataplane.upstream import UpstreamConnection
@@ -153,6 +154,8 @@ class Exchange(Tries):
         self._connection = connection
         now = self.runtime.now()
         self._upstream_started = now
+        if now < connection.endpoint.warm_at:
+            self.marked |= MARK_WARMING
         head = self._head_of(version, self._kept)
         sent = self._sent
         if sent:
@@ -251,13 +254,18 @@ class Exchange(Tries):
             self.client.write(response_head(response, b""))
 
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
+        now = self.runtime.now()
+        self._upstream_seconds = now - self._upstream_started
+        self._report(response.status, self._upstream_seconds, now)
+        self._take_head(response, body, complete, trailers)
+
+    def _take_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         request = self.request
-        if complete:
-            self._connection = None  # it carries others by now: what the client takes is no concern of theirs
         if (self._arm is not None or self.route.attended) and self._holds_back(response, body, complete):
             return
+        if complete:
+            self._connection = None  # it carries others by now: what the client takes is no concern of theirs
         self._answering = True
-        self._upstream_seconds = self.runtime.now() - self._upstream_started
         self._status = response.status
         self._sent = None
         added = self._mint + self.added
@@ -339,6 +347,11 @@ class Exchange(Tries):
     # What goes wrong.
 
     def on_broken(self, flag: Flag, untouched: bool) -> None:
+        if not untouched:  # a pooled connection that had been closed says nothing of its endpoint
+            now = self.runtime.now()
+            self._report(flag.status, -1.0 if self._answering else now - self._upstream_started, now)
+            if self.route.attended:
+                self._shun()
         self._connection = None
         if self._answering:
             self._try_spoiled()

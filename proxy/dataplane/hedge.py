@@ -8,8 +8,9 @@ hedge's connection over if its head is the first to come. Whoever loses is cut o
 from typing import Final
 
 from proxy.core.request import Response
+from proxy.dataplane.dialling import Claim
 from proxy.dataplane.passage import Passage
-from proxy.dataplane.pool import Claim, Pool
+from proxy.dataplane.pool import Pool
 from proxy.dataplane.upstream import UpstreamConnection, UpstreamUser
 from proxy.errors import Flag
 from proxy.telemetry.counters import HEDGE_FAILED, HEDGE_FIRED, HEDGE_LOST, HEDGE_WON, V_HEDGE_OUTCOMES, V_HEDGING
@@ -38,13 +39,14 @@ class Hedge(UpstreamUser):
         self.method = owner.method
         self.request_done = True
         self.generation = owner.plan.generation
-        self.started: float = 0.0  # when it was sent; 0 before
+        self.warming: bool = False  # its endpoint
+        self._started: float = 0.0
         self._slot: Final = slot
         self._head: Final = head
         self._patience: Final = patience
         self._pool: Pool | None = pool
         self._claim: Claim | None = None
-        self.connection: UpstreamConnection | None = None
+        self._connection: UpstreamConnection | None = None
 
     def fired(self, claim: Claim | None) -> None:
         """The pool has taken it on: a connection is there (None) or on its way."""
@@ -55,16 +57,16 @@ class Hedge(UpstreamUser):
 
     def hand_over(self) -> tuple[UpstreamConnection | None, Pool | None]:
         """It has won: its connection, unless the answer was whole already, and the pool that must be left."""
-        connection, pool = self.connection, self._pool
-        self.connection = None
+        connection, pool = self._connection, self._pool
+        self._connection = None
         self._pool = None
         self._over(HEDGE_WON)
         return connection, pool
 
     def end(self, outcome: int = HEDGE_LOST) -> None:
         """It is not wanted any more."""
-        connection = self.connection
-        self.connection = None
+        connection = self._connection
+        self._connection = None
         if connection is not None:
             connection.close()
         claim = self._claim
@@ -93,10 +95,11 @@ class Hedge(UpstreamUser):
 
     def on_connected(self, connection: UpstreamConnection) -> None:
         self._claim = None
-        self.connection = connection
-        self.started = self.runtime.now()
+        self._connection = connection
+        self._started = self.runtime.now()
+        self.warming = connection.endpoint.warming(self._started)
         connection.write(self._head)
-        connection.deadline_in(self.started, self._patience)
+        connection.deadline_in(self._started, self._patience)
 
     def on_unreachable(self, flag: Flag) -> None:
         self._claim = None
@@ -109,14 +112,26 @@ class Hedge(UpstreamUser):
         return False
 
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
+        self._report(response.status)
+        owner = self.owner
         if complete:
-            self.connection = None
-        if self.owner is not None:
-            self.owner.on_hedge_head(response, body, complete, trailers)
+            self._connection = None
+        if owner is not None:
+            owner.on_hedge_head(response, body, complete, trailers)
 
     def on_broken(self, flag: Flag, untouched: bool) -> None:
-        self.connection = None
+        if not untouched:
+            self._report(flag.status)
+        self._connection = None
         self._failed(flag)
+
+    def _report(self, status: int) -> None:
+        """Tell the pool how the endpoint did."""
+        pool = self._pool
+        connection = self._connection
+        if pool is not None and connection is not None:
+            now = self.runtime.now()
+            pool.report(connection, status, now - self._started, now)
 
     def on_upstream_pause(self, paused: bool) -> None:
         """It has no body that could be held back."""

@@ -10,6 +10,7 @@ awaited. All of it ends with the first byte of an answer that goes to the client
 import asyncio
 from typing import Final
 
+from proxy.core.hashing import unit_number
 from proxy.core.plan import Plan, Route
 from proxy.core.request import Request, Response
 from proxy.core.retry import IDEMPOTENT, HedgePolicy, RetryPolicy, retry_after
@@ -17,6 +18,7 @@ from proxy.dataplane.attempt import Attempt
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.hedge import Hedge
 from proxy.dataplane.passage import Passage, Waiter
+from proxy.dataplane.record import MARK_WARMING
 from proxy.dataplane.remainder import Remainder
 from proxy.errors import DC, UO, Flag
 from proxy.telemetry.counters import (
@@ -59,6 +61,10 @@ class Tries(Attempt):
 
     def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
         super().__init__(client, plan, route, request)
+
+    def _take_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
+        """The head of an answer is there, from whichever connection; it may have to be held back."""
+        raise AssertionError("an exchange says what to do about it")
 
     # A try has failed.
 
@@ -185,6 +191,7 @@ class Tries(Attempt):
         pause = self._may_go_again(retry, 0.0 if asked is None else retry_after(asked, self.runtime.wall()))
         if pause < 0.0:
             return False
+        self._shun()
         self._leave_pool()
         connection = self._connection
         self._connection = None
@@ -221,7 +228,8 @@ class Tries(Attempt):
         self._hedge_alarm = None
         policy = self.route.hedge
         pool = self._pool
-        if self._over or self._answering or policy is None or pool is None or self._connection is None:
+        connection = self._connection
+        if self._over or self._answering or policy is None or pool is None or connection is None:
             return
         version = self._chain[self._served]
         slot = self._chain[0].slot
@@ -235,7 +243,8 @@ class Tries(Attempt):
             runtime.view[slot + V_HEDGE_OUTCOMES + HEDGE_BUDGET] += 1
             return
         hedge = Hedge(self, pool, slot, self._head_of(version, self._kept), self._patience())
-        outcome = pool.acquire(hedge, False, False)
+        unit = unit_number(self._unit_hash) if pool.hashed and self._unit_hash else None
+        outcome = pool.acquire(hedge, False, False, unit, [connection.endpoint])
         if isinstance(outcome, Flag):
             runtime.view[slot + V_HEDGE_OUTCOMES + HEDGE_UNAVAILABLE] += 1
             return
@@ -253,13 +262,16 @@ class Tries(Attempt):
         self._failed_with = None
         self._drop_upstream()
         self._leave_pool()
-        self._connection, self._pool = hedge.hand_over()
-        connection = self._connection
+        self._upstream_seconds = self.runtime.now() - self._upstream_started
+        if hedge.warming:
+            self.marked |= MARK_WARMING
+        connection, self._pool = hedge.hand_over()
+        self._connection = connection
         if connection is not None:
             connection.user = self
             if self.client.paused:
                 connection.set_reading(False)
-        self.on_head(response, body, complete, trailers)
+        self._take_head(response, body, complete, trailers)
 
     def on_hedge_gone(self, flag: Flag) -> None:
         self._hedge = None

@@ -21,6 +21,7 @@ from proxy.core.build import build_plan
 from proxy.core.cookies import UnitCookies
 from proxy.core.hashing import UnitHasher
 from proxy.core.plan import Plan
+from proxy.core.retry import CONDITIONS
 from proxy.dataplane.arms import Arms
 from proxy.dataplane.client import ClientConnection
 from proxy.dataplane.downstream import Door
@@ -88,7 +89,7 @@ def mirror_spec(upstream: str = "shadow", **parts: Any) -> Spec:
 
 def retry_spec(*on: str, **parts: Any) -> Spec:
     return {
-        "on": list(on) or ["connect_failure", "refused", "reset", "gateway_error", "5xx", "retriable_4xx", "rate_limited", "timeout"],
+        "on": list(on or CONDITIONS),
         "methods": [], "attempts": 2, "per_try_timeout": 0.0, "back_off": {"base": 0.025, "max": 0.25},
         "budget": {"percent": 20.0, "minimum": 3}, "body_limit": 65536, "fallback": True, "max_retry_after": 1.0,
     } | parts  # fmt: skip
@@ -182,7 +183,7 @@ class Stage:
         """The oldest connection that is being opened."""
         self.settle()
         dials = self.loop.dials
-        while dials and dials[0].over:
+        while dials and (dials[0].over or (dials[0].task is not None and dials[0].task.done)):
             dials.popleft()
         assert dials, "nobody dials"
         return dials.popleft()
