@@ -197,14 +197,14 @@ class Attempt(Hedged):
         version = self._chain[self._served]
         now = runtime.now()
         seconds = now - self._upstream_started if self._upstream_started else 0.0
-        if arm.latency is not None and flag is None:
+        failed = flag is not None or status in self.route.error_codes
+        if arm.latency is not None and not failed:  # errors are quick, and say nothing of how long an answer takes
             arm.latency.add(seconds, now)
         if arm.breaker is None:
             return
         if flag is UO:  # the proxy's own limit
             arm.breaker.dropped(self._mark)
         else:
-            failed = flag is not None or status in self.route.error_codes
             breaking.ended(runtime, version, arm, self._mark, failed, seconds, now)
 
     def _try_dropped(self) -> None:
