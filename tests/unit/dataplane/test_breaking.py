@@ -51,7 +51,11 @@ def asked(stage: Stage) -> Wire:
     """The connection on which the next request came."""
     while stage.dialling():
         stage.accept()
-    return next(wire for wire in stage.wires if wire.sent and isinstance(wire.protocol, UpstreamConnection))
+    return next(
+        wire
+        for wire in stage.wires
+        if wire.sent and not wire.is_closing() and isinstance(wire.protocol, UpstreamConnection)
+    )
 
 
 def visit(stage: Stage, client: Wire, with_answer: bytes = OK, after: float = 0.0) -> tuple[str, bytes]:

@@ -34,7 +34,11 @@ def asked(stage: Stage) -> Wire:
     """A connection on which a request came that nobody has looked at: a new one, or one that was used before."""
     if stage.dialling():
         return stage.accept()
-    return next(wire for wire in stage.wires if wire.sent and isinstance(wire.protocol, UpstreamConnection))
+    return next(
+        wire
+        for wire in stage.wires
+        if wire.sent and not wire.is_closing() and isinstance(wire.protocol, UpstreamConnection)
+    )
 
 
 # Every way to fail.
