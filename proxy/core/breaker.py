@@ -79,7 +79,7 @@ TABLE: Final[dict[tuple[State, Event], tuple[State, Action]]] = {
 }
 
 STATES: Final[tuple[State, ...]] = (State.CLOSED, State.HALF_OPEN, State.OPEN)
-"""In the order of their numbers in the counters."""
+"""In the order of their places in the counters."""
 
 
 class BreakerPolicy:

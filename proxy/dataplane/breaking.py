@@ -25,7 +25,8 @@ from proxy.telemetry.counters import (
 _HEARD: Final = 1.0
 """Seconds in which every worker has heard of an opening: one that is closed after that has closed again."""
 
-_NUMBERS: Final[dict[State, int]] = {state: number for number, state in enumerate(STATES)}
+_NUMBERS: Final[dict[State, int]] = {state: 1 << (16 * place) for place, state in enumerate(STATES)}
+"""So that a sum over workers tells how many of them are in each state; 0 where there is no breaker."""
 _CLOSED: Final = _NUMBERS[State.CLOSED]
 
 
@@ -93,7 +94,7 @@ def begin(runtime: Runtime, version: Version, arm: Arm, policy: BreakerPolicy, n
     place = version.slot % REGION_SLOTS
     view = runtime.view
     breaker.heard = cells.total(version.slot + V_BREAKER_OPENED) - view[version.slot + V_BREAKER_OPENED]
-    if any(view[place + region + V_BREAKER_STATE] != _CLOSED for region in _others(runtime)):
+    if any(view[place + region + V_BREAKER_STATE] > _CLOSED for region in _others(runtime)):
         breaker.meet(Event.ELSEWHERE, now)
     _write_down(runtime, version, breaker)
 

@@ -235,6 +235,7 @@ class Stage:
             self.upstreams.balance()
         if chores:
             self.upstreams.write_down()
+            self.arms.look()
 
     # What was counted.
 

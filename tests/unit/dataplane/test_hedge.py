@@ -314,7 +314,6 @@ def test_a_probe_of_a_breaker_is_not_hedged(stage_of: StageOf) -> None:
     stage.accept()
     stage.pass_time(0.3)
     assert stage.hedges() == {"unavailable": 1}
-    end(stage)
 
 
 def test_what_the_hedge_hears_before_its_head_is_not_for_the_client(stage_of: StageOf) -> None:
