@@ -6,6 +6,9 @@ names, and given to the versions of the next plan.
 
 from typing import Final
 
+from proxy.core.breaker import Breaker
+from proxy.core.latency import Latency
+
 
 class Arm:
     """The live state of one version of one route. A part that is not configured is None."""
@@ -13,6 +16,10 @@ class Arm:
     def __init__(self, route: str, version: str) -> None:
         self.route: Final = route
         self.version: Final = version
+        self.slot: int = 0  # of the version's counters
+        self.breaker: Breaker | None = None
+        self.latency: Latency | None = None  # where its route hedges
+        self.warming_until: float = 0.0  # monotonic seconds
 
 
 class RouteLife:

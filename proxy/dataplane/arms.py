@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from proxy.core.arm import Arm, RouteLife
+from proxy.core.latency import Latency
 from proxy.core.plan import Plan, Route, Version
+from proxy.dataplane import breaking
 from proxy.dataplane.runtime import Runtime
 
 
@@ -15,18 +17,50 @@ class Arms:
         self.runtime: Final = runtime
         self.arms: Final[dict[tuple[str, str], Arm]] = {}
         self.lives: Final[dict[str, RouteLife]] = {}
+        self._weighted: set[tuple[str, str]] | None = None  # who had a weight in the plan before; None: there was none
+        self._watched: list[tuple[Version, Arm]] = []  # who has a breaker
 
     def bring(self, plan: Plan) -> Iterator[None]:
         """Have the state that `plan` asks for, with its policies, a route at each step; just before the plan is in force."""
+        weighted: set[tuple[str, str]] = set()
+        watched: list[tuple[Version, Arm]] = []
         for route in plan.routes:
             if _has_life(route):
                 route.life = self.lives.setdefault(route.name, RouteLife(route.name))
             for version in route.versions:
+                key = (route.name, version.name)
+                if version.weight > 0.0:
+                    weighted.add(key)
                 if _has_arm(route, version):
-                    key = (route.name, version.name)
                     arm = self.arms.setdefault(key, Arm(route.name, version.name))
                     version.arm = arm
+                    self._equip(arm, route, version)
+                    if arm.breaker is not None:
+                        watched.append((version, arm))
             yield
+        self._weighted = weighted
+        self._watched = watched
+
+    def _equip(self, arm: Arm, route: Route, version: Version) -> None:
+        runtime = self.runtime
+        arm.slot = version.slot
+        policy = version.breaker
+        if policy is None:
+            self._put_away(arm)
+        elif arm.breaker is None:
+            breaking.begin(runtime, version, arm, policy, runtime.now())
+        else:
+            arm.breaker.take_policy(policy)
+        hedge = route.hedge
+        if hedge is None:
+            arm.latency = None
+        elif arm.latency is None or not arm.latency.measures(hedge.percentile, hedge.minimum_samples):
+            arm.latency = Latency(hedge.percentile, hedge.minimum_samples)
+        # A version that has just got its first weight has cold caches. What has its weight when the worker starts was
+        # there before, as far as anyone knows here.
+        before = self._weighted
+        if before is not None and version.weight > 0.0 and (route.name, version.name) not in before:
+            arm.warming_until = runtime.now() + version.warm_up
 
     def leave(self, plan: Plan) -> None:
         """Forget what `plan`, now in force, does not name."""
@@ -35,12 +69,28 @@ class Arms:
         for name in [name for name in self.lives if name not in lives]:
             del self.lives[name]
         for key in [key for key in self.arms if key not in arms]:
-            del self.arms[key]
+            self._put_away(self.arms.pop(key))
+
+    def _put_away(self, arm: Arm) -> None:
+        """Exchanges on an older plan still hold the arm; what they have to say of its breaker is no more of interest."""
+        if arm.breaker is not None:
+            arm.breaker = None
+            breaking.forget(self.runtime, arm.slot)
+
+    def look(self) -> None:
+        """Let what was measured grow old, where nobody asks; called by the clock a few times a second."""
+        runtime = self.runtime
+        alone = runtime.cells.workers == 1
+        now = runtime.now()
+        for version, arm in self._watched:
+            breaker = arm.breaker
+            if breaker is not None and (not alone or breaker.window.requests or breaker.window.errors):
+                breaking.look(runtime, version, arm, -1, now)
 
 
-def _has_arm(_route: Route, _version: Version) -> bool:
+def _has_arm(route: Route, version: Version) -> bool:
     """Whether anything of this version is to be remembered."""
-    return False
+    return version.breaker is not None or version.warm_up > 0.0 or route.hedge is not None
 
 
 def _has_life(_route: Route) -> bool:

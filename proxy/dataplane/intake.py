@@ -33,7 +33,7 @@ class Intake:
     def __init__(self, runtime: Runtime, upstreams: Upstreams, swapped: Callable[[list[Spec]], Any]) -> None:
         self._runtime: Final = runtime
         self._upstreams: Final = upstreams
-        self._arms: Final = Arms(runtime)
+        self.arms: Final = Arms(runtime)
         self._swapped: Final = swapped
         self._queue: Final[deque[tuple[int, bytes]]] = deque()
         self._specs: dict[str, Spec] = {}
@@ -90,7 +90,7 @@ class Intake:
             contexts = await self._load_contexts(plan)
             for _ in self._upstreams.bring(plan, contexts):
                 await self._breathe()
-            for _ in self._arms.bring(plan):
+            for _ in self.arms.bring(plan):
                 await self._breathe()
         except (KeyError, ValueError, TypeError, OSError) as error:  # ssl.SSLError is an OSError
             # Control has checked all this: what still fails here is a defect, or a file that went away meanwhile.
@@ -120,7 +120,7 @@ class Intake:
         """Let go of what only the plan before had, bite by bite, and have the collector leave alone what stays."""
         for _ in self._upstreams.leave(plan):
             await self._breathe()
-        self._arms.leave(plan)
+        self.arms.leave(plan)
         for old in (self._old_routes, self._specs):
             while old:
                 old.popitem()

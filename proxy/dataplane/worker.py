@@ -183,6 +183,7 @@ class Worker:
     def _chores(self) -> None:
         runtime = self._runtime
         self._upstreams.write_down()
+        self._intake.arms.look()
         runtime.flush()
         if self._ticks % (_CHORES * 4) == 0:
             runtime.view[runtime.base + W_LOOP_LAG] = int(self._worst_lag * 1e9)

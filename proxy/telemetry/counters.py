@@ -55,11 +55,40 @@ BUCKETS: Final = len(FINE_EDGES) + 1
 # A histogram is BUCKETS counts after a sum in nanoseconds.
 HISTOGRAM_SLOTS: Final = 1 + BUCKETS
 
+RETRY_OUTCOMES: Final[tuple[str, ...]] = (
+    "stale_connection",  # not by `retry`: once, on a fresh connection, because the pooled one had just been closed
+    "success",
+    "failure",
+    "abandoned",  # the client left meanwhile
+    "budget_exhausted",  # from here on: a retry that was not made, and why
+    "not_repeatable",
+    "deadline",
+    "retry_after",
+)
+(
+    RETRY_STALE,
+    RETRY_SUCCESS,
+    RETRY_FAILURE,
+    RETRY_ABANDONED,
+    RETRY_BUDGET,
+    RETRY_NOT_REPEATABLE,
+    RETRY_DEADLINE,
+    RETRY_AFTER,
+) = range(len(RETRY_OUTCOMES))
+HEDGE_OUTCOMES: Final[tuple[str, ...]] = (
+    "fired",  # each of these has one of the next three, too
+    "won",
+    "lost",  # the first request was quicker, or the client left
+    "failed",
+    "budget",  # from here on: a hedge that was not sent, and why
+    "unavailable",
+)
+HEDGE_FIRED, HEDGE_WON, HEDGE_LOST, HEDGE_FAILED, HEDGE_BUDGET, HEDGE_UNAVAILABLE = range(len(HEDGE_OUTCOMES))
+
 # The block of one (route, version).
 V_IN_FLIGHT: Final = 0
 V_REQUEST_BYTES: Final = 1
 V_RESPONSE_BYTES: Final = 2
-V_RETRIES: Final = 3  # requests sent again on a fresh connection
 V_REASONS: Final = 4
 V_FLAGS: Final = V_REASONS + 16  # errors by flag: index in errors.FLAGS
 V_DURATION: Final = V_FLAGS + 32
@@ -72,7 +101,7 @@ V_HEDGING: Final = V_RETRYING + 1  # hedges under way
 V_QUEUED: Final = V_HEDGING + 1  # exchanges that wait for a place
 V_ADMITTED: Final = V_QUEUED + 1  # exchanges that have one
 V_LIMIT: Final = V_ADMITTED + 1  # how many may have one, as this worker sees it
-V_BREAKER_STATE: Final = V_LIMIT + 1
+V_BREAKER_STATE: Final = V_LIMIT + 1  # 1 closed, 1 << 16 half-open, 1 << 32 open; 0: no breaker
 V_BREAKER_REQUESTS: Final = V_BREAKER_STATE + 1  # this and the next two: the window as this worker has seen it
 V_BREAKER_ERRORS: Final = V_BREAKER_REQUESTS + 1
 V_BREAKER_SLOW: Final = V_BREAKER_ERRORS + 1
@@ -172,6 +201,8 @@ BLOCK_SLOTS: Final = {
 
 assert len(REASONS) <= V_FLAGS - V_REASONS  # noqa: S101 - a layout that does not fit must not start
 assert len(FLAGS) <= V_DURATION - V_FLAGS  # noqa: S101
+assert len(RETRY_OUTCOMES) <= 8  # noqa: S101
+assert len(HEDGE_OUTCOMES) <= 8  # noqa: S101
 assert len(MIRROR_OUTCOMES) <= M_DURATION - M_OUTCOMES  # noqa: S101
 
 

@@ -53,7 +53,7 @@ from proxy.telemetry.counters import (
     V_REASONS,
     V_REQUEST_BYTES,
     V_RESPONSE_BYTES,
-    V_RETRIES,
+    V_RETRY_OUTCOMES,
     V_UPSTREAM,
     W_ACCEPTED,
     W_CONNECTIONS,
@@ -203,7 +203,7 @@ class Exposition:
             _histogram(lines, metrics.DURATION, labels, values, V_DURATION)
             _histogram(lines, metrics.UPSTREAM_DURATION, labels, values, V_UPSTREAM)
             out = lines[metrics.RETRIES.name]
-            out.append(f'tidegate_retries_total{{{labels},outcome="stale_connection"}} {values[V_RETRIES]}')
+            out.append(f'tidegate_retries_total{{{labels},outcome="stale_connection"}} {values[V_RETRY_OUTCOMES]}')
             out = lines[metrics.DECISIONS.name]
             for index, reason in enumerate(REASONS, V_REASONS):
                 if values[index]:

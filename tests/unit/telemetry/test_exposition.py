@@ -30,7 +30,7 @@ from proxy.telemetry.counters import (
     V_FLAGS,
     V_IN_FLIGHT,
     V_REASONS,
-    V_RETRIES,
+    V_RETRY_OUTCOMES,
     V_UPSTREAM,
     W_LOG_DROPPED,
     W_LOOP_LAG,
@@ -71,7 +71,7 @@ def busy(cells, facts, ledger):
         canary = placed["routes"][0]["versions"][1]
         slot = base + canary["slot"]
         view[slot + V_IN_FLIGHT] = 1
-        view[slot + V_RETRIES] = 2
+        view[slot + V_RETRY_OUTCOMES] = 2
         view[slot + V_REASONS + SPLIT] = 7
         view[slot + V_FLAGS + UF.index] = 1
         view[slot + V_FLAGS + E5.index] = 2
