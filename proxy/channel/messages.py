@@ -20,12 +20,15 @@ LEDGER: Final = 5
 HEALTH: Final = 6
 """{"upstream": str, "unhealthy": [key], "drained": [key]}: which of an upstream's endpoints fail their checks and which are
 drained; all others do and are not. Keys as in core/plan.Endpoint. May name endpoints and upstreams that the plan does not."""
+SHARE: Final = 7
+"""{"workers": int, "living": [int]}: limits are divided among so many workers, and these are the numbers of those that run,
+the receiver's and those of leaving ones included: what they have under way counts."""
 
 # Worker to control.
 HELLO: Final = 64
 """{"version": int, "pid": int, "worker": int, "generation": int, "compiled": bool, "ledger": base64,
-"listeners": [address]}: the first frame on every channel. On a channel made by taking over, the counters' descriptor and
-then the listeners' ride on it."""
+"listeners": [address], "draining": seconds left or null}: the first frame on every channel. On a channel made by taking over,
+the counters' descriptor and then the listeners' ride on it; a worker that drains has closed its listeners and names none."""
 READY: Final = 65
 """{"generation": int, "seconds": float}: this plan now serves."""
 FAILED: Final = 66

@@ -7,6 +7,7 @@ a name, to a signal.
 
 import asyncio
 import logging
+import os
 import random
 import signal
 import time
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from proxy.control.drain import Departure
-from proxy.control.guardian import OK, PASSED_ON
+from proxy.control.errand import ALONE, Errand
+from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
 from proxy.control.handover import Inventory, send_away, take_stock
 from proxy.control.keys import Keys, keep_keys, warn_of_keys
 from proxy.control.legacy import Legacy
@@ -26,8 +28,9 @@ from proxy.control.run_dir import RunDir
 from proxy.control.sockets import bound_address, close_listeners
 from proxy.control.state import Store, open_store
 from proxy.control.supervisor import Supervisor
-from proxy.control.takeover import find_survivors
+from proxy.control.takeover import Survivor, find_survivors
 from proxy.control.tasks import Tasks
+from proxy.control.upgrade import Desk
 from proxy.control.worker_process import WorkerLauncher
 from proxy.errors import TidegateError
 from proxy.settings.changes import compare
@@ -88,8 +91,12 @@ class Control:
         writer: LogWriter,
         environ: Mapping[str, str],
         module: tuple[str, ...] = ("-m", "proxy.dataplane.worker"),
+        errand: Errand = ALONE,
+        *,
+        succeeding: bool = False,
     ) -> None:
-        """`module` is what a worker's interpreter runs."""
+        """`module` is what a worker's interpreter runs. `succeeding`: takes the place of a control process of an earlier
+        program, whose workers are all replaced."""
         self.file: Final = str(config)
         self.facts: Final = Facts()
         self.warnings: list[str] = []
@@ -107,6 +114,11 @@ class Control:
         self._access: LogFile | None = None
         self._ports: Ports | None = None
         self._ending = False
+        self._errand: Final = errand
+        self._succeeding: Final = succeeding
+        self._desk: Desk | None = None
+        self._leaving_strangers: Final[list[Survivor]] = []
+        self._upgraded = not succeeding  # whether the workers are all this program's
 
     # What the admin port reads beside the attributes.
 
@@ -151,7 +163,7 @@ class Control:
         try:
             found = [] if self._run_dir is None else find_survivors(self._run_dir)
             addresses = [listener["address"] for listener in self._loaded.spec["listeners"]]
-            self._inventory = take_stock(found, addresses, self.settings.worker_count)
+            self._inventory = take_stock(found, addresses, self.settings.worker_count, anew=self._succeeding)
             self._open_access_log()
             self._keys = await keep_keys(store, self._inventory.legacy.keys)
             self._start_workers()
@@ -166,7 +178,13 @@ class Control:
             self._work("resolve", self._resolver.run())
             self._work("tick", self._tick())
             self._open_ports = open_ports
-            await self._departure.wait()
+            self._open_desk()
+            self._work("replace workers", self._replace_misfits())
+            if await self._departure.wait() is None:
+                self._ending = True
+                log.info("the control process of another program takes over")
+                await self._supervisor.let_go()
+                return HANDED_OVER
             drain = self.settings.drain
             await self._departure.leave(self._supervisor, drain.delay, drain.limit, self._stop_listening)
             self._ending = True
@@ -175,6 +193,8 @@ class Control:
                 self._supervisor.kill()  # a start that failed leaves nothing behind but what others left
             raise
         finally:
+            if self._desk is not None:
+                self._desk.close()
             if self._ports is not None:
                 await self._ports.close()
             await self._tasks.close()
@@ -198,11 +218,13 @@ class Control:
         self._totals = Totals(inventory.cells, inventory.ledger)
         self._generation = inventory.legacy.generation
         alive = {one.index for one in inventory.survivors}
+        left = set(inventory.legacy.left) - alive
         for index, restarts in inventory.legacy.restarts.items():
-            self.facts.worker(index).restarts = restarts + (index not in alive)
+            self.facts.worker(index).restarts = restarts + (index not in alive and index not in left)
+            self.facts.worker(index).left = index in left
         for index, seconds in inventory.legacy.cpu.items():
             self.facts.worker(index).cpu_before = seconds
-        for index in set(range(inventory.cells.workers)) - alive:
+        for index in set(range(inventory.cells.regions)) - alive:
             inventory.ledger.reset_present(inventory.cells.view, index)
         launcher = WorkerLauncher(
             workers,
@@ -212,14 +234,15 @@ class Control:
             self._module,
         )
         loop = asyncio.get_running_loop()
-        self._supervisor = Supervisor(workers, launcher, loop, random.random, self, self._tasks)
+        room = inventory.cells.room
+        self._supervisor = Supervisor(workers, room, launcher, loop, random.random, self, self._tasks)
         if inventory.survivors:
             log.info(
                 "took over %d workers of an earlier control process", len(inventory.survivors),
                 extra={"fields": {"processes": [one.pid for one in inventory.survivors]}},
             )  # fmt: skip
         self._supervisor.adopt(inventory.survivors)
-        self._supervisor.start()
+        self._supervisor.start(self.settings.drain.limit)
 
     async def _start_plan(self, *, lasting: bool) -> None:
         self._resolver = Resolver(look_up, random.random, self._moved)
@@ -229,10 +252,53 @@ class Control:
         for line in warn_of_keys(self._loaded.spec["secrets"], lasting=lasting):
             log.warning(line)
         if self._inventory.misfits:
-            log.info("surviving workers %s do not fit the configuration", self._inventory.misfits)
-            self._supervisor.replace(self._inventory.misfits, self.settings.drain.limit)
+            why = "are another program's" if self._succeeding else "do not fit the configuration"
+            log.info("surviving workers %s %s", self._inventory.misfits, why)
         for address in self.listening:
             log.info("listening on %s", address)
+
+    async def _replace_misfits(self) -> None:
+        await self._supervisor.replace(self._inventory.misfits, self.settings.drain.limit)
+        await self._supervisor.served()
+        self._upgraded = True
+        if self._succeeding and self._errand.line is not None:
+            log.info("the workers of this program serve")
+            self._errand.line.say({"ready": True})
+
+    # What is asked at the desk.
+
+    def _open_desk(self) -> None:
+        if self._run_dir is None:
+            return
+        try:
+            self._desk = Desk(self._run_dir, self._errand, self, self._tasks)
+        except OSError as error:
+            log.warning("the run directory takes no socket (%s): there is no upgrade without a restart", error)
+
+    def status(self) -> dict[str, Any]:
+        """Who this is and how far it is: `draining` counts workers that leave, `upgraded` says whether all others are this
+        program's, `failure` why the last upgrade was given up."""
+        return {
+            "pid": os.getpid(),
+            "guardian": 0 if self._errand.line is None else os.getppid(),
+            "file": str(Path(self.file).absolute()),
+            "workers": self._supervisor.count,
+            "serving": self._supervisor.serving,
+            "draining": self._supervisor.draining + len(self._inventory.strangers) + len(self._leaving_strangers),
+            "drain_limit": self.settings.drain.limit,
+            "upgraded": self._upgraded,
+            "failure": self._errand.failure,
+        }
+
+    def not_to_hand_over(self) -> str:
+        """Why the place cannot be handed over now; empty when it can."""
+        if self._departure.begun:
+            return "it is leaving"
+        return "" if self._upgraded else "it has only just taken over itself"
+
+    def hand_over(self) -> None:
+        """Leave without the workers."""
+        self._departure.hand_over()
 
     async def _prepare(self, loaded: Loaded) -> Spec:
         await self._resolver.want(names_of(loaded.spec["upstreams"]), NAMES_PATIENCE)
@@ -283,6 +349,7 @@ class Control:
             {index: worker.restarts for index, worker in self.facts.workers.items()},
             {index: worker.cpu_before for index, worker in self.facts.workers.items()},
             [listener.address for listener in self._inventory.listeners],
+            [index for index, worker in self.facts.workers.items() if worker.left],
         ).pack()
 
     def _moved(self, names: set[str]) -> None:
@@ -337,6 +404,18 @@ class Control:
         if changes.restart:
             log.warning("takes effect with the next start only: %s", ", ".join(changes.restart))
         await self._apply(old.settings, loaded.settings)
+        self._resize()
+
+    def _resize(self) -> None:
+        wanted = self.settings.worker_count
+        if wanted == self._supervisor.count:
+            return
+        if self._supervisor.resize(wanted, self.settings.drain.limit) < wanted:
+            log.warning(
+                "%d workers run and not %d: the counters have room for %d, leaving ones included; "
+                "the next reload tries again, and a restart makes room",
+                self._supervisor.count, wanted, self._inventory.cells.room,
+            )  # fmt: skip
 
     def _taken(self, loaded: Loaded) -> None:
         self._loaded = loaded
@@ -420,11 +499,19 @@ class Control:
 
     def died(self, index: int, cpu: float) -> None:
         """A worker's process has ended."""
-        worker = self.facts.worker(index)
-        worker.cpu(cpu)
-        worker.up = False
+        self.facts.worker(index).ended(cpu)
         self._inventory.ledger.reset_present(self._inventory.cells.view, index)
         self._record()
+
+    def left(self, index: int) -> None:
+        """A worker has drained and nobody comes after it in its place."""
+        self.facts.worker(index).left = True
+        if self._generation > self._inventory.legacy.generation:
+            self._supervisor.keep(self._legacy())
+
+    def shared(self, workers: int, living: list[int]) -> None:
+        """Limits are divided among `workers`, and those of the numbers `living` run."""
+        self._inventory.cells.share(workers, living)
 
     def serving(self, index: int, generation: int, seconds: float) -> None:
         """A worker serves this plan."""
@@ -433,7 +520,22 @@ class Control:
         for stranger in self._inventory.strangers:
             log.info("worker %d of another version (process %d) is drained", stranger.index, stranger.pid)
             send_away(stranger, self.settings.drain.limit)
+            self._leaving_strangers.append(stranger)
+            asyncio.get_running_loop().add_reader(stranger.channel, self._stranger_said, stranger)
         self._inventory.strangers.clear()
+
+    def _stranger_said(self, stranger: Survivor) -> None:
+        """Words of another version mean nothing, and their end means that it is gone."""
+        try:
+            if stranger.channel.recv(1 << 16):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # it is gone all the same
+        asyncio.get_running_loop().remove_reader(stranger.channel)
+        stranger.channel.close()
+        self._leaving_strangers.remove(stranger)
 
     def refused(self, index: int, generation: int, error: str) -> None:
         """A worker could not take this plan."""

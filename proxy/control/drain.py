@@ -18,7 +18,7 @@ class Departure:
     """Listens for the signals that end the proxy. The first begins the drain, the second ends it at once."""
 
     def __init__(self) -> None:
-        self._first: Final[asyncio.Future[signal.Signals]] = asyncio.get_running_loop().create_future()
+        self._first: Final[asyncio.Future[signal.Signals | None]] = asyncio.get_running_loop().create_future()
         self._hurry: Final = asyncio.Event()
 
     def signalled(self, number: signal.Signals) -> None:
@@ -29,13 +29,18 @@ class Departure:
             log.warning("%s again: ending at once", number.name)
             self._hurry.set()
 
+    def hand_over(self) -> None:
+        """Another control process takes the place of this one: it leaves, and the workers stay."""
+        if not self._first.done():
+            self._first.set_result(None)
+
     @property
     def begun(self) -> bool:
         """Whether the proxy is leaving."""
         return self._first.done()
 
-    async def wait(self) -> signal.Signals:
-        """The first signal."""
+    async def wait(self) -> signal.Signals | None:
+        """The first signal; None when another control process takes over."""
         return await self._first
 
     async def leave(

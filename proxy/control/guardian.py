@@ -7,26 +7,35 @@ on serving: they become the guardian's children, and the new control takes them 
 Control is forked, not executed: nothing has to be imported twice, and the guardian's own pages stay shared. The guardian
 has one thread and no event loop; it sleeps in sigwaitinfo() with all its signals blocked, so no signal is ever lost
 between two states.
+
+An upgrade is a second control process, of another program, beside the first: control asks for it on its line (errand.py).
+The newcomer asks the first for its place, which then ends with `HANDED_OVER`, and says when its workers serve. From then on
+it is control, and its program is what is started again when it dies. If it ends before, or is not ready in time, it is
+killed; the first goes on, or is started again if it has handed over already, and takes the workers back.
 """
 
 import contextlib
 import os
 import random
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, NoReturn
 
 from proxy.control.backoff import Backoff
+from proxy.control.errand import Errand, Line, line_pair
 from proxy.control.process import become_subreaper, children, die_with_parent
 
-Start = Callable[[int], int]
-"""Runs control and returns its exit code. The argument counts the starts before this one."""
+Start = Callable[[Errand], int]
+"""Runs control and returns its exit code."""
 
 OK: Final = 0
 BAD_CONFIGURATION: Final = 1
 BAD_USAGE: Final = 2
+HANDED_OVER: Final = 75
+"""Exit code of a control process whose place another one takes (EX_TEMPFAIL in sysexits.h)."""
 INTERNAL: Final = 70
 """Exit code of a control process that died of an exception (EX_SOFTWARE in sysexits.h)."""
 
@@ -41,6 +50,27 @@ Say = Callable[[str, str], None]
 """Writes one line to the log: level, message."""
 
 
+class Program:
+    """A program other than the guardian's own: how its control process is started."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        """`command` starts it, `first` are words more for the first start only; `environ` is added to the guardian's own."""
+        self.command: Final[list[str]] = list(request["command"])
+        self.first: Final[list[str]] = list(request["first"])
+        self.environ: Final[dict[str, str]] = dict(request["environ"])
+        self.limit: Final = float(request["limit"])
+
+
+class Child:
+    """A control process and the guardian's end of the line to it. `program` is None for the guardian's own."""
+
+    def __init__(self, pid: int, line: Line, program: Program | None) -> None:
+        self.pid: Final = pid
+        self.line: Final = line
+        self.program: Final = program
+        self.born: Final = time.monotonic()
+
+
 class Guardian:
     """Watches one control process. `run` returns when control has ended on purpose."""
 
@@ -49,8 +79,10 @@ class Guardian:
         self._say: Final = say
         self._backoff: Final = Backoff(first_delay, 10.0, random.random)
         self._starts = 0
-        self._control = 0  # pid; 0 while there is none
-        self._born = 0.0
+        self._control: Child | None = None
+        self._successor: Child | None = None
+        self._program: Program | None = None  # what is started when control has died
+        self._failure = ""
         self._due = 0.0
         self._ending = False
 
@@ -64,37 +96,44 @@ class Guardian:
             become_subreaper()
         except OSError as error:
             self._say("warning", f"cannot adopt orphaned workers ({error}): a dead control's workers go to PID 1")
-        self._launch()
+        self._control = self._launch(self._program)
         while True:
             code = self._reap()
             if code is not None:
                 return code
             number = self._wait()
             if number is None:
-                self._launch()
+                self._too_late()
+            elif number == signal.SIGUSR2:
+                self._listen()
             elif number in PASSED_ON:
                 code = self._pass_on(number)
                 if code is not None:
                     return code
 
-    def _launch(self) -> None:
+    def _launch(self, program: Program | None, *, first: bool = False) -> Child:
         guardian = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
+        ours, theirs = line_pair()
         pid = os.fork()
         if pid == 0:
-            os._exit(self._become_control(guardian))
-        self._control = pid
-        self._born = time.monotonic()
+            ours.close()
+            if program is None:
+                os._exit(self._become_control(guardian, Line(theirs, guardian)))
+            _become(program, guardian, theirs, first=first)
+        theirs.close()
         self._starts += 1
+        self._failure = ""
+        return Child(pid, Line(ours), program)
 
-    def _become_control(self, guardian: int) -> int:
+    def _become_control(self, guardian: int, line: Line) -> int:
         """In the child. Signals stay blocked until control has installed its handlers: none may kill it before."""
         code = INTERNAL
         try:
             os.setsid()
             die_with_parent(signal.SIGTERM, guardian)
-            code = self._start(self._starts)
+            code = self._start(Errand(self._starts, line, self._failure))
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else INTERNAL
         except BaseException:  # noqa: BLE001 - the last frame of the process: whatever it was, it is shown
@@ -105,23 +144,81 @@ class Guardian:
         return code
 
     def _wait(self) -> int | None:
-        """The next signal, or None when it is time to start control again."""
-        if self._control:
+        """The next signal, or None when the time is over for which the guardian waits."""
+        if self._successor is not None:
+            assert self._successor.program is not None  # noqa: S101 - our own program never succeeds itself
+            due = self._successor.born + self._successor.program.limit
+        elif self._control is not None:
             return signal.sigwaitinfo(_AWAITED).si_signo
-        info = signal.sigtimedwait(_AWAITED, max(0.0, self._due - time.monotonic()))
+        else:
+            due = self._due
+        info = signal.sigtimedwait(_AWAITED, max(0.0, due - time.monotonic()))
         return None if info is None else info.si_signo
+
+    def _too_late(self) -> None:
+        successor = self._successor
+        if successor is None:
+            self._control = self._launch(self._program)
+        else:
+            self._give_up(f"the new program did not serve within {time.monotonic() - successor.born:.0f} s")
 
     def _pass_on(self, number: int) -> int | None:
         self._ending = self._ending or number in ENDING
-        if self._control:
+        if self._ending and self._successor is not None:
+            if self._control is None:
+                self._control = self._successor  # it has the workers: it drains them
+            else:
+                self._end_successor(self._successor)
+            self._successor = None
+        running = self._control or self._successor
+        if running is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._control, number)
+                os.kill(running.pid, number)
             return None
         if self._ending:
             self._end_workers()
             return OK
         self._due = time.monotonic()  # whoever asks for a reload does not want to wait for the back-off
         return None
+
+    def _listen(self) -> None:
+        """SIGUSR2: one of our children has said something. Others who send it are not heard."""
+        control, successor = self._control, self._successor
+        if control is not None:
+            for message in control.line.heard():
+                if "upgrade" in message and not self._ending:
+                    self._begin_upgrade(control, message["upgrade"])
+        if successor is not None and any(message.get("ready") for message in successor.line.heard()):
+            self._control, self._successor = successor, None
+            self._program = successor.program
+            if control is not None:
+                control.line.close()
+            self._backoff.reset()
+            self._say("info", f"upgraded: process {successor.pid} is control now")
+
+    def _begin_upgrade(self, control: Child, request: dict[str, Any]) -> None:
+        if self._successor is not None:
+            control.line.say({"failed": "another upgrade is under way"})
+            return
+        self._successor = self._launch(Program(request), first=True)
+        self._say("info", f"upgrade: process {self._successor.pid} starts the new program")
+
+    def _give_up(self, why: str) -> None:
+        """The successor is no good. Who had the place before keeps it, or takes it back."""
+        if self._successor is not None:
+            self._end_successor(self._successor)
+            self._successor = None
+        self._say("error", f"upgrade given up: {why}; the program before goes on")
+        if self._control is not None:
+            self._control.line.say({"failed": why})
+        elif not self._ending:
+            self._failure = why
+            self._control = self._launch(self._program)
+
+    def _end_successor(self, successor: Child) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(successor.pid, signal.SIGKILL)
+        successor.line.close()
 
     def _reap(self) -> int | None:
         """Collect every child that has ended. The exit code when control was among them and is not to come back."""
@@ -133,25 +230,35 @@ class Guardian:
                 return code
             if pid == 0:
                 return code
-            if pid == self._control:
-                self._control = 0
-                code = self._judge(os.waitstatus_to_exitcode(status))
+            ended = os.waitstatus_to_exitcode(status)
+            if self._successor is not None and pid == self._successor.pid:
+                self._give_up(f"the new program {_how(ended)} before it served; its log lines say why")
+            elif self._control is not None and pid == self._control.pid:
+                self._listen()  # what it said before it ended
+                control = self._control
+                if pid == control.pid:
+                    control.line.close()
+                    self._control = None
+                    code = self._judge(ended, control.born)
 
-    def _judge(self, code: int) -> int | None:
+    def _judge(self, code: int, born: float) -> int | None:
         """What control's end means: its exit code, or None when it is started again."""
         if self._ending:
             self._end_workers()  # none is left of a control that has drained
             return OK if code == -signal.SIGTERM else abs(code)
+        if self._successor is not None and code not in {OK, BAD_USAGE}:
+            return None  # handed over, or dead: either way the successor is on its way
         if code in {OK, BAD_USAGE}:
+            if self._successor is not None:
+                self._end_successor(self._successor)
             return code
         if code == BAD_CONFIGURATION and not _has_children():
             return code
-        if time.monotonic() - self._born >= _STEADY:
+        if time.monotonic() - born >= _STEADY:
             self._backoff.reset()
         delay = self._backoff.next()
         self._due = time.monotonic() + delay
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        self._say("error", f"the control process {how}; the workers go on; starting it again in {delay:.1f} s")
+        self._say("error", f"the control process {_how(code)}; the workers go on; starting it again in {delay:.1f} s")
         return None
 
     def _end_workers(self) -> None:
@@ -168,6 +275,23 @@ class Guardian:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                 return
+
+
+def _become(program: Program, guardian: int, line: socket.socket, *, first: bool) -> NoReturn:
+    """In the child: be another program's control process. Signals stay blocked until it has installed its handlers."""
+    try:
+        os.setsid()
+        die_with_parent(signal.SIGTERM, guardian)
+        line.set_inheritable(True)
+        command = [*program.command, "--line", str(line.fileno()), *(program.first if first else ())]
+        os.execvpe(command[0], command, {**os.environ, **program.environ})  # noqa: S606 - no shell is meant
+    except BaseException:  # noqa: BLE001 - the last frame of the process: whatever it was, it is shown
+        sys.excepthook(*sys.exc_info())
+    os._exit(INTERNAL)
+
+
+def _how(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
 def _collect() -> bool:

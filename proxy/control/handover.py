@@ -1,7 +1,7 @@
 """What a new control process starts with: all afresh, or what survivors of an earlier one hold.
 
-Survivors are sorted here: those that can be worked with, those that serve on but must be replaced one after another
-(another number of workers, other listeners), and strangers, whose messages or counters are another program version's:
+Survivors are sorted here: those that can be worked with, those that serve on but must be replaced (other listeners, or
+this program takes over from another one), and strangers, whose messages or counters are another program version's:
 these keep nothing but the listening sockets alive, and leave as soon as ours serve.
 """
 
@@ -10,19 +10,16 @@ import logging
 import os
 import socket
 from dataclasses import dataclass, field
-from typing import Final
 
 from proxy.channel import messages
 from proxy.channel.frames import encode_json
 from proxy.control.legacy import Legacy, LegacyError
 from proxy.control.sockets import Listener, close_listeners, open_listeners
 from proxy.control.takeover import Survivor
-from proxy.telemetry.counters import REGION_SLOTS, Cells, create_memory
+from proxy.telemetry.counters import Cells, create_memory, regions_in_use
 from proxy.telemetry.ledger import Ledger, LedgerError
 
 log = logging.getLogger("tidegate.control")
-
-_REGION_BYTES: Final = REGION_SLOTS * 8
 
 
 @dataclass(slots=True)
@@ -38,8 +35,8 @@ class Inventory:
     strangers: list[Survivor] = field(default_factory=list)
 
 
-def take_stock(found: list[Survivor], addresses: list[str], workers: int) -> Inventory:
-    """Sort `found`, and open what nobody holds of `addresses`. Raises ListenError."""
+def take_stock(found: list[Survivor], addresses: list[str], workers: int, *, anew: bool = False) -> Inventory:
+    """Sort `found`, and open what nobody holds of `addresses`. `anew`: no worker shall stay. Raises ListenError."""
     ours, strangers, ledger, legacy = _judge(found, workers)
     held = _listeners(found, legacy)
     inherited = [listener.address for listener in held]
@@ -58,24 +55,25 @@ def take_stock(found: list[Survivor], addresses: list[str], workers: int) -> Inv
     else:
         cells = ledger_cells(ours, workers)
         ledger = Ledger.load(ledger.dump(), cells)
-    misfits = [one.index for one in ours if one.workers != workers or inherited != addresses or one.index >= workers]
+    misfits = [one.index for one in ours if (anew or inherited != addresses) and one.draining is None]
     return Inventory(listeners, cells, ledger, legacy, ours, misfits, strangers)
 
 
 def ledger_cells(survivors: list[Survivor], workers: int) -> Cells:
-    """The counters that survivors share, grown to hold all who count there."""
+    """The counters that survivors share, with all regions in which anybody ever counted."""
     memory = survivors[0].counters
-    regions = max(workers, os.fstat(memory).st_size // _REGION_BYTES, *(one.index + 1 for one in survivors))
-    return Cells(memory, 0, regions)
+    living = {one.index for one in survivors}
+    cells = Cells(memory, 0, workers)
+    cells.share(workers, sorted(living | set(range(regions_in_use(memory)))))
+    return cells
 
 
 def send_away(stranger: Survivor, limit: float) -> None:
-    """Tell a worker of another version to drain, and let go of it. DRAIN is the same in every version of the channel."""
+    """Tell a worker of another version to drain. DRAIN is the same in every version of the channel."""
     try:
         stranger.channel.send(encode_json(messages.DRAIN, {"limit": limit}), socket.MSG_NOSIGNAL)
     except OSError as error:
         log.warning("worker %d of another version cannot be told to leave: %s", stranger.index, error)
-    stranger.channel.close()
     os.close(stranger.counters)
 
 
@@ -84,7 +82,8 @@ def _judge(found: list[Survivor], workers: int) -> tuple[list[Survivor], list[Su
     strangers = [one for one in found if not one.speaks_our_version]
     if not ours:
         return [], strangers, None, _readable(found)
-    memory = os.fstat(ours[0].counters).st_ino
+    # Who drains may be what is left of another version's memory.
+    memory = os.fstat(next((one for one in ours if one.draining is None), ours[0]).counters).st_ino
     strangers += [one for one in ours if os.fstat(one.counters).st_ino != memory]
     ours = [one for one in ours if os.fstat(one.counters).st_ino == memory]
     try:
@@ -95,7 +94,8 @@ def _judge(found: list[Survivor], workers: int) -> tuple[list[Survivor], list[Su
         return [], [*strangers, *ours], None, _readable(found)
     generation = max([one.generation for one in legacies] + [int(one.hello.get("generation", 0)) for one in ours])
     newest = max(legacies, key=lambda one: one.generation)
-    return ours, strangers, ledger, Legacy(generation, b"", newest.keys, newest.restarts, newest.cpu, newest.listeners)
+    kept = Legacy(generation, b"", newest.keys, newest.restarts, newest.cpu, newest.listeners, newest.left)
+    return ours, strangers, ledger, kept
 
 
 def _readable(strangers: list[Survivor]) -> Legacy:
@@ -111,9 +111,11 @@ def _listeners(found: list[Survivor], legacy: Legacy) -> list[Listener]:
     """One set of the listening sockets; every survivor brought descriptors of the same ones."""
     if not found:
         return []
-    for other in found[1:]:
-        close_listeners(other.listeners)
-    held = found[0].listeners
+    first = next((one for one in found if one.listeners), found[0])  # who drains holds none any more
+    for other in found:
+        if other is not first:
+            close_listeners(other.listeners)
+    held = first.listeners
     if len(legacy.listeners) == len(held):
         return [Listener(address, one.socket) for address, one in zip(legacy.listeners, held, strict=True)]
     return held

@@ -16,7 +16,8 @@ class LegacyError(Exception):
 @dataclass(frozen=True, slots=True)
 class Legacy:
     """`ledger` is the ledger's own dump, `restarts` how often each worker was started again, `cpu` the seconds that its
-    earlier processes used, `listeners` the configured addresses of the sockets, in their order."""
+    earlier processes used, `listeners` the configured addresses of the sockets, in their order, `left` the numbers of the
+    workers that drained and that nobody replaced."""
 
     generation: int
     ledger: bytes
@@ -24,6 +25,7 @@ class Legacy:
     restarts: dict[int, int] = field(default_factory=dict)
     cpu: dict[int, float] = field(default_factory=dict)
     listeners: list[str] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
 
     def pack(self) -> bytes:
         """As bytes for messages.LEDGER."""
@@ -36,6 +38,7 @@ class Legacy:
                 "restarts": self.restarts,
                 "cpu": self.cpu,
                 "listeners": self.listeners,
+                "left": self.left,
             },
             separators=(",", ":"),
         ).encode()
@@ -54,6 +57,7 @@ class Legacy:
                 {int(index): int(count) for index, count in value["restarts"].items()},
                 {int(index): float(seconds) for index, seconds in value["cpu"].items()},
                 [str(address) for address in value["listeners"]],
+                [int(index) for index in value.get("left", [])],
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise LegacyError(repr(error)) from error

@@ -62,6 +62,7 @@ class Link(asyncio.Protocol):
         self._ledger_due = False
         self._endpoints: Final[dict[str, list[dict[str, Any]]]] = {}
         self._drain: float | None = None
+        self._share: dict[str, Any] | None = None
 
     # What the owner asks for.
 
@@ -82,10 +83,25 @@ class Link(asyncio.Protocol):
         self._endpoints[upstream] = endpoints
         self._send()
 
+    def share(self, workers: int, living: list[int]) -> None:
+        """Divide the limits among `workers`; the numbers `living` run. Sent before any plan that follows."""
+        self._share = {"workers": workers, "living": living}
+        self._send()
+
     def drain(self, limit: float) -> None:
         """Tell the worker to leave; what is in flight has `limit` seconds."""
         self._drain = limit
         self._send()
+
+    def let_go(self) -> None:
+        """Say no more, and hear what the worker had sent until it closes the channel. It goes on serving."""
+        if self._transport is not None:
+            self._transport.write_eof()
+
+    @property
+    def open(self) -> bool:
+        """Whether the worker may still say something."""
+        return self._transport is not None
 
     def close(self) -> None:
         """Close the channel. A worker that was not told to drain goes on serving."""
@@ -126,6 +142,9 @@ class Link(asyncio.Protocol):
         if self._drain is not None:
             transport.write(encode_json(messages.DRAIN, {"limit": self._drain}))
             self._drain = None
+        if self._share is not None:
+            transport.write(encode_json(messages.SHARE, self._share))
+            self._share = None
         if self._ledger_due:
             self._ledger_due = False
             transport.write(encode(messages.LEDGER, self._ledger))

@@ -51,7 +51,7 @@ class RunDir:
         Raises RunDirError when it cannot be made or is not ours alone, AlreadyRunningError when the lock is held.
         """
         self.path: Final = path
-        self._lock: Final = _take_lock(path)
+        self._lock: int = _take_lock(path)
 
     def socket_path(self, index: int) -> Path:
         """Where worker `index` listens once it has lost its control."""
@@ -77,8 +77,10 @@ class RunDir:
             return {}
 
     def close(self) -> None:
-        """Let go of the lock."""
-        os.close(self._lock)
+        """Let go of the lock; a second time does nothing."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
 
 def _take_lock(path: Path) -> int:

@@ -69,6 +69,12 @@ class SupervisorEvents(Protocol):
     def refused(self, index: int, generation: int, error: str) -> None:
         """A worker could not take this plan and goes on with the one before."""
 
+    def left(self, index: int) -> None:
+        """A worker has drained and nobody comes after it in its place."""
+
+    def shared(self, workers: int, living: list[int]) -> None:
+        """Limits are divided among `workers`, and these numbers count. Told before anybody counts in a new place."""
+
     def settled(self, generation: int) -> None:
         """No worker has an exchange left on an older plan."""
 
@@ -91,6 +97,7 @@ class Place:
         self.hello: dict[str, Any] = {}
         self.since = 0.0  # when it entered its state
         self.timer: Timer | None = None
+        self.outgoing = False  # another is to come for it, and then it drains
         self.backoff: Final = backoff
 
 
@@ -145,10 +152,18 @@ class Supervisor:
     """All places, from the first start to the last drain."""
 
     def __init__(
-        self, count: int, launcher: Launcher, timers: Timers, rng: Rng, events: SupervisorEvents, tasks: Tasks
+        self,
+        count: int,
+        room: int,
+        launcher: Launcher,
+        timers: Timers,
+        rng: Rng,
+        events: SupervisorEvents,
+        tasks: Tasks,
     ) -> None:
-        """`count`: how many workers there shall be."""
-        self.count: Final = count
+        """`count`: how many workers there shall be. `room`: how many can count at once, leaving ones included."""
+        self.count = count
+        self._room: Final = room
         self.events: Final = events
         self._launcher: Final = launcher
         self._timers: Final = timers
@@ -157,13 +172,14 @@ class Supervisor:
         self._published: Publication | None = None
         self._kept = b""
         self._limit = 0.0
+        self._shared: tuple[int, list[int]] = (0, [])
         self._moved = asyncio.Event()
-        self.places: Final[dict[int, Place]] = {index: self._place(index) for index in range(count)}
+        self.places: Final[dict[int, Place]] = {}
 
     # What the control process asks for.
 
     def adopt(self, survivors: Iterable[Survivor]) -> None:
-        """Take places for workers that run already. One whose number is beyond `count` gets a place until it has left."""
+        """Take places for workers that run already; one that drains leaves its own when it is done."""
         for survivor in survivors:
             place = self.places.setdefault(survivor.index, self._place(survivor.index))
             try:
@@ -173,24 +189,87 @@ class Supervisor:
                 survivor.channel.close()
                 continue
             place.process = process
-            self._enter(place, State.SERVING)
+            if survivor.draining is None:
+                self._enter(place, State.SERVING)
+            else:
+                self._enter(place, State.DRAINING)
+                self._late_in(place, survivor.draining + DRAIN_GRACE)
             place.generation = survivor.hello.get("generation", -1)
             self._connect(place, process, survivor.channel, survivor.first)
             self.events.started(place.index, process.pid)
 
-    def start(self) -> None:
-        """Start a process in every place that has none."""
-        for place in self.places.values():
-            if place.state is State.WAITING and place.timer is None and place.index < self.count:
-                self.happen(place, Event.DUE)
+    def start(self, limit: float) -> None:
+        """Start as many processes as are missing. Where more run already than there shall be, those beyond drain; what is
+        in flight in them has `limit` seconds."""
+        self.resize(self.count, limit)
 
-    def replace(self, indexes: Iterable[int], limit: float) -> None:
-        """Drain these workers one after another, each while another serves, and start new ones in their places.
-
-        What is in flight in each has `limit` seconds.
-        """
+    def resize(self, count: int, limit: float) -> int:
+        """Have `count` workers: start more, or drain those with the highest numbers, in which what is in flight has
+        `limit` seconds. Answers how many there will be: fewer where the counters have no room for more now."""
         self._limit = limit
-        self._tasks.spawn("replace workers", self._replace(list(indexes)))
+        staying = self._staying()
+        self.count = min(count, len(staying) + len(self._free_numbers()))
+        for place in staying[self.count :]:
+            log.info("worker %d is drained: there are fewer workers now", place.index)
+            self.happen(place, Event.DRAIN)
+        self._start_more(self.count - len(staying))
+        self._share()
+        return self.count
+
+    async def replace(self, indexes: Iterable[int], limit: float) -> None:
+        """Start others in the stead of these workers, and drain these when the others serve. What is in flight in them
+        has `limit` seconds. Returns when they have been told to drain; as long as the others do not serve, these do."""
+        outgoing = [self.places[index] for index in indexes if self.places[index].state is not State.DRAINING]
+        for place in outgoing:
+            place.outgoing = True
+        while outgoing:
+            missing = self.count - len(self._staying())
+            newcomers = self._start_more(missing)
+            self._share()
+            await self.served()
+            self._limit = limit
+            leaving = outgoing if len(newcomers) >= missing else outgoing[: len(newcomers)]
+            for place in leaving:
+                log.info("worker %d is drained: others have come", place.index)
+                self.happen(place, Event.DRAIN)
+            outgoing = outgoing[len(leaving) :]
+            if outgoing:  # the counters have no room for all: the next come when somebody has left
+                await self._until(lambda: bool(self._free_numbers()))
+
+    def _staying(self) -> list[Place]:
+        """The places of those workers that there shall be, by number."""
+        staying = [
+            place
+            for place in self.places.values()
+            if place.state not in {State.DRAINING, State.GONE} and not place.outgoing
+        ]
+        return sorted(staying, key=lambda place: place.index)
+
+    def _free_numbers(self) -> list[int]:
+        """Numbers that a worker may get: nobody counts in their regions."""
+        return [
+            index for index in range(self._room) if index not in self.places or self.places[index].state is State.GONE
+        ]
+
+    def _start_more(self, count: int) -> list[Place]:
+        """Start `count` workers under the lowest free numbers."""
+        newcomers = [self._place(index) for index in self._free_numbers()[: max(0, count)]]
+        for place in newcomers:
+            self.places[place.index] = place
+        for place in newcomers:
+            self.happen(place, Event.DUE)
+        return newcomers
+
+    def _share(self) -> None:
+        """Tell the workers, and whoever counts here, among how many the limits are divided and who runs."""
+        living = sorted(place.index for place in self.places.values() if place.state is not State.GONE)
+        if (self.count, living) == self._shared:
+            return
+        self._shared = (self.count, living)
+        self.events.shared(self.count, living)
+        for place in self.places.values():
+            if place.link is not None:
+                place.link.share(self.count, living)
 
     def prepare(self, publication: Publication) -> None:
         """Have workers that come later start with this; those that run were told otherwise (`send_endpoints`)."""
@@ -241,10 +320,33 @@ class Supervisor:
             if place.link is not None:
                 place.link.close()
 
+    async def let_go(self) -> None:
+        """The same in good order: returns when all that the workers had said is heard, or a second has passed."""
+        links = [place.link for place in self.places.values() if place.link is not None]
+        for place in self.places.values():
+            if place.timer is not None:
+                place.timer.cancel()
+            place.process = None  # the end of its channel means nothing now
+        for link in links:
+            link.let_go()
+        end = self._timers.time() + _CHANNEL_GRACE
+        while any(link.open for link in links) and self._timers.time() < end:  # noqa: ASYNC110 - for milliseconds, once
+            await asyncio.sleep(0.005)
+        self.release()
+
     @property
     def serving(self) -> int:
         """How many workers serve a plan."""
         return sum(place.state is State.SERVING and place.generation >= 0 for place in self.places.values())
+
+    @property
+    def draining(self) -> int:
+        """How many workers are leaving."""
+        return sum(place.state is State.DRAINING for place in self.places.values())
+
+    async def served(self) -> None:
+        """Returns when every worker that there shall be serves."""
+        await self._until(lambda: all(place.state is State.SERVING for place in self._staying()))
 
     def running(self) -> dict[int, tuple[int, int]]:
         """The processes that run: index -> (pid, birth)."""
@@ -262,7 +364,7 @@ class Supervisor:
         if state is not place.state:
             self._enter(place, state)
         match action:
-            case Action.START | Action.START_NEXT:
+            case Action.START:
                 self._start(place)
             case Action.BACK_OFF:
                 delay = place.backoff.next()
@@ -271,15 +373,21 @@ class Supervisor:
             case Action.TELL_TO_DRAIN:
                 if place.link is not None:
                     place.link.drain(self._limit)
-                place.timer = self._timers.call_later(self._limit + DRAIN_GRACE, self.happen, place, Event.LATE)
+                self._late_in(place, self._limit + DRAIN_GRACE)
             case Action.KILL:
                 if event is Event.LATE:
                     log.error("worker %d is late (%s for too long); killing it", place.index, state.value)
                 if place.process is not None:
                     place.process.kill()
-            case Action.SERVE | Action.FINISH | Action.NOTHING:
+            case Action.FINISH:
+                self.events.left(place.index)
+                self._share()
+            case Action.SERVE | Action.NOTHING:
                 pass
         self._moved.set()
+
+    def _late_in(self, place: Place, seconds: float) -> None:
+        place.timer = self._timers.call_later(seconds, self.happen, place, Event.LATE)
 
     def _enter(self, place: Place, state: State) -> None:
         if place.timer is not None:
@@ -304,7 +412,7 @@ class Supervisor:
             self.happen(place, Event.DIED)
             return
         place.process = process
-        place.timer = self._timers.call_later(START_LIMIT, self.happen, place, Event.LATE)
+        self._late_in(place, START_LIMIT)
         self._connect(place, process, ours, b"")
         self.events.started(place.index, process.pid)
 
@@ -313,6 +421,7 @@ class Supervisor:
         place.link = link
         if self._kept:
             link.keep(self._kept)
+        link.share(*self._shared)
         if self._published is not None:
             link.publish(self._published)
         opening = self._tasks.spawn(f"link to worker {place.index}", _open(link, channel, first))
@@ -358,7 +467,7 @@ class Supervisor:
         process = place.process
         if process is None:
             return
-        expected = place.state in {State.DRAINING, State.LEAVING}
+        expected = place.state is State.DRAINING
         log.log(logging.INFO if expected else logging.ERROR, "worker %d (process %d) %s", place.index, process.pid, how)
         if place.state is State.SERVING and self._timers.time() - place.since >= _STEADY:
             place.backoff.reset()
@@ -375,21 +484,6 @@ class Supervisor:
         living = [place.settled_at for place in self.places.values() if place.process is not None]
         if living and min(living) >= 0:
             self.events.settled(min(living))
-
-    async def _replace(self, indexes: list[int]) -> None:
-        for index in indexes:
-            place = self.places[index]
-            await self._until(lambda place=place: self._others_serve(place))  # type: ignore[misc]
-            leaving = index >= self.count
-            log.info("worker %d is drained%s", index, "" if leaving else " and replaced")
-            self.happen(place, Event.DRAIN if leaving else Event.REPLACE)
-            goal = State.GONE if leaving else State.SERVING
-            await self._until(lambda place=place, goal=goal: place.state in {goal, State.GONE})  # type: ignore[misc]
-
-    def _others_serve(self, place: Place) -> bool:
-        """Whether another worker serves, or there never will be another."""
-        others = [one for one in self.places.values() if one is not place and one.state is not State.GONE]
-        return not others or any(one.state is State.SERVING for one in others)
 
     async def _until(self, true: Callable[[], bool]) -> None:
         while not true():

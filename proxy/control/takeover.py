@@ -50,9 +50,10 @@ class Survivor:
         return self.hello.get("version") == messages.VERSION
 
     @property
-    def workers(self) -> int:
-        """Among how many it divides the limits; 0 when it does not say."""
-        return int(self.hello.get("workers", 0))
+    def draining(self) -> float | None:
+        """Seconds that it still has to drain; None when it serves."""
+        left = self.hello.get("draining")
+        return None if left is None else float(left)
 
     @property
     def legacy(self) -> bytes:

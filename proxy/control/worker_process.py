@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -129,7 +129,7 @@ class WorkerLauncher:
             stdin=subprocess.DEVNULL,
             pass_fds=(channel.fileno(), self._counters, *self._listeners),
             process_group=0,  # a terminal's Ctrl-C is not for workers
-            env={**os.environ, "PYTHONPATH": _search_path()},
+            env={**os.environ, "PYTHONPATH": search_path(os.environ)},
         )
         return WorkerProcess(child.pid, child, ended)
 
@@ -138,8 +138,8 @@ class WorkerLauncher:
         return WorkerProcess(pid, None, ended)
 
 
-def _search_path() -> str:
-    """Where this very package comes from, then what the user's environment says."""
+def search_path(environ: Mapping[str, str]) -> str:
+    """Where this very package comes from, then what the environment says."""
     here = str(Path(proxy.__path__[0]).parent)
-    given = os.environ.get("PYTHONPATH")
+    given = environ.get("PYTHONPATH")
     return f"{here}{os.pathsep}{given}" if given else here

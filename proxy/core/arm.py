@@ -7,7 +7,9 @@ names, and given to the versions of the next plan.
 from typing import Final
 
 from proxy.core.admission import Admission
+from proxy.core.breaker import Breaker
 from proxy.core.concurrency import AdaptiveLimit, Queue
+from proxy.core.latency import Latency
 
 
 class Arm:
@@ -18,6 +20,10 @@ class Arm:
         self.version: Final = version
         self.admission: Admission | None = None
         self.adaptive: AdaptiveLimit | None = None
+        self.slot: int = 0  # of the version's counters
+        self.breaker: Breaker | None = None
+        self.latency: Latency | None = None  # where its route hedges
+        self.warming_until: float = 0.0  # monotonic seconds
 
 
 class RouteLife:

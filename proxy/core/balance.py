@@ -34,8 +34,8 @@ class SlowStart:
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self.window: Final[float] = float(spec["window"])
-        self.minimum: Final[float] = spec["minimum_percent"] / 100
-        self._power: Final[float] = 1 / spec["aggression"]
+        self.minimum: Final[float] = float(spec["minimum_percent"]) / 100
+        self._power: Final[float] = 1 / float(spec["aggression"])
 
     def share(self, age: float) -> float:
         """The share of its weight that an endpoint has `age` seconds after it became usable: it grows from `minimum` to 1."""
@@ -55,7 +55,7 @@ class Member:
         self.identity: Final = identity.encode()
         self.weight: int = weight
         self.zone: str = zone
-        self.share: float = weight  # the weight that counts now
+        self.share: float = float(weight)  # the weight that counts now
         self.current: float = 0.0  # of smooth weighted round robin
         self.usable_since: float = -inf  # monotonic seconds; those of the first plan were never new
         self.warm_at: float = -inf  # monotonic seconds; before, its samples are marked

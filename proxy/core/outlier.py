@@ -31,17 +31,17 @@ class OutlierPolicy:
         self.interval: Final[float] = float(spec["interval"])
         self.base_ejection: Final[float] = float(spec["base_ejection"])
         self.max_ejection: Final[float] = float(spec["max_ejection"])
-        self.max_ejected_percent: Final[float] = spec["max_ejected_percent"]
+        self.max_ejected_percent: Final[float] = float(spec["max_ejected_percent"])
         rate = spec["success_rate"]
         self.by_rate: Final = rate is not None
         self.rate_endpoints: Final[int] = rate["minimum_endpoints"] if rate else 0
         self.rate_requests: Final[int] = rate["minimum_requests"] if rate else 0
-        self.stdev_factor: Final[float] = rate["stdev_factor"] if rate else 0.0
+        self.stdev_factor: Final[float] = float(rate["stdev_factor"]) if rate else 0.0
         latency = spec["latency"]
         self.by_latency: Final = latency is not None
         self.latency_endpoints: Final[int] = latency["minimum_endpoints"] if latency else 0
         self.latency_requests: Final[int] = latency["minimum_requests"] if latency else 0
-        self.latency_factor: Final[float] = latency["factor"] if latency else 0.0
+        self.latency_factor: Final[float] = float(latency["factor"]) if latency else 0.0
 
     def allowed(self, endpoints: int) -> int:
         """How many of so many endpoints may be ejected at once: the percentage rounded down, but one always."""

@@ -15,6 +15,7 @@ from proxy.core.address import Networks
 from proxy.core.admission import AdmissionPolicy
 from proxy.core.arm import Arm, RouteLife
 from proxy.core.balance import SlowStart
+from proxy.core.breaker import BreakerPolicy
 from proxy.core.concurrency import ConcurrencyPolicy
 from proxy.core.cookies import UnitCookies
 from proxy.core.gcra import build_limits
@@ -22,6 +23,7 @@ from proxy.core.hashing import Dealer
 from proxy.core.match import Matcher, compile_matcher
 from proxy.core.outlier import OutlierPolicy
 from proxy.core.request import Request
+from proxy.core.retry import HedgePolicy, RetryPolicy
 
 Spec = dict[str, Any]
 
@@ -104,6 +106,7 @@ class Version:
         self.head_lines: Final = f"x-tidegate-route: {route}\r\nx-tidegate-version: {self.name}\r\n".encode()
         self.arm: Arm | None = None  # given by the worker, where anything of it is to be remembered
         self.warm_up: Final[float] = spec["warm_up"]  # seconds
+        self.breaker: Final[BreakerPolicy | None] = BreakerPolicy(spec["breaker"]) if spec["breaker"] else None
 
 
 class Rule:
@@ -241,6 +244,10 @@ class Route:
         # Whether anything stands between the decision and the upstream: the exchange then goes through its gates.
         self.guarded: Final = bool(self.rate_limits) or self.concurrency is not None or self.admission is not None
         self.timeout: Final[float] = spec["timeout"]  # of the whole exchange, in seconds; 0: none
+        self.retry: Final[RetryPolicy | None] = RetryPolicy(spec["retry"]) if spec["retry"] else None
+        self.hedge: Final[HedgePolicy | None] = HedgePolicy(spec["hedge"]) if spec["hedge"] else None
+        # Whether a request may be at the upstream more than once: its exchange then looks after its tries.
+        self.attended: Final = self.retry is not None or self.hedge is not None
 
 
 class Client:

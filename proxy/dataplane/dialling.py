@@ -41,6 +41,7 @@ class Claim(Timed):
         self.endpoint: Member | None = None  # to which a connection is being opened
         self.task: asyncio.Task[None] | None = None
         self.dialling: bool = False
+        self.refused: bool = False  # the endpoint said no at once
 
     def cancel(self) -> None:
         """The user wants it no more. A connection that opens all the same is kept for others."""
@@ -96,6 +97,7 @@ class Dialler:
                 await loop.create_connection(factory, endpoint.host, endpoint.port, ssl=context, server_hostname=name)  # type: ignore[type-var]
         except OSError as error:  # ssl.SSLError is one
             failure = f"{type(error).__name__}: {error.strerror or error}"
+            claim.refused = isinstance(error, ConnectionRefusedError)
         except asyncio.CancelledError:
             failure = "timed out"
         except (RuntimeError, ValueError) as error:  # whatever it is, whoever waits must be told

@@ -13,51 +13,36 @@ from proxy.core.cookies import set_cookie_line
 from proxy.core.decide import decide, find_unit
 from proxy.core.fields import kept_lines, request_head, response_head
 from proxy.core.framing import encode_chunk, last_chunk
-from proxy.core.hashing import unit_number
-from proxy.core.plan import Plan, Route
+from proxy.core.plan import Plan, Route, Version
 from proxy.core.request import Request, Response
+from proxy.core.retry import IDEMPOTENT
 from proxy.core.trace import make_traceparent, trace_id_of, valid_request_id, valid_traceparent
 from proxy.dataplane.answers import failure_answer
 from proxy.dataplane.concurrency import admitted
-from proxy.dataplane.dialling import Claim
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.mirror import Copy, start_copies
-from proxy.dataplane.passage import Passage
-from proxy.dataplane.pool import Pool
 from proxy.dataplane.rates import within_rates
+from proxy.dataplane.record import MARK_WARMING
+from proxy.dataplane.tries import HELD, Tries
 from proxy.dataplane.tunnel import Tunnel
 from proxy.dataplane.upstream import UpstreamConnection
-from proxy.errors import DC, DN, DPE, SI, UH, UO, UT, Flag
+from proxy.errors import DC, DN, DPE, SI, UT, Flag
 from proxy.telemetry.counters import (
+    RETRY_SUCCESS,
     V_IN_FLIGHT,
     V_REASONS,
-    V_RETRIES,
 )
-
-_REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
-"""Idempotent methods (RFC 9110 section 9.2.2): sending one again does no harm."""
-_HELD: Final = 64 << 10
-"""Bytes of a request kept in case it must be sent again."""
-_ATTEMPTS: Final = 3
-"""Endpoints of one version that are tried before the next version of the chain is."""
 
 _GATES: Final = 2
 
 _NOTHING_DROPPED: Final[frozenset[bytes]] = frozenset()
 
 
-class Exchange(Passage):
+class Exchange(Tries):
     """From a parsed head to the last byte of the answer."""
 
-    _attempts: int = 0
-    _pool: Pool | None = None
-    _claim: Claim | None = None
-    _connection: UpstreamConnection | None = None
     _identity: bytes = b""
     _mint: bytes = b""  # the whole set-cookie line, where one is due
-    _sent: list[bytes] | None = None  # body bytes sent or waiting, while they may have to be sent (again)
-    _sent_size: int = 0
-    _resent: bool = False
     _copies: list[Copy] | None = None
     _chunk_out: bool = False
     _keep: bool = True
@@ -65,7 +50,6 @@ class Exchange(Passage):
 
     def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
         super().__init__(client, plan, route, request)
-        self._kept: list[bytes] = []
         if request.chunked or request.content_length > 0:
             self._sent = []
         else:
@@ -142,6 +126,8 @@ class Exchange(Passage):
         if self._answering:
             self._cut_off(UT)
         else:
+            if self._arm is not None:
+                self._try_ended(UT, 0)
             self._fail(UT)
 
     def _take_ids(self, request: Request) -> frozenset[bytes]:
@@ -166,99 +152,46 @@ class Exchange(Passage):
         self._traceparent = trace
         return dropped
 
-    def _try_version(self, place: int) -> None:
-        """Ask the version at this place of the chain, or the first after it that can be reached."""
-        chain = self._chain
-        flag: Flag | None = UH
-        while place < len(chain):
-            self._served = place
-            self._attempts = 0
-            flag = self._try_endpoint()
-            if flag is None:
-                return
-            if flag is UO:
-                break
-            place += 1
-        self._served = -1
-        self._fail(flag or UH)
-
-    def _try_endpoint(self, fresh: bool = False) -> Flag | None:
-        """Ask for a connection to the version in turn; None when one is there or on its way."""
-        version = self._chain[self._served]
-        pool = self.client.door.upstreams.pools.get(version.upstream.name)
-        if pool is None:
-            return UH
-        self._pool = pool
-        self._attempts += 1
-        unit = unit_number(self._unit_hash) if pool.hashed and self._unit_hash else None
-        outcome = pool.acquire(self, fresh, self._served + 1 == len(self._chain), unit)
-        if isinstance(outcome, Flag):
-            self._pool = None
-            return outcome
-        self._claim = outcome
-        if outcome is not None and not self.request_done:
-            self.client.set_reading(False)
-        return None
-
-    def on_unreachable(self, flag: Flag) -> None:
-        self._leave_pool()
-        self._claim = None
-        if flag is UO:
-            self._served = -1
-            self._fail(UO)
-            return
-        if self._attempts < _ATTEMPTS and len(self._endpoints()) > self._attempts:
-            again = self._try_endpoint()
-            if again is None:
-                return
-            if again is UO:  # the limit protects the upstream, and the fallback too: load does not move on
-                flag = UO
-        if flag is not UO and self._served + 1 < len(self._chain):
-            self._try_version(self._served + 1)
-            return
-        self._served = -1
-        self._fail(flag)
-
-    def _endpoints(self) -> list[object]:
-        pool = self.client.door.upstreams.pools.get(self._chain[self._served].upstream.name)
-        return [] if pool is None else [*pool.states]
-
     def on_connected(self, connection: UpstreamConnection) -> None:
-        request = self.request
         version = self._chain[self._served]
         self._claim = None
         self._connection = connection
         now = self.runtime.now()
         self._upstream_started = now
-        head = request_head(
-            request,
-            self._kept,
-            self.client.forwarding(request),
-            version.head_lines + self._identity,
-            self.route.rewrite,
-            self.route.raw_paths,
-            request.upgrade,
-        )
+        if now < connection.endpoint.warm_at:
+            self.marked |= MARK_WARMING
+        head = self._head_of(version, self._kept)
         sent = self._sent
         if sent:
             connection.write(head + b"".join(sent))
         else:
             connection.write(head)
         if self.request_done:
-            connection.deadline_in(now, version.upstream.response)
+            connection.deadline_in(now, self._patience())
+            hedge = self.route.hedge
+            if hedge is not None:
+                self._expect_hedge(hedge)
             if sent is not None:  # its body came while there was no connection; a client that leaves must be noticed
                 self.client.set_reading(True)
         else:
-            if self.method not in _REPEATABLE:
+            retry = self.route.retry
+            if self.method not in (IDEMPOTENT if retry is None else retry.methods):
                 self._sent = None
             if not connection.paused:  # else what waited filled it, and `on_upstream_pause` has said so
                 connection.no_deadline()
                 self.client.set_reading(True)
 
-    def _may_send_again(self) -> bool:
+    def _head_of(self, version: Version, kept: list[bytes]) -> bytes:
         request = self.request
-        whole = self._sent is not None or (not request.chunked and request.content_length <= 0)
-        return whole and self.method in _REPEATABLE
+        return request_head(
+            request,
+            kept,
+            self.client.forwarding(request),
+            version.head_lines + self._identity,
+            self.route.rewrite,
+            self.route.raw_paths,
+            request.upgrade,
+        )
 
     def body(self, data: bytes) -> None:
         """More of the request's body, decoded; the end is yet to come."""
@@ -290,7 +223,7 @@ class Exchange(Passage):
         self._send(encode_chunk(data) + last_chunk(trailers) if self.request.chunked else data)
         connection = self._connection
         if connection is not None and not self._answering:
-            connection.deadline_in(self.runtime.now(), self._chain[self._served].upstream.response)
+            connection.deadline_in(self.runtime.now(), self._patience())
         copies = self._copies
         if copies is not None:
             for copy in copies:
@@ -301,8 +234,10 @@ class Exchange(Passage):
         if sent is not None:
             sent.append(data)
             self._sent_size += len(data)
-            if self._connection is not None and self._sent_size > _HELD:
-                self._sent = None
+            if self._connection is not None:
+                retry = self.route.retry
+                if self._sent_size > (HELD if retry is None else retry.body_limit):
+                    self._sent = None
         if self._connection is not None:
             self._connection.write(data)
 
@@ -323,14 +258,19 @@ class Exchange(Passage):
             self.client.write(response_head(response, b""))
 
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
-        request = self.request
         now = self.runtime.now()
         self._upstream_seconds = now - self._upstream_started
-        self._status = response.status
         self._report(response.status, self._upstream_seconds, now)
+        self._take_head(response, body, complete, trailers)
+
+    def _take_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
+        request = self.request
+        if (self._arm is not None or self.route.attended) and self._holds_back(response, body, complete):
+            return
         if complete:
             self._connection = None  # it carries others by now: what the client takes is no concern of theirs
         self._answering = True
+        self._status = response.status
         self._sent = None
         added = self._mint + self.added
         keep = request.keep_alive and self.request_done and not self.runtime.draining
@@ -395,7 +335,11 @@ class Exchange(Passage):
         added = self._mint + b"connection: upgrade\r\nupgrade: " + protocol + b"\r\n"
         self.client.write(response_head(response, added))
         self._status = 101
-        tunnel = Tunnel(self.client, connection, pool, self._chain[0], self.plan.generation)
+        if self._arm is not None:
+            self._try_ended(None, 101)
+        if self._unjudged:
+            self._judge_retry(RETRY_SUCCESS)
+        tunnel = Tunnel(self.client, connection, pool, self.route.name, self._chain[0], self.plan.generation)
         self._connection = None
         self._pool = None
         connection.user = tunnel
@@ -406,30 +350,27 @@ class Exchange(Passage):
 
     # What goes wrong.
 
-    def _report(self, status: int, seconds: float, now: float) -> None:
-        """Tell the pool how the endpoint did."""
-        pool = self._pool
-        connection = self._connection
-        if pool is not None and connection is not None:
-            pool.report(connection, status, seconds, now)
-
     def on_broken(self, flag: Flag, untouched: bool) -> None:
         if not untouched:  # a pooled connection that had been closed says nothing of its endpoint
             now = self.runtime.now()
             self._report(flag.status, -1.0 if self._answering else now - self._upstream_started, now)
+            if self.route.attended:
+                self._shun()
         self._connection = None
         if self._answering:
+            self._try_spoiled()
             self._cut_off(flag)
             return
         self._leave_pool()
         if untouched and not self._resent and self._may_send_again():
-            self._resent = True
-            self.runtime.view[self._chain[0].slot + V_RETRIES] += 1
-            refused = self._try_endpoint(fresh=True)
+            refused = self._send_again()
             if refused is None:
                 return
-            self._served = -1
             flag = refused
+        if (self._arm is not None or self.route.attended) and self._lost(flag, False):
+            return
+        if flag.repeatable:  # the upstream was not even reached
+            self._served = -1
         self._fail(flag)
 
     def client_gone(self) -> None:
@@ -510,23 +451,6 @@ class Exchange(Passage):
             client.write(last)
         client.exchange_done(self._keep)
 
-    def _drop_upstream(self) -> None:
-        """Let go of whatever was on its way."""
-        connection = self._connection
-        self._connection = None
-        if connection is not None:
-            connection.close()
-        claim = self._claim
-        self._claim = None
-        if claim is not None:
-            claim.cancel()
-
-    def _leave_pool(self) -> None:
-        pool = self._pool
-        self._pool = None
-        if pool is not None:
-            pool.finished()
-
     def _settle(self) -> None:
         """Count, once."""
         self._over = True
@@ -535,6 +459,8 @@ class Exchange(Passage):
         if self.ends_at != inf:
             self.runtime.wheel.forget(self)
         self._connection = None
+        if self._arm is not None or self.route.attended:
+            self._tries_over()
         copies = self._copies
         if copies is not None:
             self._copies = None

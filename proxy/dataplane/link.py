@@ -44,6 +44,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._knock: socket.socket | None = None
         self._ledger: bytes = b""
+        self._leaving: bool = False
         runtime.send = self.send
 
     async def open(self, channel: socket.socket) -> None:
@@ -102,7 +103,7 @@ class Link(asyncio.Protocol):
     # Taking over.
 
     def _open_door(self) -> None:
-        if self._door is None or self._runtime.draining:
+        if self._door is None or self._leaving:
             return
         knock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
@@ -116,8 +117,12 @@ class Link(asyncio.Protocol):
         self._knock = knock
         self._runtime.loop.add_reader(knock.fileno(), self._knocked)
 
-    def close_door(self) -> None:
-        """Nobody takes this worker over any more."""
+    def leave(self) -> None:
+        """The worker has drained and ends: nobody takes it over any more."""
+        self._leaving = True
+        self._close_door()
+
+    def _close_door(self) -> None:
         knock = self._knock
         self._knock = None
         if knock is not None:
@@ -147,7 +152,7 @@ class Link(asyncio.Protocol):
             log.error("a control process that wanted to take over went away", exc_info=error)
             channel.close()
             return
-        self.close_door()
+        self._close_door()
         self._runtime.spawn("takeover", self._adopt(channel, frame[sent:]))
 
     async def _adopt(self, channel: socket.socket, unsent: bytes) -> None:

@@ -49,7 +49,7 @@ class Pool(ClaimKeeper):
         )
         self.hashed: bool = False  # whether the choice of an endpoint goes by the unit
         # Whether each change is written down at once: others count on the numbers, or nobody will come round for them.
-        self._prompt: bool = runtime.cells.workers > 1
+        self._prompt: bool = not runtime.cells.alone
         self._shadow: Final = shadow
         self._chooser: Final = Chooser(upstream)
         self._ejector: Ejector | None = None
@@ -245,12 +245,12 @@ class Pool(ClaimKeeper):
         """Whether a connection may be opened: within the limit, and beyond this worker's share only while no other waits."""
         limit = self.upstream.max_connections
         own = len(self._connections) + self._dialler.connecting
-        workers = self.runtime.cells.workers
-        if workers == 1:
+        cells = self.runtime.cells
+        if cells.alone:
             return own < limit
         if self._yielding or self._total(U_ACTIVE, own, U_IDLE, U_CONNECTING) >= limit:
             return False
-        return own < -(-limit // workers) or self._total(U_PENDING, 0) == 0
+        return own < -(-limit // cells.workers) or self._total(U_PENDING, 0) == 0
 
     def _owes(self) -> bool:
         """Whether another worker waits for a connection while this one has more than its share of all there may be."""
@@ -261,6 +261,12 @@ class Pool(ClaimKeeper):
         own = len(self._connections) + self._dialler.connecting
         share = -(-limit // workers) if limit >= workers else 0  # what is too little for all goes round
         return own > share and self._total(U_ACTIVE, own, U_IDLE, U_CONNECTING) >= limit
+
+    def not_alone(self) -> None:
+        """Others have come who count on this worker's numbers."""
+        if not self._prompt:
+            self._prompt = True
+            self.write_down()
 
     def balance(self) -> None:
         """Look what the other workers left or need: nothing tells of it. Called by the clock, where there are others."""
@@ -419,7 +425,7 @@ class Pool(ClaimKeeper):
     def _total(self, slot: int, own: int, second: int = -1, third: int = -1) -> int:
         """`own` of this worker plus what the other workers wrote down in the slots."""
         cells = self.runtime.cells
-        if cells.workers == 1:
+        if cells.alone:
             return own
         place = self.upstream.slot
         view = self.runtime.view

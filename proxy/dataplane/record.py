@@ -12,7 +12,7 @@ from proxy.core.request import Request
 from proxy.core.trace import trace_id_of
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.upstream import UpstreamUser
-from proxy.errors import DN, E5, FB, Flag
+from proxy.errors import DN, E5, FB, URX, Flag
 from proxy.telemetry.access_log import format_line
 from proxy.telemetry.counters import (
     V_DURATION,
@@ -51,6 +51,7 @@ class Record(UpstreamUser):
     _response_bytes: int = 0
     _over: bool = False
     _failed: Flag | None = None  # what it counted as, where that was an error
+    _exhausted: bool = False  # all tries were used up, and this is what the last one gave
     marked: int = 0  # MARK_*: why analysis leaves this sample out
 
     def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
@@ -143,6 +144,8 @@ class Record(UpstreamUser):
 
     def _flags(self) -> list[str]:
         flags = [] if self._flag is None else [self._flag.code]
+        if self._exhausted:
+            flags.append(URX.code)
         if self._served > 0:
             flags.append(FB.code)
         return flags

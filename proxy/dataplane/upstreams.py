@@ -22,6 +22,7 @@ class Upstreams:
         self.shadows: Final[dict[str, Pool]] = {}  # the same upstreams as mirrors use them: connections of their own
         self._marks: Final[dict[str, tuple[frozenset[str], frozenset[str]]]] = {}  # what control said last
         self.copies: Final[set[UpstreamUser]] = set()  # on their way to a shadow
+        self.tunnels: Final[set[UpstreamUser]] = set()
 
     def bring(self, plan: Plan, contexts: dict[str, ssl.SSLContext]) -> Iterator[None]:
         """Have the pools that `plan` asks for, a part of one at each step. `contexts` are the TLS contexts by their stamps."""
@@ -79,6 +80,11 @@ class Upstreams:
         """Put the numbers of the present into shared memory."""
         for pool in self._stirred():
             pool.show()
+
+    def not_alone(self) -> None:
+        """Other workers have come: from now on they count on the numbers of this one."""
+        for pool in (*self.pools.values(), *self.shadows.values()):
+            pool.not_alone()
 
     def balance(self) -> None:
         """Give and take connections within the limits that all workers share."""

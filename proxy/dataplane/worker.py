@@ -28,6 +28,7 @@ from proxy.dataplane.link import Link
 from proxy.dataplane.listener import Listener
 from proxy.dataplane.runtime import Runtime, log
 from proxy.dataplane.timers import TICK
+from proxy.dataplane.tunnel import review
 from proxy.dataplane.upstreams import Upstreams
 from proxy.form import compiled
 from proxy.telemetry.counters import W_LOOP_LAG, Cells
@@ -36,6 +37,11 @@ _CHORES: Final = 5
 """Ticks between two rounds of writing down and sending off."""
 _LONGEST_BACKLOG: Final = 1.0
 """Seconds that a draining worker goes on accepting while connections keep coming."""
+_BATCH: Final = 500
+"""Tunnels that are looked at in one go after a plan has changed."""
+_IDLE_GRACE: Final = 1.0
+"""Seconds that a draining worker leaves connections open which are between two requests. A client that is busy sends its
+next request meanwhile, and is told to close; a connection closed at once would cross with that request and lose it."""
 
 
 class ChannelHandler(logging.Handler):
@@ -78,6 +84,7 @@ class Worker:
         self._ticks: int = 0
         self._worst_lag: float = 0.0
         self._settled: int = -1
+        self._drain_end: float = 0.0
 
     def _describe(self) -> dict[str, object]:
         plan = self._runtime.plan
@@ -87,11 +94,16 @@ class Worker:
             "workers": self._runtime.cells.workers,
             "generation": -1 if plan is None else plan.generation,
             "compiled": compiled(),
-            "listeners": [_name(one) for one in self._sockets],
+            "listeners": [_name(one) for one in self._open_sockets()],
+            "draining": max(0.0, self._drain_end - self._runtime.now()) if self._runtime.draining else None,
         }
 
     def _descriptors(self) -> list[int]:
-        return [self._runtime.cells.descriptor, *(one.fileno() for one in self._sockets)]
+        return [self._runtime.cells.descriptor, *(one.fileno() for one in self._open_sockets())]
+
+    def _open_sockets(self) -> list[socket.socket]:
+        """The listening sockets; none once the worker has drained what waited there."""
+        return [one for one in self._sockets if one.fileno() >= 0]
 
     async def run(self) -> int:
         """Serve until drained."""
@@ -120,6 +132,11 @@ class Worker:
     def _received(self, kind: int, payload: bytes) -> None:
         if kind == messages.DRAIN:
             self._drain(float(json.loads(payload)["limit"]))
+        elif kind == messages.SHARE:
+            said = json.loads(payload)
+            self._runtime.cells.share(int(said["workers"]), [int(one) for one in said["living"]])
+            if not self._runtime.cells.alone:
+                self._upstreams.not_alone()
         else:
             self._intake.take(kind, payload)
 
@@ -132,6 +149,13 @@ class Worker:
                 await listener.start()
                 self._listeners.append(listener)
             return
+        retired = 0
+        tunnels = list(self._upstreams.tunnels)
+        for start in range(0, len(tunnels), _BATCH):
+            retired += review(tunnels[start : start + _BATCH], self._runtime.plan)
+            await asyncio.sleep(0)
+        if retired:
+            log.info("%d tunnels are of versions that get no traffic any more; tunnel_max_age ends them", retired)
         for listener, spec in zip(self._listeners, specs, strict=False):
             try:
                 await listener.update(spec)
@@ -147,7 +171,7 @@ class Worker:
         self._ticks += 1
         try:
             runtime.wheel.advance(now)
-            if runtime.cells.workers > 1:
+            if not runtime.cells.alone:
                 self._upstreams.balance()
                 self._intake.arms.look_round()
             if self._ticks % _CHORES == 0:
@@ -160,6 +184,7 @@ class Worker:
     def _chores(self) -> None:
         runtime = self._runtime
         self._upstreams.write_down()
+        self._intake.arms.look()
         runtime.flush()
         if self._ticks % (_CHORES * 4) == 0:
             runtime.view[runtime.base + W_LOOP_LAG] = int(self._worst_lag * 1e9)
@@ -188,6 +213,8 @@ class Worker:
     def _drain(self, limit: float) -> None:
         if not self._runtime.draining:
             self._runtime.draining = True
+            self._drain_end = self._runtime.now() + limit
+            review(list(self._upstreams.tunnels), None)
             self._runtime.spawn("drain", self._drained(limit))
 
     async def _drained(self, limit: float) -> None:
@@ -199,10 +226,12 @@ class Worker:
         for listener in self._listeners:
             listener.close()
         await asyncio.sleep(0.02)  # connections accepted a moment ago may still be on their way to their first byte
+        grace = min(_IDLE_GRACE, limit / 2)
         while True:
-            for listener in self._listeners:
-                for client in list(listener.clients):
-                    client.close_if_idle()
+            if runtime.now() - started >= grace:
+                for listener in self._listeners:
+                    for client in list(listener.clients):
+                        client.close_if_idle()
             left = sum(len(listener.clients) for listener in self._listeners)
             if left == 0 or runtime.now() - started >= limit:
                 break
@@ -214,7 +243,7 @@ class Worker:
         self._upstreams.close()
         runtime.flush()
         self._link.send(messages.DRAINED, json.dumps({"aborted": aborted}).encode())
-        self._link.close_door()
+        self._link.leave()
         patience = runtime.now() + 1.0
         while self._link.unsent and runtime.now() < patience:  # noqa: ASYNC110
             await asyncio.sleep(0.01)

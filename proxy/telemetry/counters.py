@@ -8,6 +8,7 @@ so the hot path indexes and never looks up. The memory is sparse: a page that no
 A replacement worker takes its predecessor's region over and goes on counting where that one stopped.
 """
 
+import errno
 import mmap
 import os
 from bisect import bisect_left
@@ -54,11 +55,40 @@ BUCKETS: Final = len(FINE_EDGES) + 1
 # A histogram is BUCKETS counts after a sum in nanoseconds.
 HISTOGRAM_SLOTS: Final = 1 + BUCKETS
 
+RETRY_OUTCOMES: Final[tuple[str, ...]] = (
+    "stale_connection",  # not by `retry`: once, on a fresh connection, because the pooled one had just been closed
+    "success",
+    "failure",
+    "abandoned",  # the client left meanwhile
+    "budget_exhausted",  # from here on: a retry that was not made, and why
+    "not_repeatable",
+    "deadline",
+    "retry_after",
+)
+(
+    RETRY_STALE,
+    RETRY_SUCCESS,
+    RETRY_FAILURE,
+    RETRY_ABANDONED,
+    RETRY_BUDGET,
+    RETRY_NOT_REPEATABLE,
+    RETRY_DEADLINE,
+    RETRY_AFTER,
+) = range(len(RETRY_OUTCOMES))
+HEDGE_OUTCOMES: Final[tuple[str, ...]] = (
+    "fired",  # each of these has one of the next three, too
+    "won",
+    "lost",  # the first request was quicker, or the client left
+    "failed",
+    "budget",  # from here on: a hedge that was not sent, and why
+    "unavailable",
+)
+HEDGE_FIRED, HEDGE_WON, HEDGE_LOST, HEDGE_FAILED, HEDGE_BUDGET, HEDGE_UNAVAILABLE = range(len(HEDGE_OUTCOMES))
+
 # The block of one (route, version).
 V_IN_FLIGHT: Final = 0
 V_REQUEST_BYTES: Final = 1
 V_RESPONSE_BYTES: Final = 2
-V_RETRIES: Final = 3  # requests sent again on a fresh connection
 V_REASONS: Final = 4
 V_FLAGS: Final = V_REASONS + 16  # errors by flag: index in errors.FLAGS
 V_DURATION: Final = V_FLAGS + 32
@@ -72,7 +102,7 @@ V_QUEUED: Final = V_HEDGING + 1  # exchanges that wait for a place
 V_ADMITTED: Final = V_QUEUED + 1  # exchanges that have one
 # How many may have one, where that follows the latency: one number, which all workers write in the first worker's region.
 V_LIMIT: Final = V_ADMITTED + 1
-V_BREAKER_STATE: Final = V_LIMIT + 1
+V_BREAKER_STATE: Final = V_LIMIT + 1  # 1 closed, 1 << 16 half-open, 1 << 32 open; 0: no breaker
 V_BREAKER_REQUESTS: Final = V_BREAKER_STATE + 1  # this and the next two: the window as this worker has seen it
 V_BREAKER_ERRORS: Final = V_BREAKER_REQUESTS + 1
 V_BREAKER_SLOW: Final = V_BREAKER_ERRORS + 1
@@ -141,7 +171,8 @@ W_REQUESTS: Final = 4
 W_TUNNELS: Final = 5
 W_FAILURES: Final = 6  # exceptions that nothing expected
 W_REFUSED: Final = 7  # connections refused because `client.limits.connections` was reached
-W_RATE_KEYS_FORGOTTEN: Final = 8  # keys of rate limits that had to make room while they were in use
+W_TUNNELS_RETIRED: Final = 8  # tunnels ended because their version was out of service, or the worker drained
+W_RATE_KEYS_FORGOTTEN: Final = 9  # keys of rate limits that had to make room while they were in use
 WORKER_SLOTS: Final = 16
 
 IN_FLIGHT_SLOTS: Final = {
@@ -176,33 +207,73 @@ BLOCK_SLOTS: Final = {
 assert len(REASONS) <= V_FLAGS - V_REASONS  # noqa: S101 - a layout that does not fit must not start
 assert len(FLAGS) <= V_DURATION - V_FLAGS  # noqa: S101
 assert len(LIMITED_CAUSES) <= V_CACHE_OUTCOMES - V_LIMITED  # noqa: S101
+assert len(RETRY_OUTCOMES) <= 8  # noqa: S101
+assert len(HEDGE_OUTCOMES) <= 8  # noqa: S101
 assert len(MIRROR_OUTCOMES) <= M_DURATION - M_OUTCOMES  # noqa: S101
 
 
+ROOM: Final = 32
+"""Regions that are mapped from the start at least, so that workers can become more while all of them run. They cost
+address space alone: 4 GiB."""
+
+_REGION_BYTES: Final = REGION_SLOTS * 8
+
+
 class Cells:
-    """The mapped memory. `view` is indexed with absolute slots: a block's offset plus `base` of the worker."""
+    """The mapped memory. `view` is indexed with absolute slots: a block's offset plus `base` of the worker.
+
+    `workers` is among how many the limits are divided, `alone` whether this one is the only one that runs, `regions` in
+    how many of the regions anybody has ever counted, `room` how many there are.
+    """
 
     def __init__(self, descriptor: int, worker: int, workers: int) -> None:
-        """Map `descriptor`, grown to hold `workers` regions if it is smaller.
+        """Map `descriptor`, grown to hold twice `workers` regions, and `ROOM` at least, if it is smaller.
 
         Raises OSError when the memory cannot be mapped.
         """
-        size = workers * REGION_SLOTS * 8
-        if os.fstat(descriptor).st_size < size:
-            os.ftruncate(descriptor, size)
+        size = os.fstat(descriptor).st_size
+        room = max(ROOM, 2 * workers, worker + 1, size // _REGION_BYTES)
+        if size < room * _REGION_BYTES:
+            os.ftruncate(descriptor, room * _REGION_BYTES)
         self.descriptor: Final = descriptor
-        self.workers: Final = workers
+        self.room: Final = room
         self.base: Final = worker * REGION_SLOTS
-        self._memory: Final = mmap.mmap(descriptor, size)
+        self.workers: int = workers
+        self.regions: int = 0
+        self.alone: bool = True
+        self._living: list[int] = []
+        self._memory: Final = mmap.mmap(descriptor, room * _REGION_BYTES)
         self.view: Final[memoryview] = memoryview(self._memory).cast("q")
+        self.share(workers, sorted({worker, *range(workers)}))
+
+    def share(self, workers: int, living: list[int]) -> None:
+        """From now on the limits are divided among `workers`, and those of the numbers `living` run: also those that
+        are leaving and still have something under way."""
+        self.workers = workers
+        self.alone = len(living) == 1
+        self.regions = max(self.regions, max(living, default=0) + 1)
+        self._living = [worker * REGION_SLOTS for worker in living]
 
     def total(self, slot: int) -> int:
-        """The sum over all workers of the slot at `slot`, an absolute place in any of the regions."""
+        """The sum over all workers that run of the slot at `slot`, an absolute place in any of the regions."""
         view = self.view
         place = slot % REGION_SLOTS
-        if self.workers == 1:
-            return view[place]
-        return sum(view[place + worker * REGION_SLOTS] for worker in range(self.workers))
+        if self.alone:
+            return view[place + self._living[0]]
+        return sum([view[place + region] for region in self._living])
+
+
+def regions_in_use(descriptor: int) -> int:
+    """How many regions of a counters' memory hold anything; all up to the last that does. Raises OSError."""
+    for region in reversed(range(os.fstat(descriptor).st_size // _REGION_BYTES)):
+        try:
+            os.lseek(descriptor, region * _REGION_BYTES, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # no data from here on
+                continue
+            raise
+        return region + 1
+    return 0
 
 
 def create_memory() -> int:

@@ -57,7 +57,7 @@ from proxy.telemetry.counters import (
     V_REASONS,
     V_REQUEST_BYTES,
     V_RESPONSE_BYTES,
-    V_RETRIES,
+    V_RETRY_OUTCOMES,
     V_UPSTREAM,
     W_ACCEPTED,
     W_CONNECTIONS,
@@ -68,6 +68,7 @@ from proxy.telemetry.counters import (
     W_REFUSED,
     W_REQUESTS,
     W_TUNNELS,
+    W_TUNNELS_RETIRED,
     WORKER_SLOTS,
     Cells,
 )
@@ -208,7 +209,7 @@ class Exposition:
             _histogram(lines, metrics.DURATION, labels, values, V_DURATION)
             _histogram(lines, metrics.UPSTREAM_DURATION, labels, values, V_UPSTREAM)
             out = lines[metrics.RETRIES.name]
-            out.append(f'tidegate_retries_total{{{labels},outcome="stale_connection"}} {values[V_RETRIES]}')
+            out.append(f'tidegate_retries_total{{{labels},outcome="stale_connection"}} {values[V_RETRY_OUTCOMES]}')
             out = lines[metrics.DECISIONS.name]
             for index, reason in enumerate(REASONS, V_REASONS):
                 if values[index]:
@@ -279,7 +280,7 @@ class Exposition:
 
     def _workers(self, lines: Lines, snapshot: Snapshot) -> None:
         dropped = 0
-        for index in range(self._cells.workers):
+        for index in range(self._cells.regions):
             values = snapshot.worker(index, WORKER_SLOTS)
             dropped += values[W_LOG_DROPPED]
             for metric, slot in (
@@ -288,6 +289,7 @@ class Exposition:
                 (metrics.REFUSED, W_REFUSED),
                 (metrics.RATE_KEYS_FORGOTTEN, W_RATE_KEYS_FORGOTTEN),
                 (metrics.TUNNELS, W_TUNNELS),
+                (metrics.TUNNELS_RETIRED, W_TUNNELS_RETIRED),
                 (metrics.WORKER_FAILURES, W_FAILURES),
                 (metrics.WORKER_REQUESTS, W_REQUESTS),
             ):
@@ -295,8 +297,9 @@ class Exposition:
             name = metrics.WORKER_LAG.name
             lines[name].append(f'{name}{{worker="{index}"}} {values[W_LOOP_LAG] / 1e9!r}')
         for index, worker in sorted(self._facts.workers.items()):
+            if not worker.left:
+                lines[metrics.WORKER_UP.name].append(f'{metrics.WORKER_UP.name}{{worker="{index}"}} {int(worker.up)}')
             for metric, value in (
-                (metrics.WORKER_UP, repr(int(worker.up))),
                 (metrics.WORKER_RESTARTS, repr(worker.restarts)),
                 (metrics.WORKER_CPU, repr(float(worker.cpu_seconds))),
             ):

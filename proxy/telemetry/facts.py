@@ -24,6 +24,7 @@ class Worker:
     def __init__(self) -> None:
         self.pid = 0
         self.up = False
+        self.left = False  # it drained, and nobody sits here until there are more workers again
         self.restarts = 0
         self.cpu_before = 0.0
         self._cpu_now = 0.0
@@ -34,9 +35,11 @@ class Worker:
         return self.cpu_before + self._cpu_now
 
     def started(self, pid: int) -> None:
-        """A process took the seat; it counts as a restart unless it is the first. `up` is set once it serves."""
-        if self.pid:
+        """A process took the seat. It counts as a restart, unless it is the first or the one before left on purpose. `up` is
+        set once it serves."""
+        if self.pid and not self.left:
             self.restarts += 1
+        self.left = False
         self.cpu_before += self._cpu_now
         self._cpu_now = 0.0
         self.pid = pid
@@ -45,6 +48,13 @@ class Worker:
     def cpu(self, seconds: float) -> None:
         """The present process has used `seconds` so far; a smaller figure than before is a misreading and ignored."""
         self._cpu_now = max(self._cpu_now, seconds)
+
+    def ended(self, seconds: float) -> None:
+        """The process is gone, having used `seconds`."""
+        self.cpu(seconds)
+        self.cpu_before += self._cpu_now
+        self._cpu_now = 0.0
+        self.up = False
 
 
 @dataclass(slots=True)

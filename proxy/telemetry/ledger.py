@@ -14,12 +14,15 @@ made: a crash in between then finds blocks that are free, or still whole under t
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from proxy.core.plan import NONE
-from proxy.errors import TidegateError
+from proxy.core.plan import NONE, REASONS
+from proxy.errors import FLAGS, TidegateError
+from proxy.telemetry import counters
 from proxy.telemetry.counters import BLOCK_SLOTS, IN_FLIGHT_SLOTS, LEDGER_SLOTS, REGION_SLOTS, WORKER_SLOTS, Cells
 from proxy.telemetry.snapshot import Snapshot
 
@@ -40,6 +43,8 @@ REMOVED_ROUTES: Final = 1000
 
 WAITING_ENDPOINTS: Final = 4096
 """How many endpoints may wait for workers to settle before newcomers of an upstream share one block."""
+
+_PLACE: Final = re.compile("[A-Z]_[A-Z0-9_]+")  # a slot's name in counters.py: V_IN_FLIGHT, E_DOWN
 
 KINDS: Final = tuple(RETIRED_LIMITS)
 _FOLDED_KINDS: Final = ("version", "codes", "mirror")
@@ -304,7 +309,7 @@ class Ledger:
     def _clear(self, offset: int, slots: int, snapshot: Snapshot) -> None:
         # Also at places never given out by this ledger: a control process that died may have given them out unrecorded.
         cells = self._cells
-        for worker in range(cells.workers):
+        for worker in range(cells.regions):
             place = worker * REGION_SLOTS + offset
             if snapshot.touched(place, slots):
                 cells.view[place : place + slots] = memoryview(bytes(slots * 8)).cast("q")
@@ -426,5 +431,8 @@ def _wanted(spec: Spec) -> dict[str, dict[Key, None]]:
     return wanted
 
 
-def _layout() -> dict[str, int]:
-    return {**BLOCK_SLOTS, "region": REGION_SLOTS}
+def _layout() -> dict[str, Any]:
+    """What the slots mean: counters are gone on with only by a program to which they mean the same."""
+    places = [(name, value) for name, value in sorted(vars(counters).items()) if _PLACE.fullmatch(name)]
+    words = repr((places, counters.FINE_EDGES, REASONS, [(flag.index, flag.code) for flag in FLAGS]))
+    return {**BLOCK_SLOTS, "region": REGION_SLOTS, "meaning": blake2b(words.encode(), digest_size=8).hexdigest()}

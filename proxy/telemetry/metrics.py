@@ -163,6 +163,10 @@ RATE_KEYS_FORGOTTEN: Final = Metric(
     "Keys of rate limits that made room for others while they were in use.",
 )  # fmt: skip
 TUNNELS: Final = Metric("tidegate_tunnels", GAUGE, _WORKER, "Upgraded connections (WebSocket) open now.")
+TUNNELS_RETIRED: Final = Metric(
+    "tidegate_tunnels_retired_total", COUNTER, _WORKER,
+    "Upgraded connections ended by `timeouts.tunnel_max_age`: their version was out of service, or the worker drained.",
+)  # fmt: skip
 ACCESS_LOST: Final = Metric(
     "tidegate_access_log_lines_dropped_total", COUNTER, ("reason",),
     "Access log lines lost: worker (its buffer was full), full (the writer's queue was), failed (the write did).",
@@ -182,5 +186,5 @@ METRICS: Final[tuple[Metric, ...]] = (
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,
     GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
     WORKER_UP, WORKER_RESTARTS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
-    CONNECTIONS, ACCEPTED, REFUSED, RATE_KEYS_FORGOTTEN, TUNNELS, ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,
+    CONNECTIONS, ACCEPTED, REFUSED, RATE_KEYS_FORGOTTEN, TUNNELS, TUNNELS_RETIRED, ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,
 )  # fmt: skip

@@ -26,7 +26,7 @@ class Snapshot:
     def __init__(self, cells: Cells) -> None:
         """Ask for the extents of data. Raises OSError when the descriptor is no longer open."""
         self._descriptor: Final = cells.descriptor
-        self._regions: Final = tuple(worker * REGION_SLOTS for worker in range(cells.workers))
+        self._regions: Final = tuple(worker * REGION_SLOTS for worker in range(cells.regions))
         self._starts: Final[list[int]] = []
         self._ends: Final[list[int]] = []
         for region in self._regions:

@@ -85,7 +85,7 @@ class General(Part):
         int,
         BeforeValidator(_parse_workers),
         WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": 128}, {"type": "string"}]}),
-    ] = option("Worker processes; `auto` is one for each core.", 1, unit="count", restart=True)
+    ] = option("Worker processes; `auto` is one for each core.", 1, unit="count")
     trusted_proxies: list[Cidr] = option("Networks whose X-Forwarded-* and Forwarded are believed.", makes=list)
     state: Annotated[str, BeforeValidator(_parse_state), WithJsonSchema({"type": "string"})] | None = option(
         "What outlives a restart: `sqlite:PATH`, relative to the working directory. Absent: in memory.",

@@ -82,7 +82,8 @@ class UpstreamTimeouts(Part):
     )
     tunnel: Duration = duration_key("Silence within an upgraded connection (WebSocket).", "1h")
     tunnel_max_age: Delay = duration_key(
-        "An upgraded connection's whole life, with some jitter, so that old tunnels follow a flip; 0s: no limit.", "0s"
+        "What an upgraded connection has left, half of it at least, once its version gets no traffic any more; 0s: no limit.",
+        "0s",
     )
 
 

@@ -10,6 +10,7 @@ from proxy.surfaces.cli.version import version_line
 COMMANDS: Final = {
     "run": ("proxy.surfaces.cli.run", "Start the proxy."),
     "demo": ("proxy.surfaces.cli.demo", "Three tiny upstreams, a shadow, the proxy and some traffic, in one terminal."),
+    "upgrade": ("proxy.surfaces.cli.upgrade", "Replace a running proxy by this program without losing a request."),
     "validate": ("proxy.surfaces.cli.validate", "Check a configuration and list all that is wrong."),
     "explain": ("proxy.surfaces.cli.explain", "Why a unit gets the version it gets."),
     "diff": ("proxy.surfaces.cli.diff", "What changes between two configurations, and what share of units moves."),

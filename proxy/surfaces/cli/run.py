@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from proxy.control.app import Control, OpenPorts, Ports
+    from proxy.control.errand import Errand
     from proxy.settings.models.top import Settings
 
 
@@ -25,22 +26,43 @@ if TYPE_CHECKING:
     help="The YAML.",
 )
 @click.option("--no-guardian", is_flag=True, help="Run without the first process that restarts control when it dies.")
-def command(config: Path, no_guardian: bool) -> None:
+@click.option(
+    "--line", type=int, default=-1, hidden=True, help="Descriptor of the line to the guardian that started us."
+)
+@click.option("--run-dir", type=click.Path(path_type=Path), hidden=True, help="Whatever the configuration says.")
+@click.option("--succeed", is_flag=True, hidden=True, help="Take the place of the control process that runs there.")
+def command(config: Path, run_dir: Path | None, line: int, *, no_guardian: bool, succeed: bool) -> None:
     """Start the proxy and serve until SIGTERM or SIGINT.
 
     SIGHUP reads the configuration again, SIGUSR1 opens the access log anew.
     """
+    if line >= 0:
+        sys.exit(_upgraded(config, run_dir, line, succeed=succeed))
     if no_guardian:
         sys.exit(_control(config))
     from proxy.control.guardian import Guardian
 
-    sys.exit(Guardian(lambda _starts: _control(config), _say).run())
+    sys.exit(Guardian(lambda errand: _control(config, errand), _say).run())
 
 
-def _control(config: Path) -> int:
+def _control(config: Path, errand: "Errand | None" = None) -> int:
+    from proxy.control.errand import ALONE
     from proxy.control.start import run_control
 
-    return run_control(config, _find_ports, os.environ)
+    return run_control(config, _find_ports, os.environ, errand or ALONE)
+
+
+def _upgraded(config: Path, run_dir: Path | None, line: int, *, succeed: bool) -> int:
+    """Be the control process of a guardian that is an earlier program's."""
+    import socket
+
+    from proxy.control.errand import Errand, Line
+    from proxy.control.start import run_control
+
+    end = socket.socket(fileno=line)
+    end.set_inheritable(False)
+    errand = Errand(line=Line(end, os.getppid()))
+    return run_control(config, _find_ports, os.environ, errand, run_dir=run_dir, succeed=succeed)
 
 
 def _find_ports() -> "OpenPorts":

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import subprocess
 import threading
 from types import TracebackType
@@ -44,6 +45,10 @@ class Wrk:
         self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+    def stop(self) -> None:
+        """Have it end early; `finish` then tells what it saw until now."""
+        self._process.send_signal(signal.SIGINT)
 
     def finish(self) -> tuple[int, str]:
         """Wait for the end: how many requests were answered, and what went wrong (nothing: empty)."""

@@ -12,8 +12,8 @@ def say(*words):
     print(*words, flush=True)
 
 
-def start(starts):
-    manner = sys.argv[1]
+def start(errand):
+    manner, starts = sys.argv[1], errand.starts
     say("control", os.getpid(), starts, os.getsid(0) == os.getpid())
     if manner.startswith("exit"):
         return int(manner.removeprefix("exit"))

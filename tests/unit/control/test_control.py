@@ -177,15 +177,38 @@ def test_sighup_reads_the_file_again_where_events_do_not_come(house):
 def test_a_restart_only_key_is_told_and_not_applied(house):
     async def script(house, control):
         await ready(control)
-        house.workers = 3
         house.write(weight=40)
+        house.path.write_text("metrics: 127.0.0.1:0\n" + house.path.read_text())
         await until(lambda: control.facts.generation == 2)
-        assert control.settings.workers == 1
-        assert any("workers was changed and takes effect with the next start" in line for line in control.warnings)
-        house.workers = 1
+        assert control.settings.metrics is None
+        assert any("metrics was changed and takes effect with the next start" in line for line in control.warnings)
         house.write(weight=41)
         await until(lambda: control.facts.generation == 3)
         assert not any("next start" in line for line in control.warnings)
+
+    assert house.play(script) == 0
+
+
+@pytest.mark.slow
+def test_workers_become_more_and_fewer_while_the_others_serve(house):
+    async def script(house, control):
+        await ready(control)
+        first = control.facts.worker(0).pid
+        house.workers = 3
+        house.write()
+        await until(lambda: control._supervisor.serving == 3)
+        assert control._inventory.cells.workers == 3
+        house.workers = 1
+        house.write()
+        await until(lambda: control._supervisor.serving == 1 and control._supervisor.draining == 0)
+        assert control.facts.worker(0).pid == first
+        assert [control.facts.worker(index).left for index in range(3)] == [False, True, True]
+        assert [control.facts.worker(index).restarts for index in range(3)] == [0, 0, 0]
+        house.workers = 2
+        house.write()
+        await until(lambda: control._supervisor.serving == 2)
+        assert control.facts.worker(1).restarts == 0
+        assert control.facts.worker(1).up
 
     assert house.play(script) == 0
 
@@ -291,16 +314,18 @@ def test_workers_outlive_their_control_and_the_next_takes_them_over(house):
 
 
 @pytest.mark.slow
-def test_another_number_of_workers_replaces_survivors_one_after_another(house):
-    house.workers = 1
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (3, 1)])
+def test_survivors_serve_on_where_another_number_is_wanted(house, before, after):
+    house.workers = before
     house.write()
     left = leave_alone(house)
-    house.workers = 2
+    house.workers = after
     house.write()
 
     async def script(house, control):
         await ready(control)
-        await until(lambda: control._supervisor.serving == 2 and birth(left["pids"][0]) is None)
+        await until(lambda: control._supervisor.serving == after and control._supervisor.draining == 0)
+        assert control.facts.worker(0).pid in left["pids"]
         assert control.listening == [left["address"]]
 
     assert house.play(script) == 0

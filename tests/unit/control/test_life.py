@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from proxy.control.life import TABLE, Action, Event, State
 
-STARTS = {Action.START, Action.START_NEXT}
+STARTS = {Action.START}
 
 
 def test_every_state_knows_every_event():
@@ -29,12 +29,12 @@ def test_draining_from_anywhere_ends_without_another_process():
 
 
 def test_killing_kills_wherever_a_process_may_run():
-    for state in (State.STARTING, State.SERVING, State.LEAVING, State.DRAINING):
+    for state in (State.STARTING, State.SERVING, State.DRAINING):
         assert TABLE[state, Event.KILL][1] is Action.KILL
 
 
 def test_a_process_that_is_late_is_killed_wherever_it_has_a_limit():
-    for state in (State.STARTING, State.LEAVING, State.DRAINING):
+    for state in (State.STARTING, State.DRAINING):
         assert TABLE[state, Event.LATE] == (state, Action.KILL)
 
 
@@ -51,4 +51,4 @@ def test_never_two_processes_in_one_place(events):
             running = False
             state, action = TABLE[state, Event.DIED]
             running = action in STARTS
-        assert running == (state in {State.STARTING, State.SERVING, State.LEAVING, State.DRAINING})
+        assert running == (state in {State.STARTING, State.SERVING, State.DRAINING})

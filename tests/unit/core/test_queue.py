@@ -2,7 +2,6 @@
 
 from proxy.core.concurrency import ConcurrencyPolicy, Queue, Seat
 
-
 POLICY = {"limit": 10, "queue": 3, "queue_timeout": 0.5, "shed_at_percent": 80.0, "shed_first": [], "adaptive": None}
 
 

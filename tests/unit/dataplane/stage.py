@@ -21,6 +21,7 @@ from proxy.core.build import build_plan
 from proxy.core.cookies import UnitCookies
 from proxy.core.hashing import UnitHasher
 from proxy.core.plan import Plan
+from proxy.core.retry import CONDITIONS
 from proxy.dataplane.arms import Arms
 from proxy.dataplane.client import ClientConnection
 from proxy.dataplane.downstream import Door
@@ -31,10 +32,14 @@ from proxy.dataplane.upstreams import Upstreams
 from proxy.errors import FLAGS
 from proxy.telemetry.counters import (
     BLOCK_SLOTS,
+    HEDGE_OUTCOMES,
     IN_FLIGHT_SLOTS,
     M_OUTCOMES,
     MIRROR_OUTCOMES,
+    RETRY_OUTCOMES,
     V_FLAGS,
+    V_HEDGE_OUTCOMES,
+    V_RETRY_OUTCOMES,
     W_FAILURES,
     Cells,
     create_memory,
@@ -79,6 +84,28 @@ def mirror_spec(upstream: str = "shadow", **parts: Any) -> Spec:
     return {
         "upstream": upstream, "percent": 100.0, "sample": "request", "methods": [], "body_limit": 1 << 20,
         "in_flight": 10, "buffer": 1 << 20, "response_limit": 1 << 20, "timeout": 5.0, "strip_credentials": False,
+    } | parts  # fmt: skip
+
+
+def retry_spec(*on: str, **parts: Any) -> Spec:
+    return {
+        "on": list(on or CONDITIONS),
+        "methods": [], "attempts": 2, "per_try_timeout": 0.0, "back_off": {"base": 0.025, "max": 0.25},
+        "budget": {"percent": 20.0, "minimum": 3}, "body_limit": 65536, "fallback": True, "max_retry_after": 1.0,
+    } | parts  # fmt: skip
+
+
+def hedge_spec(**parts: Any) -> Spec:
+    return {
+        "percentile": 95.0, "minimum_delay": 0.005, "maximum_delay": 1.0, "minimum_samples": 1, "budget_percent": 10.0,
+        "methods": ["GET", "HEAD", "OPTIONS", "TRACE"],
+    } | parts  # fmt: skip
+
+
+def breaker_spec(**parts: Any) -> Spec:
+    return {
+        "window": 10.0, "minimum_requests": 4, "error_percent": 50.0, "slow": None, "saturation_percent": 0.0, "open": 5.0,
+        "max_open": 60.0, "probes": 2,
     } | parts  # fmt: skip
 
 
@@ -156,7 +183,7 @@ class Stage:
         """The oldest connection that is being opened."""
         self.settle()
         dials = self.loop.dials
-        while dials and dials[0].over:
+        while dials and (dials[0].over or (dials[0].task is not None and dials[0].task.done)):
             dials.popleft()
         assert dials, "nobody dials"
         return dials.popleft()
@@ -208,6 +235,7 @@ class Stage:
             self.upstreams.balance()
         if chores:
             self.upstreams.write_down()
+            self.arms.look()
 
     # What was counted.
 
@@ -246,6 +274,18 @@ class Stage:
     def outcomes(self) -> dict[str, int]:
         """Copies by outcome."""
         found = {name: self.of_mirror(M_OUTCOMES + index) for index, name in enumerate(MIRROR_OUTCOMES)}
+        return {name: count for name, count in found.items() if count}
+
+    def retries(self, version: str = "stable") -> dict[str, int]:
+        """Retries of a version by outcome."""
+        return self._counted(V_RETRY_OUTCOMES, RETRY_OUTCOMES, version)
+
+    def hedges(self, version: str = "stable") -> dict[str, int]:
+        """Hedges of a version by outcome."""
+        return self._counted(V_HEDGE_OUTCOMES, HEDGE_OUTCOMES, version)
+
+    def _counted(self, slot: int, names: tuple[str, ...], version: str) -> dict[str, int]:
+        found = {name: self.of_version(slot + index, version) for index, name in enumerate(names)}
         return {name: count for name, count in found.items() if count}
 
     def of_worker(self, slot: int) -> int:

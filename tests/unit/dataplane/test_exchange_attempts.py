@@ -7,7 +7,7 @@ import pytest
 from proxy.core.plan import SPLIT
 from proxy.telemetry.counters import (
     V_REASONS,
-    V_RETRIES,
+    V_RETRY_OUTCOMES,
 )
 from tests.unit.dataplane.stage import GET, OK, Stage, answer, get, pool_spec, shop, two_versions
 
@@ -42,7 +42,7 @@ def test_request_on_a_connection_just_closed_is_sent_once_more_where_that_is_saf
     assert got.endswith(b"abc")
     again.send(answer(200, "Content-Length: 0"))
     assert client.take().startswith(b"HTTP/1.1 200 ")  # type: ignore[attr-defined]
-    assert stage.of_version(V_RETRIES) == 1
+    assert stage.of_version(V_RETRY_OUTCOMES) == 1
     assert stage.codes() == {("stable", "stable", 200): 2}
 
 
@@ -61,7 +61,7 @@ def test_request_is_sent_once_more_only_once(stage: Stage) -> None:
     stage.accept().eof()
     assert client.take().startswith(b"HTTP/1.1 502 ")  # type: ignore[attr-defined]
     assert stage.dialling() == 0
-    assert stage.of_version(V_RETRIES) == 1
+    assert stage.of_version(V_RETRY_OUTCOMES) == 1
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])

@@ -229,6 +229,23 @@ def test_name_that_resolved_anew_changes_endpoints_and_the_next_plan_keeps_them(
     working(play)
 
 
+def test_health_is_taken_after_the_plan_before_it() -> None:
+    async def play(worker: Worker) -> None:
+        worker.shop(1, route={"mirror": [mirror_spec("u")]})
+        health = {"upstream": "u", "unhealthy": ["10.0.0.1:80:False:"], "drained": []}
+        worker.intake.take(messages.HEALTH, json.dumps(health).encode())
+        worker.intake.take(messages.HEALTH, json.dumps(health | {"upstream": "gone"}).encode())
+        await worker.done()
+        for pools in (worker.upstreams.pools, worker.upstreams.shadows):
+            assert [state.unhealthy for state in pools["u"].states] == [True]
+        worker.intake.take(messages.HEALTH, json.dumps(health | {"unhealthy": []}).encode())
+        await worker.done()
+        assert [state.unhealthy for state in worker.upstreams.pools["u"].states] == [False]
+        assert worker.runtime.view[W_FAILURES] == 0
+
+    working(play)
+
+
 def test_endpoints_of_an_upstream_that_left_are_passed_over() -> None:
     async def play(worker: Worker) -> None:
         worker.shop(1)

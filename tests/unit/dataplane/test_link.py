@@ -77,8 +77,7 @@ def played(directory: Path, play: Callable[[Played], Awaitable[None]]) -> None:
         try:
             await play(one)
         finally:
-            one.runtime.draining = True
-            one.link.close_door()
+            one.link.leave()
             if one.link._transport is not None:
                 one.link._transport.abort()
             for _ in range(3):
@@ -199,10 +198,23 @@ def test_door_that_cannot_be_opened_is_told_and_nothing_else_suffers(
     played(tmp_path / "missing", play)
 
 
-def test_draining_worker_opens_no_door(tmp_path: Path) -> None:
+def test_draining_worker_can_be_taken_over(tmp_path: Path) -> None:
     async def play(one: Played) -> None:
         control = await one.opened()
         one.runtime.draining = True
+        control.end.close()
+        end, _, descriptors = await one.knock()
+        end.close()
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    played(tmp_path, play)
+
+
+def test_worker_that_has_drained_opens_no_door(tmp_path: Path) -> None:
+    async def play(one: Played) -> None:
+        control = await one.opened()
+        one.link.leave()
         control.end.close()
         await one.until(lambda: not one.link.connected)
         assert not one.door.exists()

@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 
 from proxy.core.plan import REASONS
 from proxy.telemetry.counters import M_OUTCOMES, MIRROR_OUTCOMES, V_REASONS, W_REQUESTS
-from tests.unit.dataplane.stage import Spec, Stage, answer, get, mirror_spec, pool_spec, two_versions
+from tests.specs import version_spec
+from tests.unit.dataplane.stage import (
+    Spec,
+    Stage,
+    answer,
+    breaker_spec,
+    get,
+    hedge_spec,
+    mirror_spec,
+    pool_spec,
+    retry_spec,
+    two_versions,
+)
 from tests.unit.dataplane.wires import Wire
 
 REQUESTS = [
@@ -68,11 +80,31 @@ EVENTS = st.lists(
 )
 
 
-def stormy(generation: int) -> Spec:
-    route = {
+def stormy(generation: int, resilient: bool = False) -> Spec:
+    """`resilient`: tried again, hedged, and broken; now and then a plan without one of them."""
+    route: Spec = {
         "mirror": [mirror_spec(in_flight=3, body_limit=50_000, buffer=80_000)],
         "max_body": 80_000 if generation % 3 == 0 else None,
     }
+    if resilient:
+        breaker = breaker_spec(minimum_requests=2, open=0.5, slow={"above": 0.5, "percent": 50.0})
+        route |= {
+            "retry": retry_spec(attempts=3, per_try_timeout=2.0, methods=["GET", "PUT", "POST"])
+            if generation % 4
+            else None,
+            "hedge": hedge_spec(minimum_delay=0.1) if generation % 5 else None,
+            "versions": [
+                version_spec("stable", 0.0, upstream="old", breaker=breaker_spec(minimum_requests=3, open=0.5)),
+                version_spec(
+                    "canary",
+                    100.0,
+                    upstream="new",
+                    fallback="stable",
+                    breaker=breaker if generation % 3 else None,
+                    warm_up=1.0,
+                ),
+            ],
+        }
     limits = {"connections": 2, "pending": 2, "requests": 6, "idle": 1}
     pools = [
         pool_spec("old", "10.0.0.1", limits=limits),
@@ -163,7 +195,18 @@ def test_whatever_happens_everything_is_given_back_and_counted_once(events: list
         stage.close()
 
 
-def play(stage: Stage, events: list[tuple[str, int, int]]) -> None:
+@pytest.mark.slow
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(EVENTS)
+def test_whatever_happens_to_retries_hedges_and_breakers_as_well(events: list[tuple[str, int, int]]) -> None:
+    stage = Stage(stormy(1, resilient=True))
+    try:
+        play(stage, events, resilient=True)
+    finally:
+        stage.close()
+
+
+def play(stage: Stage, events: list[tuple[str, int, int]], resilient: bool = False) -> None:
     clients: list[Player] = []
     upstreams: list[Player] = []
     asked: dict[Wire, list[bytes]] = {}
@@ -209,7 +252,7 @@ def play(stage: Stage, events: list[tuple[str, int, int]]) -> None:
             stage.pass_time(number)
         elif what == "plan":
             generation += 1
-            stage.bring(stormy(generation))
+            stage.bring(stormy(generation, resilient))
             pools += [pool for pool in stage.all_pools() if pool not in pools]
         stage.settle()
         for player in (*clients, *upstreams):
@@ -218,7 +261,10 @@ def play(stage: Stage, events: list[tuple[str, int, int]]) -> None:
     stage.end_everything()
     for player in (*clients, *upstreams):
         player.listen()
+    stage.bring(stormy(1))  # without breakers, whose windows are of the present, too
     stage.assert_nothing_left()
+    for hedges in (stage.hedges("stable"), stage.hedges("canary")):
+        assert hedges.get("fired", 0) == sum(hedges.get(one, 0) for one in ("won", "lost", "failed"))
     for pool in pools:
         assert pool.empty
     for player in clients:

@@ -4,7 +4,14 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.telemetry.counters import V_REQUEST_BYTES, V_RESPONSE_BYTES, W_CONNECTIONS, W_TUNNELS
+from proxy.dataplane.tunnel import review
+from proxy.telemetry.counters import (
+    V_REQUEST_BYTES,
+    V_RESPONSE_BYTES,
+    W_CONNECTIONS,
+    W_TUNNELS,
+    W_TUNNELS_RETIRED,
+)
 from tests.specs import version_spec
 from tests.unit.dataplane.stage import OK, Stage, answer, get, pool_spec, shop
 from tests.unit.dataplane.wires import Wire
@@ -170,3 +177,126 @@ def test_time_to_drain_is_over_for_a_tunnel_too(stage: Stage) -> None:
     assert client.lost
     assert upstream.lost
     stage.assert_nothing_left()
+
+
+# What a plan means for tunnels that are open.
+
+
+def blue_green(blue: float, green: float, generation: int = 1, age: float = 60.0, **route: object) -> dict[str, object]:
+    """Blue at `u`, green at `v`, with these weights; the default is whoever has more."""
+    default = "blue" if blue > green else "green"
+    made = {"versions": [version_spec("blue", blue), version_spec("green", green, upstream="v")], "default": default}
+    pools = [pool_spec("u", timeouts={"tunnel_max_age": age}), pool_spec("v", "10.0.0.2")]
+    return shop(route=made | route, upstreams=pools, generation=generation)
+
+
+def change(stage: Stage, spec: dict[str, object]) -> int:
+    """Bring a plan into force as the worker does; how many tunnels have got an end."""
+    return review(list(stage.upstreams.tunnels), stage.bring(spec))
+
+
+def lasts(stage: Stage, client: Wire, longest: float) -> float:
+    """Seconds until the tunnel ends, in which both sides are never silent for long."""
+    begun = stage.time
+    while not client.lost and stage.time < begun + longest:
+        client.send(b"ping")
+        stage.pass_time(0.5)
+    return stage.time - begun
+
+
+def test_tunnel_of_a_version_that_gets_no_more_traffic_ends_within_its_age(stage_of: StageOf) -> None:
+    stage = stage_of(blue_green(100.0, 0.0))
+    client, upstream = opened(stage)
+    stage.pass_time(500.0)
+    assert not client.ended
+    assert change(stage, blue_green(0.0, 100.0, 2)) == 1
+    assert 30.0 <= lasts(stage, client, 100.0) <= 60.6
+    assert upstream.lost
+    assert stage.of_worker(W_TUNNELS_RETIRED) == 1
+    stage.assert_nothing_left()
+
+
+def test_tunnels_do_not_all_end_at_once(stage_of: StageOf) -> None:
+    stage = stage_of(blue_green(100.0, 0.0))
+    clients = [opened(stage)[0] for _ in range(40)]
+    assert change(stage, blue_green(0.0, 100.0, 2)) == 40
+    stage.pass_time(29.9)
+    assert not any(client.lost for client in clients)
+    stage.pass_time(15.0)
+    assert 10 <= sum(client.lost for client in clients) <= 30
+    stage.pass_time(15.2)
+    assert all(client.lost for client in clients)
+
+
+def test_tunnel_stays_where_its_version_is_back_in_service_in_time(stage_of: StageOf) -> None:
+    stage = stage_of(blue_green(100.0, 0.0))
+    client, _ = opened(stage)
+    assert change(stage, blue_green(0.0, 100.0, 2)) == 1
+    stage.pass_time(20.0)
+    assert change(stage, blue_green(100.0, 0.0, 3)) == 0
+    assert lasts(stage, client, 100.0) >= 100.0
+    assert change(stage, blue_green(0.0, 100.0, 4)) == 1
+    stage.pass_time(10.0)
+    assert change(stage, blue_green(0.0, 99.0, 5)) == 0, "the first of these plans counts"
+    assert lasts(stage, client, 100.0) <= 50.6
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        blue_green(1.0, 99.0, 2),
+        blue_green(0.0, 100.0, 2, default="blue"),
+        blue_green(0.0, 100.0, 2, rules=[{"label": "rules[0]", "units": ["alice"], "version": "blue"}]),
+        blue_green(
+            0.0, 100.0, 2, rules=[{"label": "rules[0]", "units": ["alice"], "split": {"blue": 1.0, "green": 1.0}}]
+        ),
+        blue_green(0.0, 100.0, 2, age=0.0),
+    ],
+)
+def test_tunnel_is_let_be_while_its_version_gets_anything_or_no_age_is_set(
+    stage_of: StageOf, plan: dict[str, object]
+) -> None:
+    stage = stage_of(blue_green(100.0, 0.0))
+    client, _ = opened(stage)
+    assert change(stage, plan) == 0
+    stage.pass_time(100.0)
+    assert not client.ended
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        blue_green(0.0, 100.0, 2) | {"routes": []},
+        blue_green(0.0, 100.0, 2, versions=[version_spec("green", 1.0, upstream="v")]),
+        blue_green(
+            0.0, 0.0, 2, versions=[version_spec("blue", 1.0, upstream="v"), version_spec("green", 1.0, upstream="v")]
+        ),
+        blue_green(
+            0.0, 100.0, 2, rules=[{"label": "rules[0]", "units": ["alice"], "split": {"blue": 0.0, "green": 1.0}}]
+        ),
+    ],
+)
+def test_tunnel_is_out_of_service_without_route_version_or_upstream(stage_of: StageOf, plan: dict[str, object]) -> None:
+    stage = stage_of(blue_green(100.0, 0.0))
+    client, _ = opened(stage)
+    assert change(stage, plan) == 1
+    stage.pass_time(60.2)
+    assert client.lost
+
+
+def test_tunnel_opened_over_a_flip_is_out_of_service_from_its_beginning(stage_of: StageOf) -> None:
+    stage = stage_of(blue_green(100.0, 0.0))
+    client = stage.client()
+    client.send(ASK)
+    upstream = stage.accept()
+    assert change(stage, blue_green(0.0, 100.0, 2)) == 0
+    upstream.send(SWITCH)
+    assert 30.0 <= lasts(stage, client, 100.0) <= 60.6
+
+
+def test_tunnel_of_a_worker_that_drains_has_its_age_at_most(stage_of: StageOf) -> None:
+    stage = stage_of(blue_green(100.0, 0.0))
+    client, _ = opened(stage)
+    stage.runtime.draining = True
+    assert review(list(stage.upstreams.tunnels), None) == 1
+    assert 30.0 <= lasts(stage, client, 100.0) <= 60.6

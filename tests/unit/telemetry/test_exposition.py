@@ -8,26 +8,37 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from proxy.core.outlier import LATENCY
 from proxy.core.plan import SPLIT
 from proxy.errors import E5, UF
 from proxy.telemetry import metrics
 from proxy.telemetry.counters import (
     E_DOWN,
+    E_DRAINED,
+    E_EJECTED,
+    E_EJECTIONS,
+    E_UNHEALTHY,
     EXPORTED_EDGES,
+    LIMITED_SHED,
     M_BUFFERED,
     M_CODES,
     M_DURATION,
     M_OUTCOMES,
     REGION_SLOTS,
     U_IDLE,
+    U_PANIC,
     V_DURATION,
     V_FLAGS,
     V_IN_FLIGHT,
+    V_LIMIT,
+    V_LIMITED,
+    V_QUEUED,
     V_REASONS,
-    V_RETRIES,
+    V_RETRY_OUTCOMES,
     V_UPSTREAM,
     W_LOG_DROPPED,
     W_LOOP_LAG,
+    W_RATE_KEYS_FORGOTTEN,
     observe,
 )
 from proxy.telemetry.exposition import OPENMETRICS, TEXT, Exposition, choose_format
@@ -65,7 +76,10 @@ def busy(cells, facts, ledger):
         canary = placed["routes"][0]["versions"][1]
         slot = base + canary["slot"]
         view[slot + V_IN_FLIGHT] = 1
-        view[slot + V_RETRIES] = 2
+        view[slot + V_RETRY_OUTCOMES] = 2
+        view[slot + V_QUEUED] = 3
+        view[slot + V_LIMITED + LIMITED_SHED] = 4
+        view[base + W_RATE_KEYS_FORGOTTEN] = 5
         view[slot + V_REASONS + SPLIT] = 7
         view[slot + V_FLAGS + UF.index] = 1
         view[slot + V_FLAGS + E5.index] = 2
@@ -80,7 +94,12 @@ def busy(cells, facts, ledger):
         view[mirror + M_CODES + 204] = 8
         observe(view, mirror + M_DURATION, 0.3)
         view[base + placed["upstreams"][0]["slot"] + U_IDLE] = 3
+        view[base + placed["upstreams"][0]["slot"] + U_PANIC] = 1
+        endpoint = base + placed["upstreams"][0]["endpoints"][0]["slot"]
+        view[endpoint + E_EJECTED] = 1
+        view[endpoint + E_EJECTIONS + LATENCY] = 2
     cells.view[placed["upstreams"][0]["endpoints"][0]["slot"] + E_DOWN] = 1
+    cells.view[placed["routes"][0]["versions"][1]["slot"] + V_LIMIT] = -37  # while the floor is measured
     return placed
 
 
@@ -100,6 +119,10 @@ def test_a_scrape_parses_and_sums_over_workers(accept, parse):
     assert value(found, "tidegate_errors_total", **canary, flag="UF") == 2
     assert value(found, "tidegate_errors_total", **canary, flag="5xx") == 4
     assert value(found, "tidegate_retries_total", **canary, outcome="stale_connection") == 4
+    assert value(found, "tidegate_queued", **canary) == 6
+    assert value(found, "tidegate_limited_total", **canary, cause="shed") == 8
+    assert value(found, "tidegate_concurrency_limit", **canary) == 37  # the first worker's region has it for all
+    assert value(found, "tidegate_rate_keys_forgotten_total", worker="1") == 5
     assert value(found, "tidegate_request_duration_seconds_count", **canary) == 2
     assert value(found, "tidegate_request_duration_seconds_sum", **canary) == pytest.approx(0.04)
     assert value(found, "tidegate_request_duration_seconds_bucket", **canary, le="0.01") == 0
@@ -110,6 +133,15 @@ def test_a_scrape_parses_and_sums_over_workers(accept, parse):
     assert value(found, "tidegate_mirror_buffered_bytes", **shadow) == 154
     assert value(found, "tidegate_upstream_connections", upstream="u", state="idle") == 6
     assert value(found, "tidegate_endpoint_up", upstream="u", endpoint="http://127.0.0.1:9001") == 0
+    endpoint = {"upstream": "u", "endpoint": "http://127.0.0.1:9001"}
+    assert value(found, "tidegate_ejections_total", **endpoint, cause="latency") == 4
+    states = {
+        state: value(found, "tidegate_endpoint_state", **endpoint, state=state)
+        for state in ("unreachable", "ejected", "unhealthy", "drained")
+    }
+    assert states == {"unreachable": 1, "ejected": 1, "unhealthy": 0, "drained": 0}
+    assert value(found, "tidegate_upstream_panic", upstream="u") == 1
+    assert value(found, "tidegate_upstream_panic", upstream="shadow") == 0
     assert value(found, "tidegate_weight_percent", **canary, source="file") == 25
     assert value(found, "tidegate_weight_percent", **canary, source="effective") == 50
     assert value(found, "tidegate_config_generation") == 3
@@ -118,6 +150,16 @@ def test_a_scrape_parses_and_sums_over_workers(accept, parse):
     assert value(found, "tidegate_worker_loop_lag_seconds", worker="1") == 0.0015
     assert value(found, "tidegate_access_log_lines_dropped_total", reason="worker") == 8
     assert value(found, "tidegate_access_log_lines_dropped_total", reason="failed") == 1
+
+
+@pytest.mark.parametrize(("slot", "up"), [(E_DOWN, 0), (E_EJECTED, 0), (E_UNHEALTHY, 0), (E_DRAINED, 1)])
+def test_endpoint_is_up_unless_something_is_wrong_with_it_in_any_worker(slot, up):
+    with cells_of(2) as cells:
+        ledger = Ledger(cells)
+        placed = ledger.place(shop_spec())
+        cells.view[REGION_SLOTS + placed["upstreams"][0]["endpoints"][0]["slot"] + slot] = 1
+        found = samples(Exposition(cells, ledger, Facts()).render()[0])
+    assert value(found, "tidegate_endpoint_up", upstream="u", endpoint="http://127.0.0.1:9001") == up
 
 
 def test_every_family_is_what_the_table_says_it_is():

@@ -1,0 +1,241 @@
+"""How an exchange comes to a connection: which version, which endpoint, and what the version's breaker says of it.
+
+A *try* is one request to one version: a connection is found (up to three endpoints are dialled), the request is sent, and a
+head comes, or something goes wrong. Two things happen here without being configured: an endpoint that refuses is followed
+by another, and a version that cannot be reached by the next of its chain; so is one whose breaker is open. The version
+assigned is charged for whatever happens. Each try is told to the breaker of its version once: as ended, or as dropped where
+it says nothing about the version.
+"""
+
+from typing import Final
+
+from proxy.core.arm import Arm
+from proxy.core.balance import Member
+from proxy.core.breaker import ORDINARY, REFUSED
+from proxy.core.hashing import unit_number
+from proxy.core.plan import Plan, Route, Version
+from proxy.core.request import Request
+from proxy.dataplane import breaking
+from proxy.dataplane.dialling import Claim
+from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.hedge import Hedged
+from proxy.dataplane.pool import Pool
+from proxy.dataplane.record import MARK_WARMING
+from proxy.dataplane.upstream import UpstreamConnection
+from proxy.errors import UH, UO, Flag
+
+_ENDPOINTS: Final = 3
+"""Endpoints of one version that are dialled in one try."""
+_BARRED: Final = "the circuit breaker is open"
+
+_UNEXPECTED: Final = "an exchange says what to do about it"
+
+
+class Attempt(Hedged):
+    """One try after the other; whether there is another is said by who goes on from here."""
+
+    _kept: list[bytes]
+    _attempts: int = 0  # endpoints dialled in this try
+    _tries: int = 0  # of the version in turn
+    _arm: Arm | None = None  # of the version in turn, while a try is under way
+    _mark: int = ORDINARY  # what its breaker said
+    _barred: bool = False  # the version last looked at has its breaker open
+    _pool: Pool | None = None
+    _claim: Claim | None = None
+    _connection: UpstreamConnection | None = None
+    _tried: list[Member] | None = None  # endpoints that failed, where there may be another try
+
+    def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
+        super().__init__(client, plan, route, request)
+        self._kept = []
+
+    # What the exchange does.
+
+    def _fail(self, flag: Flag, status: int = 0, detail: str = "") -> None:
+        """Answer in the upstream's place."""
+        raise AssertionError(_UNEXPECTED)
+
+    def _head_of(self, version: Version, kept: list[bytes]) -> bytes:
+        """The request's head as `version` gets it."""
+        raise AssertionError(_UNEXPECTED)
+
+    def _lost(self, flag: Flag, refused: bool) -> bool:
+        """The try under way has failed without an answer. True: another goes on in its place."""
+        raise AssertionError(_UNEXPECTED)
+
+    # A version, an endpoint, a connection.
+
+    def _try_version(self, place: int) -> None:
+        """Ask the version at this place of the chain, or the first after it that can be reached."""
+        chain = self._chain
+        flag: Flag | None = UH
+        while place < len(chain):
+            self._served = place
+            self._tries = 0
+            flag = self._try_once()
+            if flag is None:
+                return
+            if flag is UO and not self._barred:
+                break
+            place += 1
+        self._give_up(flag or UH)
+
+    def _give_up(self, flag: Flag) -> None:
+        """Nobody could be asked."""
+        self._served = -1
+        self._fail(flag, 0, _BARRED if self._barred else "")
+
+    def _try_once(self) -> Flag | None:
+        """Begin a try of the version in turn; None when a connection is there or on its way."""
+        arm = self._chain[self._served].arm
+        if arm is None:
+            self._barred = False
+        elif not self._let_through(arm):
+            return UO
+        self._attempts = 0
+        self._tries += 1
+        flag = self._try_endpoint()
+        if flag is not None and self._arm is not None:
+            self._try_ended(flag, 0)
+        return flag
+
+    def _let_through(self, arm: Arm) -> bool:
+        """Whether the breaker of the version in turn lets a try through."""
+        version = self._chain[self._served]
+        runtime = self.runtime
+        now = runtime.now()
+        if arm.breaker is not None:
+            pool = self.client.door.upstreams.pools.get(version.upstream.name)
+            taken = 0 if pool is None else breaking.taken_of(runtime, version, pool.requests)
+            mark = breaking.admit(runtime, version, arm, taken, now)
+            self._barred = mark == REFUSED
+            if self._barred:
+                return False
+            self._mark = mark
+        else:
+            self._barred = False
+            self._mark = ORDINARY
+        if arm.warming_until > now:
+            self.marked |= MARK_WARMING
+        self._arm = arm
+        return True
+
+    def _try_endpoint(self, fresh: bool = False) -> Flag | None:
+        """Ask for a connection to the version in turn; None when one is there or on its way."""
+        version = self._chain[self._served]
+        pool = self.client.door.upstreams.pools.get(version.upstream.name)
+        if pool is None:
+            return UH
+        self._pool = pool
+        self._attempts += 1
+        unit = unit_number(self._unit_hash) if pool.hashed and self._unit_hash else None
+        outcome = pool.acquire(self, fresh, self._served + 1 == len(self._chain), unit, self._tried)
+        if isinstance(outcome, Flag):
+            self._pool = None
+            return outcome
+        self._claim = outcome
+        if outcome is not None:
+            if not self.request_done:
+                self.client.set_reading(False)
+            retry = self.route.retry
+            if retry is not None and 0.0 < retry.per_try < version.upstream.connect:
+                self.runtime.wheel.arm(outcome, self.runtime.now() + retry.per_try)
+        return None
+
+    def on_unreachable(self, flag: Flag) -> None:
+        claim = self._claim
+        refused = claim is not None and claim.refused
+        self._leave_pool()
+        self._claim = None
+        if flag is not UO and self._attempts < _ENDPOINTS and len(self._endpoints()) > self._attempts:
+            again = self._try_endpoint()
+            if again is None:
+                return
+            if again is UO:  # the limit protects the upstream, and the fallback too: load does not move on
+                flag = UO
+        if self._lost(flag, refused):
+            return
+        if flag is not UO and self._served + 1 < len(self._chain):
+            self._try_version(self._served + 1)
+        else:
+            self._give_up(flag)
+
+    def _endpoints(self) -> list[object]:
+        pool = self.client.door.upstreams.pools.get(self._chain[self._served].upstream.name)
+        return [] if pool is None else [*pool.states]
+
+    def _patience(self) -> float:
+        """Seconds for the version in turn to answer a request that was sent whole."""
+        response = self._chain[self._served].upstream.response
+        retry = self.route.retry
+        return response if retry is None or retry.per_try <= 0.0 else min(response, retry.per_try)
+
+    # The end of a try.
+
+    def _report(self, status: int, seconds: float, now: float) -> None:
+        """Tell the pool how the endpoint did; a flag's status where there was no whole answer."""
+        pool = self._pool
+        connection = self._connection
+        if pool is not None and connection is not None:
+            pool.report(connection, status, seconds, now)
+
+    def _shun(self) -> None:
+        """The endpoint that was asked failed: the next try goes to another, where there is one."""
+        connection = self._connection
+        if connection is not None:
+            tried = [] if self._tried is None else self._tried
+            tried.append(connection.endpoint)
+            self._tried = tried
+
+    def _try_ended(self, flag: Flag | None, status: int) -> None:
+        """Tell the breaker how the try under way went: an answer with `status`, or a failure."""
+        arm = self._arm
+        self._arm = None
+        if arm is None:
+            return
+        runtime = self.runtime
+        version = self._chain[self._served]
+        now = runtime.now()
+        seconds = now - self._upstream_started if self._upstream_started else 0.0
+        failed = flag is not None or status in self.route.error_codes
+        if arm.latency is not None and not failed:  # errors are quick, and say nothing of how long an answer takes
+            arm.latency.add(seconds, now)
+        if arm.breaker is None:
+            return
+        if flag is UO:  # the proxy's own limit
+            arm.breaker.dropped(self._mark)
+        else:
+            breaking.ended(runtime, version, arm, self._mark, failed, seconds, now)
+
+    def _try_dropped(self) -> None:
+        """The try under way is over without having said anything about the version."""
+        arm = self._arm
+        self._arm = None
+        if arm is not None and arm.breaker is not None:
+            arm.breaker.dropped(self._mark)
+
+    def _try_spoiled(self) -> None:
+        """The answer that is being passed on was cut off."""
+        version = self._chain[self._served]
+        arm = version.arm
+        if arm is not None and arm.breaker is not None:
+            breaking.spoiled(self.runtime, version, arm, self._mark, self.runtime.now())
+
+    # Letting go.
+
+    def _drop_upstream(self) -> None:
+        """Let go of whatever was on its way."""
+        connection = self._connection
+        self._connection = None
+        if connection is not None:
+            connection.close()
+        claim = self._claim
+        self._claim = None
+        if claim is not None:
+            claim.cancel()
+
+    def _leave_pool(self) -> None:
+        pool = self._pool
+        self._pool = None
+        if pool is not None:
+            pool.finished()

@@ -1,0 +1,47 @@
+"""Some of a version's endpoints fail, and the rest carry on."""
+
+import pytest
+
+from tests.playbook.specs import endpoints, outlier, retry
+from tests.playbook.world import Visit, playing
+
+
+def failed(visit: Visit) -> bool:
+    return visit.status != 200
+
+
+def test_one_of_three_hangs_and_p99_recovers_within_an_ejection_interval() -> None:
+    upstream = {"timeouts": {"response": 1.0}, "outlier": outlier(max_ejected_percent=34.0)}
+    with playing(endpoints(3, upstream=upstream)) as world:
+        bad, *_ = (world.service(f"10.0.0.{number}") for number in (1, 2, 3))
+        world.at(20.0, lambda: setattr(bad, "hanging", True))
+        world.visits(rate=100, seconds=48)
+        world.run(50)
+        calm = world.slowest(99, 0, 20)
+        assert world.slowest(99, 20, 22) > 0.9  # it was felt
+        assert world.slowest(99, 22, 48) <= calm * 1.5  # and within two seconds no more
+        assert sum(map(failed, world.made())) <= 5 + 100 / 3 * 1.1  # those under way when the fifth failed
+
+
+def test_a_dead_endpoint_costs_its_users_nothing_with_retries() -> None:
+    with playing(endpoints(3, upstream={"outlier": outlier()}, route={"retry": retry()})) as world:
+        bad, *_ = (world.service(f"10.0.0.{number}") for number in (1, 2, 3))
+        world.at(10.0, lambda: setattr(bad, "resetting", True))
+        world.visits(rate=100, seconds=30)
+        world.run(31)
+        assert world.share(failed) == 0.0
+
+
+@pytest.mark.parametrize("failing", [0.3, 1.0])
+@pytest.mark.parametrize("rate", [20, 300])
+def test_retries_never_add_a_fifth_to_the_load(failing: float, rate: int) -> None:
+    spec = endpoints(3, route={"retry": retry(attempts=4, budget={"percent": 20.0, "minimum": 3})})
+    with playing(spec) as world:
+        services = [world.service(f"10.0.0.{number}") for number in (1, 2, 3)]
+        for service in services:
+            service.failing = failing
+        world.visits(rate=rate, seconds=40)
+        world.run(42)
+        for start in (0, 10, 20, 30):
+            asked = sum(service.asked_between(start, start + 10) for service in services)
+            assert asked <= 1.2 * len(world.made(start, start + 10)) + 10
