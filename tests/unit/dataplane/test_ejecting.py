@@ -1,4 +1,4 @@
-"""Outlier ejection around real exchanges: what is reported, who is left alone, what is written down, and what a plan leaves alone."""
+"""Outlier ejection around real exchanges: what is reported, who is left alone, what is written down, what a plan leaves alone."""
 
 import logging
 import ssl
