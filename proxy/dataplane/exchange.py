@@ -323,7 +323,9 @@ class Exchange(Passage):
         now = self.runtime.now()
         self._upstream_seconds = now - self._upstream_started
         self._status = response.status
-        self._report(response.status, self._upstream_seconds, now)
+        pool = self._pool
+        if pool is not None and pool.watched:
+            self._report(response.status, self._upstream_seconds, now)
         if complete:
             self._connection = None  # it carries others by now: what the client takes is no concern of theirs
         self._answering = True
