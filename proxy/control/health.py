@@ -2,7 +2,8 @@
 
 A check is due at a jittered distance from the one before; those of endpoints that are new together are spread, so that a
 plan of a thousand does not knock at a thousand doors at once. How many run at a time is bounded; the others wait in line.
-What a reload leaves as it was is not touched, and what it checks otherwise keeps its verdict.
+A timeout is believed only while this process itself is on time. What a reload leaves as it was is not touched, and what it
+checks otherwise keeps its verdict.
 """
 
 import logging
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.control.backoff import Rng
-from proxy.control.probe import OUTCOMES, Result, Target
+from proxy.control.probe import LATE, OUTCOMES, TIMEOUT, Result, Target
 from proxy.control.supervisor import Timer, Timers
 from proxy.control.tasks import Tasks
 from proxy.core.health import Condition, Verdict
@@ -24,6 +25,8 @@ AT_ONCE: Final = 256
 """Checks under way. A thousand endpoints of which none answers, each waited for a second, want 200 every 5 s."""
 _CLOSEST: Final = 0.1  # seconds between two checks of an endpoint, whatever is configured
 _SPREAD: Final = 0.005  # seconds between the first checks of endpoints that are new together
+
+_LAG: Final = 0.05  # seconds by which a timer may be late before a timeout may be our own fault
 
 Spec = dict[str, Any]
 Check = Callable[[Target], Awaitable[Result]]
@@ -80,6 +83,7 @@ class Prober:
         self._probes: dict[str, dict[str, _Probe]] = {}
         self._line: Final[deque[_Probe]] = deque()
         self._under_way = 0
+        self._lagged = float("-inf")  # when a timer was last late
 
     def bring(self, upstreams: list[Spec], unhealthy: Mapping[str, Collection[str]] | None = None) -> None:
         """Check exactly the endpoints of `upstreams` (placed specs, names resolved) that want it from now on.
@@ -114,7 +118,7 @@ class Prober:
         self._count_only({(probe.target.upstream, probe.target.label) for probe in self._all()})
         for probe in fresh:
             within = min(probe.target.policy.interval, len(fresh) * _SPREAD)
-            probe.timer = self._timers.call_later(within * self._rng(), self._due, probe)
+            self._wait(probe, within * self._rng())
 
     def unhealthy(self, upstream: str) -> list[str]:
         """Keys of the endpoints of `upstream` that are unhealthy."""
@@ -140,8 +144,12 @@ class Prober:
 
     # The way of a check.
 
-    def _due(self, probe: _Probe) -> None:
+    def _wait(self, probe: _Probe, seconds: float) -> None:
+        probe.timer = self._timers.call_later(seconds, self._due, probe, self._timers.time() + seconds)
+
+    def _due(self, probe: _Probe, due: float) -> None:
         probe.timer = None
+        self._be_on_time(due)
         if self._under_way >= AT_ONCE:
             self._line.append(probe)
             return
@@ -155,14 +163,23 @@ class Prober:
         started = self._timers.time()
         try:
             result = await self._check(probe.target)
+            if result.outcome == TIMEOUT:
+                self._be_on_time(started + probe.target.policy.timeout)
+                if self._lagged >= started:
+                    result = Result(LATE, "the control process was too busy to tell")
             if not probe.left:
                 self._take(probe, result)
         finally:
             self._under_way -= 1
             if not probe.left:
                 pause = probe.target.policy.pause(self._rng()) - (self._timers.time() - started)
-                probe.timer = self._timers.call_later(max(_CLOSEST, pause), self._due, probe)
+                self._wait(probe, max(_CLOSEST, pause))
             self._next()
+
+    def _be_on_time(self, due: float) -> None:
+        now = self._timers.time()
+        if now - due > _LAG:
+            self._lagged = now
 
     def _next(self) -> None:
         while self._line and self._under_way < AT_ONCE:
@@ -173,10 +190,12 @@ class Prober:
     def _take(self, probe: _Probe, result: Result) -> None:
         target = probe.target
         first = probe.condition.verdict is Verdict.UNKNOWN
-        probe.reason = result.reason
-        probe.checked = self._clock()
         counts = self._counts.setdefault((target.upstream, target.label), dict.fromkeys(OUTCOMES, 0))
         counts[result.outcome] += 1
+        if result.outcome == LATE:
+            return
+        probe.reason = result.reason
+        probe.checked = self._clock()
         if not probe.condition.take(result.passed, target.policy):
             return
         probe.since = probe.checked

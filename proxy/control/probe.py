@@ -1,9 +1,9 @@
 """One check of one endpoint: a connection of its own, and for HTTP one request on it.
 
 The way is the one that requests take (strict heads, the upstream's TLS and its names), so that what passes here works there.
-Bytes are moved by a bare protocol: two hundred checks a second through a whole HTTP client would cost control a third of a
-core. The verdict stands once the head is there; the body is read out within reason all the same, because a reset in the
-middle of an answer is a line in somebody's log.
+Bytes are moved by a bare protocol: a thousand endpoints checked every 5 s cost 9 % of a core (30 % through TLS), and a whole
+HTTP client would come on top of that. The verdict stands once the head is there; the body is read out within reason all the
+same, because a reset in the middle of an answer is a line in somebody's log.
 """
 
 import asyncio
@@ -28,7 +28,8 @@ UNREACHABLE: Final = "unreachable"  # no connection
 BROKEN: Final = (
     "broken"  # a connection, and then nothing that is HTTP: closed, malformed, a certificate we do not believe
 )
-OUTCOMES: Final = (PASSED, STATUS, TIMEOUT, UNREACHABLE, BROKEN)
+LATE: Final = "late"  # a timeout, while this process itself got no CPU: it says nothing
+OUTCOMES: Final = (PASSED, STATUS, TIMEOUT, UNREACHABLE, BROKEN, LATE)
 
 HEAD_LIMIT: Final = 64 << 10
 """Bytes of an answer's head, as for requests."""

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from proxy.control.health import AT_ONCE, Prober
-from proxy.control.probe import PASSED, STATUS, Result
+from proxy.control.probe import PASSED, STATUS, TIMEOUT, Result
 from proxy.control.tasks import Tasks
 from proxy.core.health import Verdict
 from tests.specs import upstream_spec
@@ -96,7 +96,7 @@ def test_an_endpoint_is_checked_soon_and_then_once_an_interval():
         await ward.let(50)
         assert ward.checked[1] == 11
         assert ward.counts == {("shop", "http://127.0.0.1:1"): Counter(passed=11) | dict.fromkeys(
-            ("status", "timeout", "unreachable", "broken"), 0)}  # fmt: skip
+            ("status", "timeout", "unreachable", "broken", "late"), 0)}  # fmt: skip
 
     play(script)
 
@@ -193,6 +193,23 @@ def test_a_slow_check_does_not_push_the_next_one_away():
         ward.held.set()
         await ward.let(1.25)
         assert ward.checked[1] == 2
+
+    play(script)
+
+
+def test_timeouts_say_nothing_while_this_process_is_late_itself():
+    async def script(ward):
+        ward.results[1] = Result(TIMEOUT, "timeout after 1 s")
+        ward.held = asyncio.Event()
+        ward.prober.bring([shop(1)])
+        await ward.let(0.25)
+        ward.timers.now += 1.2  # nobody ran in between
+        ward.held.set()
+        await ward.let(0.25)
+        assert (ward.verdict(1), ward.changes) == (Verdict.UNKNOWN, [])
+        assert ward.counts["shop", "http://127.0.0.1:1"]["late"] == 1
+        await ward.let(5)  # on time again
+        assert ward.verdict(1) is Verdict.UNHEALTHY
 
     play(script)
 
