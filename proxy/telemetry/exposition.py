@@ -151,6 +151,7 @@ class Exposition:
         self._mirrors(lines, snapshot)
         self._upstreams(lines, snapshot)
         self._workers(lines, snapshot)
+        self._health(lines)
         self._control(lines)
         return lines
 
@@ -292,6 +293,12 @@ class Exposition:
         lost = {"worker": dropped, "full": 0, "failed": 0, **self._facts.access_lines_lost}
         name = metrics.ACCESS_LOST.name
         lines[name] += [f'{name}{{reason="{reason}"}} {count}' for reason, count in lost.items()]
+
+    def _health(self, lines: Lines) -> None:
+        name = metrics.HEALTH_CHECKS.name
+        for (upstream, endpoint), outcomes in self._facts.health_checks.items():
+            label = f'upstream="{escape(upstream)}",endpoint="{escape(endpoint)}"'
+            lines[name] += [f'{name}{{{label},outcome="{outcome}"}} {count}' for outcome, count in outcomes.items()]
 
     def _control(self, lines: Lines) -> None:
         facts = self._facts

@@ -116,6 +116,11 @@ ENDPOINT_FAILURES: Final = Metric(
     ("upstream", "endpoint"),
     "Connects to the endpoint that failed.",
 )
+HEALTH_CHECKS: Final = Metric(
+    "tidegate_health_checks_total", COUNTER, ("upstream", "endpoint", "outcome"),
+    "Checks of the endpoint: passed, status (not an expected one), timeout, unreachable,"
+    " broken (no HTTP, or bad TLS), or late (control had no time).",
+)  # fmt: skip
 GENERATION: Final = Metric("tidegate_config_generation", GAUGE, (), "Number of the plan in force.")
 RELOAD_SUCCESS: Final = Metric(
     "tidegate_config_last_reload_success", GAUGE, (), "1 if the configuration last read was taken, 0 if it was refused."
@@ -171,6 +176,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     REQUESTS, DURATION, UPSTREAM_DURATION, REQUEST_BYTES, RESPONSE_BYTES, IN_FLIGHT, ERRORS, DECISIONS, WEIGHT, RETRIES,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,
+    HEALTH_CHECKS,
     GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
     WORKER_UP, WORKER_RESTARTS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
     CONNECTIONS, ACCEPTED, REFUSED, TUNNELS, TUNNELS_RETIRED, ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,
