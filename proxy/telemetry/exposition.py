@@ -53,7 +53,6 @@ from proxy.telemetry.counters import (
     V_REASONS,
     V_REQUEST_BYTES,
     V_RESPONSE_BYTES,
-    V_RETRY_OUTCOMES,
     V_UPSTREAM,
     W_ACCEPTED,
     W_CONNECTIONS,
@@ -67,6 +66,7 @@ from proxy.telemetry.counters import (
     WORKER_SLOTS,
     Cells,
 )
+from proxy.telemetry.exposition_tries import add_tries
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.ledger import Key, Ledger
 from proxy.telemetry.metrics import Metric
@@ -203,8 +203,7 @@ class Exposition:
                 lines[metric.name].append(f"{metric.name}{{{labels}}} {values[slot]}")
             _histogram(lines, metrics.DURATION, labels, values, V_DURATION)
             _histogram(lines, metrics.UPSTREAM_DURATION, labels, values, V_UPSTREAM)
-            out = lines[metrics.RETRIES.name]
-            out.append(f'tidegate_retries_total{{{labels},outcome="stale_connection"}} {values[V_RETRY_OUTCOMES]}')
+            add_tries(lines, labels, values)
             out = lines[metrics.DECISIONS.name]
             for index, reason in enumerate(REASONS, V_REASONS):
                 if values[index]:

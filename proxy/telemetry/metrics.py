@@ -57,7 +57,22 @@ WEIGHT: Final = Metric(
 )  # fmt: skip
 RETRIES: Final = Metric(
     "tidegate_retries_total", COUNTER, ("route", "version", "outcome"),
-    "Requests sent again; stale_connection: once, on a fresh connection, because the pooled one had just been closed.",
+    "Requests sent again, by how that ended: success, failure, abandoned by the client; retries that were not made, by why:"
+    " budget_exhausted, not_repeatable, deadline, retry_after; stale_connection: sent once more because the pooled connection"
+    " had just been closed.",
+)  # fmt: skip
+RETRYING: Final = Metric("tidegate_retrying", GAUGE, _ROUTE, "Requests being tried again now.")
+HEDGES: Final = Metric(
+    "tidegate_hedges_total", COUNTER, ("route", "version", "outcome"),
+    "Second requests: fired, each of which won, lost or failed; and those not sent: budget, unavailable.",
+)  # fmt: skip
+BREAKER_STATE: Final = Metric(
+    "tidegate_breaker_state", GAUGE, ("route", "version", "state"),
+    "Workers whose breaker of the version is closed, half_open or open.",
+)  # fmt: skip
+BREAKER_OPENED: Final = Metric(
+    "tidegate_breaker_opened_total", COUNTER, _ROUTE,
+    "Times the version's breaker has opened; workers that followed one that had are not counted again.",
 )  # fmt: skip
 MIRROR: Final = Metric(
     "tidegate_mirror_total",
@@ -173,7 +188,8 @@ SLOTS: Final = Metric(
 )
 
 METRICS: Final[tuple[Metric, ...]] = (
-    REQUESTS, DURATION, UPSTREAM_DURATION, REQUEST_BYTES, RESPONSE_BYTES, IN_FLIGHT, ERRORS, DECISIONS, WEIGHT, RETRIES,
+    REQUESTS, DURATION, UPSTREAM_DURATION, REQUEST_BYTES, RESPONSE_BYTES, IN_FLIGHT, ERRORS, DECISIONS, WEIGHT,
+    RETRIES, RETRYING, HEDGES, BREAKER_STATE, BREAKER_OPENED,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,
     HEALTH_CHECKS,
