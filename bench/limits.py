@@ -88,7 +88,7 @@ def live_keys(place: Place, quick: bool, peer: Tidegate | Interpreted | None = N
 
 def _until_up(program: Program, port: int) -> None:
     begun = time.monotonic()
-    while time.monotonic() - begun < 20:
+    while time.monotonic() - begun < 60:
         try:
             _ask(port, "/soon-idle", 0, 1)
         except OSError:

@@ -30,8 +30,9 @@ HOT: Final = (
 )
 INTERPRETED: Final = (
     "__init__.py",
-    "explanation.py",  # control's, as movement is
+    "explanation.py",  # control's, as health and movement are
     "movement.py",
+    "health.py",
     "link.py",  # one channel a worker; its base is asyncio's
     "preface.py",  # once a connection, on listeners that want it
     "tls.py",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from proxy.control.drain import Departure
+from proxy.control.endpoints import Endpoints, look_after
 from proxy.control.errand import ALONE, Errand
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
 from proxy.control.handover import Inventory, send_away, take_stock
@@ -142,6 +143,11 @@ class Control:
         """Where the proxy listens."""
         return [bound_address(listener) for listener in self._inventory.listeners]
 
+    @property
+    def endpoints(self) -> Endpoints:
+        """Which endpoints are healthy, and which are drained."""
+        return self._endpoints
+
     def not_ready(self) -> list[str]:
         """Why no traffic should be sent here; empty when it should."""
         reasons = []
@@ -167,6 +173,16 @@ class Control:
             self._open_access_log()
             self._keys = await keep_keys(store, self._inventory.legacy.keys)
             self._start_workers()
+            self._endpoints = look_after(
+                store,
+                self._supervisor.mark,
+                self._totals.endpoints,
+                self.facts.health_checks,
+                random.random,
+                self._tasks,
+                inherit=bool(self._inventory.survivors),
+            )
+            await self._endpoints.load()
             ports = asyncio.ensure_future(asyncio.to_thread(find_ports))
             await self._start_plan(lasting=store.lasting)
             open_ports = await ports
@@ -197,6 +213,8 @@ class Control:
                 self._desk.close()
             if self._ports is not None:
                 await self._ports.close()
+            if hasattr(self, "_endpoints"):
+                self._endpoints.close()
             await self._tasks.close()
             await store.close()
             if self._access is not None:
@@ -330,6 +348,7 @@ class Control:
         self.facts.weights = weights_of(placed)
         self._supervisor.keep(self._legacy())
         self._supervisor.publish(compose(placed))
+        self._endpoints.bring(placed["upstreams"], spec["upstreams"])
 
     def _stop_listening(self) -> None:
         close_listeners(self._inventory.listeners, unlink=True)
@@ -375,6 +394,7 @@ class Control:
             self._supervisor.send_endpoints(one["name"], endpoints)
         self.spec = {**self.spec, "upstreams": upstreams}
         self._supervisor.prepare(compose(self.spec))
+        self._endpoints.bring(upstreams, self._loaded.spec["upstreams"])
 
     # The file.
 
@@ -573,4 +593,5 @@ class Control:
             if self._access is not None:
                 self.facts.access_lines_lost = dict(self._access.lost)
             self._writer.tick()
+            self._endpoints.tick()
             await asyncio.sleep(_TICK)

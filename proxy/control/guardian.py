@@ -164,12 +164,8 @@ class Guardian:
 
     def _pass_on(self, number: int) -> int | None:
         self._ending = self._ending or number in ENDING
-        if self._ending and self._successor is not None:
-            if self._control is None:
-                self._control = self._successor  # it has the workers: it drains them
-            else:
-                self._end_successor(self._successor)
-            self._successor = None
+        if self._ending and self._control is None:
+            self._control, self._successor = self._successor, None  # who has the workers drains them
         running = self._control or self._successor
         if running is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -194,6 +190,9 @@ class Guardian:
             if control is not None:
                 control.line.close()
             self._backoff.reset()
+            if self._ending:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(successor.pid, signal.SIGTERM)
             self._say("info", f"upgraded: process {successor.pid} is control now")
 
     def _begin_upgrade(self, control: Child, request: dict[str, Any]) -> None:
@@ -243,14 +242,23 @@ class Guardian:
 
     def _judge(self, code: int, born: float) -> int | None:
         """What control's end means: its exit code, or None when it is started again."""
+        successor = self._successor
+        if self._ending and successor is not None:
+            self._successor = None
+            if code == HANDED_OVER:
+                self._control = successor
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(successor.pid, signal.SIGTERM)
+                return None
+            self._end_successor(successor)
         if self._ending:
             self._end_workers()  # none is left of a control that has drained
             return OK if code == -signal.SIGTERM else abs(code)
-        if self._successor is not None and code not in {OK, BAD_USAGE}:
+        if successor is not None and code not in {OK, BAD_USAGE}:
             return None  # handed over, or dead: either way the successor is on its way
         if code in {OK, BAD_USAGE}:
-            if self._successor is not None:
-                self._end_successor(self._successor)
+            if successor is not None:
+                self._end_successor(successor)
             return code
         if code == BAD_CONFIGURATION and not _has_children():
             return code

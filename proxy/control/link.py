@@ -16,6 +16,9 @@ from proxy.control.publish import Publication
 
 log = logging.getLogger("tidegate.control")
 
+Marks = tuple[list[str], list[str]]
+"""Keys of an upstream's unhealthy and drained endpoints: all of them."""
+
 
 class LinkEvents(Protocol):
     """What the owner of a link is told. Called on the event loop."""
@@ -63,6 +66,9 @@ class Link(asyncio.Protocol):
         self._endpoints: Final[dict[str, list[dict[str, Any]]]] = {}
         self._drain: float | None = None
         self._share: dict[str, Any] | None = None
+        self._served = False  # whether the worker serves a plan, and so has endpoints to think of
+        self._marks: Final[dict[str, Marks]] = {}  # what it should think of them, where that is not nothing
+        self._marks_due: Final[set[str]] = set()
 
     # What the owner asks for.
 
@@ -86,6 +92,15 @@ class Link(asyncio.Protocol):
     def share(self, workers: int, living: list[int]) -> None:
         """Divide the limits among `workers`; the numbers `living` run. Sent before any plan that follows."""
         self._share = {"workers": workers, "living": living}
+        self._send()
+
+    def mark(self, upstream: str, marks: Marks) -> None:
+        """Tell which endpoints of `upstream` are unhealthy and drained, once the worker serves a plan.
+
+        It is told again after every change of endpoints, for to the worker an endpoint that returns is a new one.
+        """
+        self._marks[upstream] = marks
+        self._marks_due.add(upstream)
         self._send()
 
     def drain(self, limit: float) -> None:
@@ -148,6 +163,7 @@ class Link(asyncio.Protocol):
         if self._ledger_due:
             self._ledger_due = False
             transport.write(encode(messages.LEDGER, self._ledger))
+        self._send_marks(transport)
         if self._under_way is not None:
             return
         if self._wanted is not None:
@@ -160,7 +176,20 @@ class Link(asyncio.Protocol):
             return
         for upstream, endpoints in self._endpoints.items():
             transport.write(encode_json(messages.ENDPOINTS, {"upstream": upstream, "endpoints": endpoints}))
+        self._marks_due.update(self._endpoints.keys() & self._marks.keys())
         self._endpoints.clear()
+        self._send_marks(transport)
+
+    def _send_marks(self, transport: asyncio.Transport) -> None:
+        if not self._served:
+            return
+        for upstream in self._marks_due:
+            unhealthy, drained = self._marks[upstream]
+            said = {"upstream": upstream, "unhealthy": unhealthy, "drained": drained}
+            transport.write(encode_json(messages.HEALTH, said))
+            if not unhealthy and not drained:
+                del self._marks[upstream]
+        self._marks_due.clear()
 
     # Receiving.
 
@@ -173,9 +202,12 @@ class Link(asyncio.Protocol):
             self._events.logged(said)
         elif kind == messages.HELLO:
             self._greeted = True
+            self._served = said.get("generation", -1) >= 0
             self._events.hello(said)
             self._send()
         elif kind == messages.READY:
+            self._served = True
+            self._marks_due.update(self._marks)
             self._events.ready(said["generation"], said["seconds"])
             self._answered(said["generation"])
         elif kind == messages.FAILED:

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from proxy.control.backoff import Backoff, Rng
 from proxy.control.life import TABLE, Action, Event, State
-from proxy.control.link import Link
+from proxy.control.link import Link, Marks
 from proxy.control.publish import Publication
 from proxy.control.takeover import Survivor
 from proxy.control.tasks import Tasks
@@ -171,6 +171,7 @@ class Supervisor:
         self._tasks: Final = tasks
         self._published: Publication | None = None
         self._kept = b""
+        self._marks: Final[dict[str, Marks]] = {}
         self._limit = 0.0
         self._shared: tuple[int, list[int]] = (0, [])
         self._moved = asyncio.Event()
@@ -294,6 +295,17 @@ class Supervisor:
         for place in self.places.values():
             if place.link is not None:
                 place.link.send_endpoints(upstream, endpoints)
+
+    def mark(self, upstream: str, unhealthy: list[str], drained: list[str]) -> None:
+        """Tell all workers, and those that come later, which endpoints of `upstream` are unhealthy and drained, by key."""
+        marks = (unhealthy, drained)
+        if unhealthy or drained:
+            self._marks[upstream] = marks
+        else:
+            self._marks.pop(upstream, None)
+        for place in self.places.values():
+            if place.link is not None:
+                place.link.mark(upstream, marks)
 
     async def drain(self, limit: float) -> None:
         """Have all workers finish and end; returns when they have. What is in flight has `limit` seconds."""
@@ -424,6 +436,8 @@ class Supervisor:
         link.share(*self._shared)
         if self._published is not None:
             link.publish(self._published)
+        for upstream, marks in self._marks.items():
+            link.mark(upstream, marks)
         opening = self._tasks.spawn(f"link to worker {place.index}", _open(link, channel, first))
         opening.add_done_callback(lambda task: channel.close() if task.cancelled() else None)
 

@@ -136,6 +136,8 @@ class Desk:
         if kind != "upgrade":
             return {"refused": f"nobody here knows what {kind!r} means"}, None
         line = self._errand.line
+        if self._waiting:
+            why = "another upgrade is under way"
         if line is None:
             why = "it runs without a guardian, and its own supervisor has to start the new program"
         if why or line is None or not line.say({"upgrade": asked["request"]}):

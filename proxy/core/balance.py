@@ -84,7 +84,7 @@ class Group:
         """The place of the member chosen; the group must not be empty. `draw` in [0, 1) decides where chance does."""
         kind = self.kind
         if kind == ROUND_ROBIN:
-            return self._in_turn(False)
+            return self._in_turn()
         if kind == FIRST:
             return 0
         if kind == RANDOM:
@@ -93,18 +93,31 @@ class Group:
             return min(last, place)
         if self._equal:
             return self._of_two(draw)
-        return self._in_turn(True)
+        return self._in_turn_by_load()
 
-    def _in_turn(self, by_load: bool) -> int:
+    def _in_turn(self) -> int:
         """Smooth weighted round robin: everyone saves up its weight, the richest is chosen and pays for all."""
+        members = self.members
+        best = members[0]
+        place = 0
+        chosen = 0
+        for member in members:
+            member.current += member.share
+            if member.current > best.current:
+                best = member
+                chosen = place
+            place += 1  # noqa: SIM113 - `enumerate` costs more than this does
+        best.current -= self.weight
+        return chosen
+
+    def _in_turn_by_load(self) -> int:
+        """The same, with weights that are what load leaves of them."""
         members = self.members
         best = 0
         richest = 0.0
         total = 0.0
         for place, member in enumerate(members):
-            weight = member.share
-            if by_load:
-                weight /= member.load() + 1
+            weight = member.share / (member.load() + 1)
             current = member.current + weight
             member.current = current
             total += weight

@@ -144,14 +144,16 @@ class Window:
 
     def add(self, now: float, requests: int, errors: int, slow: int) -> None:
         """Count into the bucket of `now`."""
-        self.advance(now)
+        if int(now / self._span) != self._turn:
+            self.advance(now)
         place = self._turn % BUCKETS
         self._requests[place] += requests
-        self._errors[place] += errors
-        self._slow[place] += slow
         self.requests += requests
-        self.errors += errors
-        self.slow += slow
+        if errors or slow:
+            self._errors[place] += errors
+            self._slow[place] += slow
+            self.errors += errors
+            self.slow += slow
 
     def clear(self) -> None:
         """Forget everything."""

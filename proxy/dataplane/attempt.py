@@ -101,24 +101,26 @@ class Attempt(Hedged):
 
     def _let_through(self, arm: Arm) -> bool:
         """Whether the breaker of the version in turn lets a try through."""
-        version = self._chain[self._served]
-        runtime = self.runtime
-        now = runtime.now()
-        if arm.breaker is not None:
-            pool = self.client.door.upstreams.pools.get(version.upstream.name)
-            taken = 0 if pool is None else breaking.taken_of(runtime, version, pool.requests)
-            mark = breaking.admit(runtime, version, arm, taken, now)
-            self._barred = mark == REFUSED
-            if self._barred:
+        now = self.runtime.now()
+        breaker = arm.breaker
+        self._barred = False
+        self._mark = ORDINARY
+        if breaker is not None and (breaker.shut or now >= breaker.next_look):
+            self._mark = self._ask_breaker(arm, now)
+            if self._mark == REFUSED:
+                self._barred = True
                 return False
-            self._mark = mark
-        else:
-            self._barred = False
-            self._mark = ORDINARY
         if arm.warming_until > now:
             self.marked |= MARK_WARMING
         self._arm = arm
         return True
+
+    def _ask_breaker(self, arm: Arm, now: float) -> int:
+        version = self._chain[self._served]
+        runtime = self.runtime
+        pool = self.client.door.upstreams.pools.get(version.upstream.name)
+        taken = 0 if pool is None else breaking.taken_of(runtime, version, pool.requests)
+        return breaking.admit(runtime, version, arm, taken, now)
 
     def _try_endpoint(self, fresh: bool = False) -> Flag | None:
         """Ask for a connection to the version in turn; None when one is there or on its way."""

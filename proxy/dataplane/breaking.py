@@ -53,6 +53,15 @@ def ended(runtime: Runtime, version: Version, arm: Arm, mark: int, failed: bool,
         return
     above = breaker.policy.slow_above
     slow = 0.0 < above < seconds
+    if mark == ORDINARY and not (failed or slow or breaker.shut):
+        window = breaker.window
+        window.add(now, 1, 0, 0)
+        view = runtime.view
+        slot = version.slot
+        view[slot + V_BREAKER_REQUESTS] = window.requests
+        view[slot + V_BREAKER_ERRORS] = window.errors
+        view[slot + V_BREAKER_SLOW] = window.slow
+        return
     before = breaker.state
     breaker.ended(now, mark, failed, slow)
     if (failed or slow) and before is State.CLOSED:

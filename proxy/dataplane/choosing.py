@@ -97,7 +97,7 @@ class Chooser:
     def _prepare_table(self) -> None:
         if not self.hashed or not self.states:
             self._table = self._building = None
-            self._tabled = []
+            self._tabled = self._to_table = []
             self._signature = ()
             return
         by_identity = {state.identity: state for state in self.states}

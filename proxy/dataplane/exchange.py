@@ -260,7 +260,9 @@ class Exchange(Tries):
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         now = self.runtime.now()
         self._upstream_seconds = now - self._upstream_started
-        self._report(response.status, self._upstream_seconds, now)
+        pool = self._pool
+        if pool is not None and pool.watched:
+            self._report(response.status, self._upstream_seconds, now)
         self._take_head(response, body, complete, trailers)
 
     def _take_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:

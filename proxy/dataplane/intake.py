@@ -20,8 +20,8 @@ from proxy.core.plan import Endpoint, Plan, Route, Spec, Upstream
 from proxy.core.routing import RouteTable
 from proxy.dataplane.arms import Arms
 from proxy.dataplane.runtime import Runtime, log
-from proxy.dataplane.tls import client_context
 from proxy.dataplane.upstreams import Upstreams
+from proxy.trust import client_context
 
 _BITE: Final = 0.001
 """Seconds of building at a stretch."""

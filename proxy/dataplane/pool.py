@@ -48,6 +48,7 @@ class Pool(ClaimKeeper):
             False  # something is open, opening, waiting or under way, or was when it was last written down
         )
         self.hashed: bool = False  # whether the choice of an endpoint goes by the unit
+        self.watched: bool = False  # whether anybody wants to hear `report`
         # Whether each change is written down at once: others count on the numbers, or nobody will come round for them.
         self._prompt: bool = not runtime.cells.alone
         self._shadow: Final = shadow
@@ -120,6 +121,7 @@ class Pool(ClaimKeeper):
             self._ejector = Ejector(self.runtime, self._chooser, upstream.name, policy)
         else:
             ejector.take(policy)
+        self.watched = self._ejector is not None
 
     def build(self) -> bool:
         """Go on, for a millisecond or so, with what the balance needs; True when there is nothing left to do."""
@@ -192,9 +194,11 @@ class Pool(ClaimKeeper):
         taken = self._total(U_REQUESTS, self.requests) if self._prompt else self.requests
         if taken >= upstream.max_requests:
             return UO
-        state = self._chooser.only
+        chooser = self._chooser
+        state = chooser.only
         if state is None:
-            state = self._pick(last_resort, unit, avoid)
+            draw = self.runtime.rng.random() if chooser.draws else 0.0
+            state = chooser.pick(self.runtime.now(), draw, unit, avoid, last_resort)
             if state is None:
                 return UH
         idle = state.idle
@@ -221,12 +225,6 @@ class Pool(ClaimKeeper):
         self._waiting.append(claim)
         self.runtime.wheel.arm(claim, now + upstream.connect)
         return claim
-
-    def _pick(self, last_resort: bool, unit: int | None, avoid: list[Member] | None) -> EndpointState | None:
-        runtime = self.runtime
-        chooser = self._chooser
-        draw = runtime.rng.random() if chooser.draws else 0.0
-        return chooser.pick(runtime.now(), draw, unit, avoid, last_resort)
 
     def _begun(self) -> None:
         self.requests += 1
@@ -333,12 +331,13 @@ class Pool(ClaimKeeper):
             self.runtime.wheel.forget(claim)
             if user is None:
                 continue
-            state = self._pick(True, claim.unit, claim.avoid)
+            now = self.runtime.now()
+            state = self._chooser.pick(now, self.runtime.rng.random(), claim.unit, claim.avoid, True)
             if state is None:
                 claim.user = None
                 user.on_unreachable(UH)
                 continue
-            self._dialler.start(state, claim, self.tls, self.runtime.now() + self.upstream.connect)
+            self._dialler.start(state, claim, self.tls, now + self.upstream.connect)
 
     def dialled(self, state: EndpointState, claim: Claim, connection: UpstreamConnection, failure: str) -> None:
         """A dial is over: `connection` is open, or `failure` says why not."""

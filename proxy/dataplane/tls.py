@@ -1,4 +1,4 @@
-"""TLS towards clients (certificates by SNI, swapped while connections live) and towards upstreams (verified)."""
+"""TLS towards clients: certificates by SNI, swapped while connections live."""
 
 import ssl
 from typing import Final
@@ -15,20 +15,6 @@ def server_context(certificate: str, key: str, minimum: str) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_alpn_protocols(["http/1.1"])
     context.load_cert_chain(certificate, key)
-    return context
-
-
-def client_context(spec: Spec | None) -> ssl.SSLContext:
-    """A context for `https://` endpoints: verified against the system's authorities or the upstream's own `ca`.
-
-    Slow (it reads the system's authorities): not for the event loop's thread. Raises OSError or ssl.SSLError.
-    """
-    options = spec or {}
-    context = ssl.create_default_context(cafile=options.get("ca"))
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    if options.get("certificate"):
-        context.load_cert_chain(options["certificate"], options.get("key"))
     return context
 
 

@@ -57,7 +57,6 @@ from proxy.telemetry.counters import (
     V_REASONS,
     V_REQUEST_BYTES,
     V_RESPONSE_BYTES,
-    V_RETRY_OUTCOMES,
     V_UPSTREAM,
     W_ACCEPTED,
     W_CONNECTIONS,
@@ -72,6 +71,7 @@ from proxy.telemetry.counters import (
     WORKER_SLOTS,
     Cells,
 )
+from proxy.telemetry.exposition_tries import add_tries
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.ledger import Key, Ledger
 from proxy.telemetry.metrics import Metric
@@ -156,6 +156,7 @@ class Exposition:
         self._mirrors(lines, snapshot)
         self._upstreams(lines, snapshot)
         self._workers(lines, snapshot)
+        self._health(lines)
         self._control(lines)
         return lines
 
@@ -208,8 +209,7 @@ class Exposition:
                 lines[metric.name].append(f"{metric.name}{{{labels}}} {values[slot]}")
             _histogram(lines, metrics.DURATION, labels, values, V_DURATION)
             _histogram(lines, metrics.UPSTREAM_DURATION, labels, values, V_UPSTREAM)
-            out = lines[metrics.RETRIES.name]
-            out.append(f'tidegate_retries_total{{{labels},outcome="stale_connection"}} {values[V_RETRY_OUTCOMES]}')
+            add_tries(lines, labels, values)
             out = lines[metrics.DECISIONS.name]
             for index, reason in enumerate(REASONS, V_REASONS):
                 if values[index]:
@@ -307,6 +307,12 @@ class Exposition:
         lost = {"worker": dropped, "full": 0, "failed": 0, **self._facts.access_lines_lost}
         name = metrics.ACCESS_LOST.name
         lines[name] += [f'{name}{{reason="{reason}"}} {count}' for reason, count in lost.items()]
+
+    def _health(self, lines: Lines) -> None:
+        name = metrics.HEALTH_CHECKS.name
+        for (upstream, endpoint), outcomes in self._facts.health_checks.items():
+            label = f'upstream="{escape(upstream)}",endpoint="{escape(endpoint)}"'
+            lines[name] += [f'{name}{{{label},outcome="{outcome}"}} {count}' for outcome, count in outcomes.items()]
 
     def _control(self, lines: Lines) -> None:
         facts = self._facts

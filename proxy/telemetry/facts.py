@@ -74,6 +74,8 @@ class Facts:
     workers: dict[int, Worker] = field(default_factory=dict)
     log_lines_lost: int = 0
     log_lines_repeated: int = 0
+    health_checks: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    """By (upstream, endpoint label) and outcome, the checks of endpoints since this control process began."""
     access_lines_lost: dict[str, int] = field(default_factory=dict)
     """By reason, lines that reached the control process and not the file: full (the queue), failed (the write)."""
 

@@ -57,7 +57,22 @@ WEIGHT: Final = Metric(
 )  # fmt: skip
 RETRIES: Final = Metric(
     "tidegate_retries_total", COUNTER, ("route", "version", "outcome"),
-    "Requests sent again; stale_connection: once, on a fresh connection, because the pooled one had just been closed.",
+    "Requests sent again, by how that ended: success, failure, abandoned by the client; retries that were not made, by why:"
+    " budget_exhausted, not_repeatable, deadline, retry_after; stale_connection: sent once more because the pooled connection"
+    " had just been closed.",
+)  # fmt: skip
+RETRYING: Final = Metric("tidegate_retrying", GAUGE, _ROUTE, "Requests being tried again now.")
+HEDGES: Final = Metric(
+    "tidegate_hedges_total", COUNTER, ("route", "version", "outcome"),
+    "Second requests: fired, each of which won, lost or failed; and those not sent: budget, unavailable.",
+)  # fmt: skip
+BREAKER_STATE: Final = Metric(
+    "tidegate_breaker_state", GAUGE, ("route", "version", "state"),
+    "Workers whose breaker of the version is closed, half_open or open.",
+)  # fmt: skip
+BREAKER_OPENED: Final = Metric(
+    "tidegate_breaker_opened_total", COUNTER, _ROUTE,
+    "Times the version's breaker has opened; workers that followed one that had are not counted again.",
 )  # fmt: skip
 LIMITED: Final = Metric(
     "tidegate_limited_total", COUNTER, ("route", "version", "cause"),
@@ -124,6 +139,11 @@ ENDPOINT_FAILURES: Final = Metric(
     ("upstream", "endpoint"),
     "Connects to the endpoint that failed.",
 )
+HEALTH_CHECKS: Final = Metric(
+    "tidegate_health_checks_total", COUNTER, ("upstream", "endpoint", "outcome"),
+    "Checks of the endpoint: passed, status (not an expected one), timeout, unreachable,"
+    " broken (no HTTP, or bad TLS), or late (control had no time).",
+)  # fmt: skip
 GENERATION: Final = Metric("tidegate_config_generation", GAUGE, (), "Number of the plan in force.")
 RELOAD_SUCCESS: Final = Metric(
     "tidegate_config_last_reload_success", GAUGE, (), "1 if the configuration last read was taken, 0 if it was refused."
@@ -180,10 +200,12 @@ SLOTS: Final = Metric(
 )
 
 METRICS: Final[tuple[Metric, ...]] = (
-    REQUESTS, DURATION, UPSTREAM_DURATION, REQUEST_BYTES, RESPONSE_BYTES, IN_FLIGHT, ERRORS, DECISIONS, WEIGHT, RETRIES,
+    REQUESTS, DURATION, UPSTREAM_DURATION, REQUEST_BYTES, RESPONSE_BYTES, IN_FLIGHT, ERRORS, DECISIONS, WEIGHT,
+    RETRIES, RETRYING, HEDGES, BREAKER_STATE, BREAKER_OPENED,
     LIMITED, QUEUED, CONCURRENCY_LIMIT,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,
+    HEALTH_CHECKS,
     GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
     WORKER_UP, WORKER_RESTARTS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
     CONNECTIONS, ACCEPTED, REFUSED, RATE_KEYS_FORGOTTEN, TUNNELS, TUNNELS_RETIRED, ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,

@@ -7,8 +7,14 @@ from proxy.errors import FLAGS
 from proxy.telemetry.counters import (
     BLOCK_SLOTS,
     E_DOWN,
+    E_DRAINED,
+    E_EJECTED,
     E_FAILURES,
+    E_IN_FLIGHT,
+    E_UNHEALTHY,
     ENDPOINT_SLOTS,
+    U_PANIC,
+    UPSTREAM_SLOTS,
     V_FLAGS,
     V_IN_FLIGHT,
     VERSION_SLOTS,
@@ -30,10 +36,15 @@ class VersionTotals:
 
 @dataclass(frozen=True, slots=True)
 class EndpointTotals:
-    """`up` is False while any worker could not connect; `failures` counts connects that failed."""
+    """`up` is False while any worker could not connect; `failures` counts connects that failed. `ejected`, `unhealthy` and
+    `drained`: how many workers hold it so."""
 
     up: bool
     failures: int
+    in_flight: int = 0
+    ejected: int = 0
+    unhealthy: int = 0
+    drained: int = 0
 
 
 class Totals:
@@ -67,5 +78,21 @@ class Totals:
         found: dict[tuple[str, str], EndpointTotals] = {}
         for (upstream, endpoint), offset in self._ledger.live("endpoint"):
             counts = snapshot.sparse(offset, ENDPOINT_SLOTS)
-            found[upstream, endpoint] = EndpointTotals(not counts.get(E_DOWN), counts.get(E_FAILURES, 0))
+            found[upstream, endpoint] = EndpointTotals(
+                up=not counts.get(E_DOWN),
+                failures=counts.get(E_FAILURES, 0),
+                in_flight=counts.get(E_IN_FLIGHT, 0),
+                ejected=counts.get(E_EJECTED, 0),
+                unhealthy=counts.get(E_UNHEALTHY, 0),
+                drained=counts.get(E_DRAINED, 0),
+            )
         return found
+
+    def panicking(self) -> set[str]:
+        """The upstreams in the plan of which a worker uses all endpoints, because too few are usable."""
+        snapshot = Snapshot(self._cells)
+        return {
+            upstream
+            for (upstream,), offset in self._ledger.live("upstream")
+            if snapshot.sparse(offset, UPSTREAM_SLOTS).get(U_PANIC)
+        }

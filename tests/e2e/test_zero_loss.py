@@ -14,6 +14,7 @@ from .harness.origin import Origin, answer
 from .harness.processes import alive
 from .harness.proxy import Config, Proxy, configuration, single, upstream
 from .harness.wait import wait_for
+from .test_streaming import echoes, open_tunnel, upgraded
 from .test_workers import went_back
 
 FLIPS = 200
@@ -111,6 +112,28 @@ def test_a_limit_is_a_total_over_workers_that_came_and_went(tmp_path: Path) -> N
             finally:
                 for wire in wires:
                     wire.socket.close()
+
+
+def test_tunnels_leave_a_version_that_was_flipped_away_one_by_one(tmp_path: Path) -> None:
+    with Origin(play=upgraded) as blue, Origin(play=upgraded) as green:
+        config = blue_green(blue, green)
+        for one in ("blue", "green"):
+            config["upstreams"][one]["timeouts"] = {"tunnel_max_age": "2s"}
+        with Proxy(config, tmp_path) as proxy:
+            on_blue = [proxy.connect() for _ in range(8)]
+            for wire in on_blue:
+                open_tunnel(wire)
+            proxy.edit(lambda config: config["routes"][0].update(active="green"))
+            with proxy.connect() as on_green:
+                open_tunnel(on_green)
+                assert proxy.metrics().value("tidegate_tunnels") == 9
+                wait_for(lambda: proxy.metrics().value("tidegate_tunnels") == 1, "the end of the old tunnels")
+                for wire in on_blue:
+                    wire.ends()
+                    wire.socket.close()
+                assert echoes(on_green, b"still here")
+                assert proxy.metrics().value("tidegate_tunnels_retired_total") == 8
+            assert "8 tunnels are of versions that get no traffic any more" in proxy.log()
 
 
 class Installed:

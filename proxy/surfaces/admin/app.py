@@ -1,16 +1,16 @@
 """The admin port's paths: metrics, health, and the JSON API over what is in force."""
 
 from collections.abc import Collection, Sequence
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
 from proxy.surfaces.admin.guard import Token, guard
 from proxy.surfaces.admin.openapi import document
-from proxy.surfaces.admin.redaction import shown, without_userinfo
+from proxy.surfaces.admin.redaction import shown
 from proxy.surfaces.admin.state import State
-from proxy.telemetry.ledger import endpoint_key
-from proxy.telemetry.totals import EndpointTotals, VersionTotals
+from proxy.surfaces.admin.upstreams import ENDPOINT, UPSTREAM, UPSTREAMS, UpstreamPaths, upstreams_shown
+from proxy.telemetry.totals import VersionTotals
 
 _PAGE: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Tidegate</title>
@@ -21,6 +21,7 @@ _PAGE: Final = """<!doctype html>
 <li><a href="/readyz">/readyz</a>: workers serve a plan</li>
 <li><a href="/api/v1/config">/api/v1/config</a>: the configuration in force, and what is wrong with the file</li>
 <li><a href="/api/v1/routes">/api/v1/routes</a>: routes, weights, endpoints, counts</li>
+<li><a href="/api/v1/upstreams">/api/v1/upstreams</a>: upstreams, health and drains of their endpoints</li>
 <li><a href="/api/v1/openapi.json">/api/v1/openapi.json</a>: this API described</li>
 </ul></body></html>
 """
@@ -51,6 +52,11 @@ def make_app(
         application.router.add_get("/api/v1/config", paths.config)
         application.router.add_get("/api/v1/routes", paths.routes)
         application.router.add_get("/api/v1/openapi.json", paths.openapi)
+        upstreams = UpstreamPaths(state)
+        application.router.add_get(UPSTREAMS, upstreams.all)
+        application.router.add_get(UPSTREAM, upstreams.one)
+        application.router.add_post(f"{ENDPOINT}/drain", upstreams.drain)
+        application.router.add_delete(f"{ENDPOINT}/drain", upstreams.undrain)
     return application
 
 
@@ -98,7 +104,6 @@ class _Paths:
         spec = state.spec
         weights = {(one.route, one.version): one for one in state.facts.weights}
         versions = state.totals.versions()
-        endpoints = state.totals.endpoints()
         routes = []
         for route in spec.get("routes", ()):
             arms = []
@@ -138,20 +143,6 @@ class _Paths:
             {
                 "generation": state.facts.generation,
                 "routes": routes,
-                "upstreams": [_upstream(one, endpoints) for one in spec.get("upstreams", ())],
+                "upstreams": upstreams_shown(state, spec.get("upstreams", ())),
             }
         )
-
-
-def _upstream(spec: dict[str, Any], endpoints: dict[tuple[str, str], EndpointTotals]) -> dict[str, Any]:
-    # What DNS answered since the plan was made is in the ledger and not in the spec.
-    known = {label: totals for (upstream, label), totals in endpoints.items() if upstream == spec["name"]}
-    for endpoint in spec["endpoints"] if not known else ():
-        known[endpoint_key(spec["name"], endpoint)[1]] = EndpointTotals(up=True, failures=0)
-    return {
-        "name": spec["name"],
-        "endpoints": [
-            {"endpoint": without_userinfo(label), "up": totals.up, "connect_failures": totals.failures}
-            for label, totals in known.items()
-        ],
-    }

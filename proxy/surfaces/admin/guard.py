@@ -3,7 +3,8 @@
 Without tokens the port is for this machine, and a browser on this machine must not be made to ask on a stranger's
 behalf: a page can have its own name resolve to 127.0.0.1 (DNS rebinding), but its requests then carry that name. So
 the Host must be an address, localhost, or a name that was configured. With tokens that is needless: a stranger's
-page has none.
+page has none. Without tokens, whoever can reach the port may also change something, so a page that asks from another origin
+is refused; and what changes something is sent as JSON, which a page cannot do without asking first.
 """
 
 import hmac
@@ -24,6 +25,9 @@ SCOPES: Final = frozenset((READ, WRITE, METRICS))
 
 OPEN_PATHS: Final = frozenset(("/healthz", "/readyz"))
 """Never behind a token: who restarts containers has none."""
+
+_READING: Final = frozenset(("GET", "HEAD", "OPTIONS"))
+_WITH_BODY: Final = frozenset(("POST", "PUT", "PATCH"))
 
 _log: Final = logging.getLogger("tidegate.admin")
 
@@ -70,6 +74,8 @@ def guard(
                 _authorize(request, digests)
             elif check_host:
                 _check_host(request, names)
+                _check_origin(request)
+            _check_type(request)
             response = await handler(request)
         except web.HTTPException as refusal:
             response = _refused(refusal)
@@ -109,12 +115,28 @@ def needed_scopes(request: web.Request) -> frozenset[str]:
     """The scopes of which a token must have one."""
     if request.path == "/metrics":
         return frozenset((METRICS, READ))
-    return frozenset((READ,)) if request.method in {"GET", "HEAD", "OPTIONS"} else frozenset((WRITE,))
+    return frozenset((READ,)) if request.method in _READING else frozenset((WRITE,))
 
 
 def _check_host(request: web.Request, names: Collection[str]) -> None:
     if not host_is_local(request.headers.get("Host", ""), names):
         raise web.HTTPForbidden(text="this Host is not one of the admin port's: use localhost or an address")
+
+
+def _check_origin(request: web.Request) -> None:
+    """Refuse what a page of another origin would have a browser on this machine change."""
+    if request.method in _READING:
+        return
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.partition("://")[2].lower() != request.headers.get("Host", "").lower():
+        raise web.HTTPForbidden(text="a page of another origin may not change anything here")
+    if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+        raise web.HTTPForbidden(text="a page of another origin may not change anything here")
+
+
+def _check_type(request: web.Request) -> None:
+    if request.method in _WITH_BODY and request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(text="what is sent here is JSON: Content-Type: application/json")
 
 
 def _authorize(request: web.Request, digests: list[tuple[bytes, frozenset[str]]]) -> None:

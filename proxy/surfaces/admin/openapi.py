@@ -8,6 +8,14 @@ _STRING: Final = {"type": "string"}
 _INTEGER: Final = {"type": "integer"}
 _NUMBER: Final = {"type": "number"}
 _STRINGS: Final = {"type": "array", "items": _STRING}
+_UPSTREAM: Final = {"name": "upstream", "in": "path", "required": True, "schema": _STRING}
+_ENDPOINT: Final = {
+    "name": "endpoint",
+    "in": "path",
+    "required": True,
+    "schema": _STRING,
+    "description": "Its label or its URL, percent-encoded: http%3A%2F%2F127.0.0.1%3A9001",
+}
 _NULLABLE: Final = {"type": ["string", "null"]}
 
 Schema = dict[str, Any]
@@ -20,7 +28,7 @@ def document() -> Schema:
         "info": {
             "title": "Tidegate admin API",
             "version": getattr(proxy, "__version__", "1"),
-            "description": "What is in force, and how it fares. All of it only reads.",
+            "description": "What is in force, how it fares, and draining endpoints.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -58,6 +66,20 @@ def document() -> Schema:
             "/api/v1/routes": _get(
                 "routes", "Routes, weights, endpoints and counts", {"200": _json("The routes", _ref("Routes"))}
             ),
+            "/api/v1/upstreams": _get(
+                "upstreams",
+                "Upstreams, and health and drains of their endpoints",
+                {"200": _json("The upstreams", _ref("Upstreams"))},
+            ),
+            "/api/v1/upstreams/{upstream}": _with(
+                [_UPSTREAM],
+                _get(
+                    "upstream",
+                    "One of them",
+                    {"200": _json("The upstream", _ref("Upstream")), "404": _json("No such one", _ref("Error"))},
+                ),
+            ),
+            "/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain": _with([_UPSTREAM, _ENDPOINT], _drain()),
             "/api/v1/openapi.json": _get(
                 "openapi", "This document", {"200": _json("The document", {"type": "object"})}
             ),
@@ -105,13 +127,68 @@ def document() -> Schema:
                     errors=_INTEGER,
                     in_flight=_INTEGER,
                 ),
+                "Upstreams": _object(generation=_INTEGER, upstreams={"type": "array", "items": _ref("Upstream")}),
                 "Upstream": _object(
                     name=_STRING,
-                    endpoints={
-                        "type": "array",
-                        "items": _object(endpoint=_STRING, up={"type": "boolean"}, connect_failures=_INTEGER),
+                    balance=_STRING,
+                    panic={
+                        "type": "boolean",
+                        "description": "So few endpoints are usable that a worker uses all of them.",
                     },
+                    endpoints={"type": "array", "items": _ref("Endpoint")},
                 ),
+                "Endpoint": _object(
+                    endpoint={"type": "string", "description": "Its label: the URL, with the address it resolved to."},
+                    url={"type": "string", "description": "As the file has it."},
+                    weight=_INTEGER,
+                    zone=_STRING,
+                    usable={"type": "boolean", "description": "Neither unhealthy nor ejected nor drained."},
+                    up={"type": "boolean", "description": "False while any worker could not connect."},
+                    health={
+                        "description": "What its checks say; null where it is not checked. Unknown counts as healthy.",
+                        "oneOf": [
+                            {"type": "null"},
+                            _object(
+                                verdict={"enum": ["unknown", "healthy", "unhealthy"]},
+                                reason={
+                                    "type": "string",
+                                    "description": "Why the last check failed; empty: it passed.",
+                                },
+                                since=_NUMBER,
+                                checked={"type": "number", "description": "The last check, Unix seconds; 0: none yet."},
+                            ),
+                        ],
+                    },
+                    ejected={"type": "boolean", "description": "By any worker, for what its answers were like."},
+                    drained={
+                        "description": "Null where nobody drained it. `until`: Unix seconds, null until it is undone.",
+                        "oneOf": [
+                            {"type": "null"},
+                            _object(reason=_STRING, by=_STRING, since=_NUMBER, until={"type": ["number", "null"]}),
+                        ],
+                    },
+                    in_flight={"type": "integer", "description": "Requests at it now."},
+                    connect_failures=_INTEGER,
+                ),
+                "Drained": _object(
+                    upstream=_STRING,
+                    endpoint=_STRING,
+                    in_flight={"type": "integer", "description": "Requests still at it; poll the upstream until 0."},
+                    endpoints={"type": "array", "items": _ref("Endpoint")},
+                ),
+                "Drain": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {
+                        "reason": _STRING,
+                        "by": {"type": "string", "description": "Who drains it; absent: the caller's address."},
+                        "until": {
+                            "type": ["string", "number"],
+                            "description": "When it ends by itself: a time with its zone, or Unix seconds.",
+                        },
+                        "force": {"type": "boolean", "description": "Also where it is the last usable endpoint."},
+                    },
+                },
             },
         },
     }
@@ -133,12 +210,38 @@ def _json(description: str, schema: Schema) -> Schema:
     return _answer(description, "application/json", schema)
 
 
-def _get(name: str, summary: str, responses: Schema) -> Schema:
+def _operation(name: str, summary: str, responses: Schema) -> Schema:
     refused = {
         "401": _json("A token is needed", _ref("Error")),
-        "403": _json("This token, or this Host, may not", _ref("Error")),
+        "403": _json("This token, Host or Origin may not", _ref("Error")),
     }
-    return {"get": {"operationId": name, "summary": summary, "responses": {**responses, **refused}}}
+    return {"operationId": name, "summary": summary, "responses": {**responses, **refused}}
+
+
+def _get(name: str, summary: str, responses: Schema) -> Schema:
+    return {"get": _operation(name, summary, responses)}
+
+
+def _drain() -> Schema:
+    responses = {
+        "400": _json("The body cannot be read", _ref("Error")),
+        "200": _json("What it is now, and how much is still in flight there", _ref("Drained")),
+        "404": _json("No such upstream or endpoint; the message names those there are", _ref("Error")),
+        "409": _json("Nothing usable would be left, or it is drained under another name", _ref("Error")),
+        "503": _json("The state store cannot be written", _ref("Error")),
+    }
+    return {
+        "post": {
+            **_operation("drain", "Give an endpoint nothing new", responses),
+            "requestBody": {"content": {"application/json": {"schema": _ref("Drain")}}},
+        },
+        "delete": _operation("undrain", "Use it again", responses),
+    }
+
+
+def _with(parameters: list[Schema], path: Schema) -> Schema:
+    """A path whose placeholders are `parameters`."""
+    return {"parameters": parameters, **path}
 
 
 def _open(path: Schema) -> Schema:

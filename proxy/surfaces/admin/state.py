@@ -6,6 +6,7 @@ control/ must not import surfaces/, yet has to start this server. So `tidegate r
 
 from typing import Any, Protocol
 
+from proxy.control.endpoints import Endpoints
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.totals import Totals
@@ -25,6 +26,10 @@ class State(Protocol):
     @property
     def totals(self) -> Totals:
         """Sums by version and endpoint."""
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Which endpoints are healthy, and which are drained; drains them."""
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class FakeWorker:
         self.received = 0
         self.spec: dict = {}
         self.endpoints: dict[str, list] = {}
+        self.health: dict[str, list] = {}
         self.ledger = b""
         self.done = False
 
@@ -88,6 +89,8 @@ class FakeWorker:
             self.plan(said)
         elif kind == messages.ENDPOINTS:
             self.endpoints[said["upstream"]] = said["endpoints"]
+        elif kind == messages.HEALTH:
+            self.health[said["upstream"]] = [said["unhealthy"], said["drained"]]
         elif kind == messages.DRAIN and MANNER != "deaf":
             self.say(messages.DRAINED, {"aborted": 0})
             self.done = True
@@ -124,6 +127,7 @@ class FakeWorker:
             "received": self.received,
             "weights": {one["name"]: [version["weight"] for version in one["versions"]] for one in routes},
             "hosts": {name: [one["host"] for one in endpoints] for name, endpoints in self.endpoints.items()},
+            "health": self.health,
             "secrets": self.spec["spec"]["secrets"],
         }
         with client:

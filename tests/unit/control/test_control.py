@@ -227,6 +227,38 @@ def test_a_killed_worker_is_replaced_and_counted_with_the_plan_in_force(house):
 
 
 @pytest.mark.slow
+def test_workers_old_and_new_are_told_what_is_unhealthy_and_drained(house):
+    text = CONFIG.format(weight=95, workers=1, access_log="off").replace(":1]", ":1], health: tcp")
+    house.path.write_text(text)
+    dead = "127.0.0.1:1:False:"
+
+    async def script(house, control):
+        await ready(control)
+        address = control.listening[0]
+
+        async def told(health, other_than=0):
+            """The worker that has been told this."""
+            knows = await ask(address)
+            async with asyncio.timeout(8):
+                while knows["health"] != health or knows["pid"] == other_than:
+                    await asyncio.sleep(0.01)
+                    knows = await ask(address)
+            return knows["pid"]
+
+        await told({"a": [[dead], []]})
+        await control.endpoints.drain("a", "http://127.0.0.1:1", "a new disk", "ann", force=True)
+        first = await told({"a": [[dead], [dead]]})
+        os.kill(first, signal.SIGKILL)
+        await told({"a": [[dead], [dead]]}, other_than=first)
+        counted = control.facts.health_checks["a", "http://127.0.0.1:1"]
+        assert counted["unreachable"] >= 1
+        house.write()  # without health; the drain stays
+        await told({"a": [[], [dead]]})
+
+    assert house.play(script) == 0
+
+
+@pytest.mark.slow
 def test_an_access_log_can_be_moved_and_turned_off_while_running(house):
     async def script(house, control):
         await ready(control)

@@ -139,6 +139,101 @@ def test_sighup_ends_the_wait_for_the_next_start(guard):
     assert guarded.end()[0] == 0
 
 
+# Upgrades.
+
+
+def heard(guarded, word):
+    """The next line that begins with `word`."""
+    while (words := guarded.line())[0] != word:
+        assert words, "it has ended"
+    return words
+
+
+def upgrading(guard, manner):
+    """A guardian with an upgrade under way; the pids of control and of its successor."""
+    guarded = guard(f"upgrade:{manner}")
+    control, _ = guarded.control()
+    guarded.send(signal.SIGHUP)
+    _, pid, first, session, mark = heard(guarded, "successor")
+    assert (first, session, mark) == ("True", "True", "new")
+    return guarded, control, int(pid)
+
+
+def test_a_successor_that_is_ready_is_control_from_then_on(guard):
+    guarded, control, successor = upgrading(guard, "ready")
+    os.kill(control, signal.SIGUSR1)
+    assert "upgraded:" in " ".join(heard(guarded, "log")) or "upgraded:" in " ".join(heard(guarded, "log"))
+    assert gone(control)
+    guarded.send(signal.SIGUSR1)
+    assert heard(guarded, "new") == ["new", "SIGUSR1"]
+    os.kill(successor, signal.SIGKILL)  # what is started again is the new program, and it succeeds nobody
+    _, pid, first, *_ = heard(guarded, "successor")
+    assert (int(pid) != successor, first) == (True, "False")
+    guarded.send(signal.SIGTERM)
+    assert guarded.end()[0] == 0
+
+
+def test_a_successor_that_ends_leaves_control_where_it_is_and_says_why(guard):
+    guarded, _, _ = upgrading(guard, "fails")
+    assert "ended with code 3 before it served" in " ".join(heard(guarded, "heard"))
+    guarded.send(signal.SIGTERM)
+    assert guarded.end()[0] == 0
+
+
+def test_a_successor_that_is_late_is_killed(guard):
+    guarded, _, successor = upgrading(guard, "silent:0.4")
+    assert "did not serve within" in " ".join(heard(guarded, "heard"))
+    assert gone(successor)
+    guarded.send(signal.SIGTERM)
+    assert guarded.end()[0] == 0
+
+
+def test_after_it_has_handed_over_control_is_started_again_where_the_successor_fails(guard):
+    guarded, control, successor = upgrading(guard, "silent")
+    os.kill(control, signal.SIGUSR1)
+    assert gone(control)
+    os.kill(successor, signal.SIGKILL)
+    pid, starts = guarded.control()
+    assert (pid != control, starts) == (True, 2)
+    assert "was killed by SIGKILL before it served" in " ".join(heard(guarded, "failure"))
+    guarded.send(signal.SIGTERM)
+    assert guarded.end()[0] == 0
+
+
+def test_a_control_that_dies_during_an_upgrade_is_followed_by_the_successor(guard):
+    guarded, control, successor = upgrading(guard, "silent")
+    os.kill(control, signal.SIGKILL)
+    assert gone(control)
+    guarded.send(signal.SIGHUP)
+    assert heard(guarded, "new") == ["new", "SIGHUP"]
+    assert birth(successor) is not None
+    guarded.send(signal.SIGTERM)
+    assert guarded.end()[0] == 0
+
+
+@pytest.mark.parametrize("handed_over", [False, True])
+def test_asked_to_end_during_an_upgrade_whoever_has_the_workers_drains_them(guard, handed_over):
+    guarded, control, successor = upgrading(guard, "silent")
+    if handed_over:
+        os.kill(control, signal.SIGUSR1)
+        assert gone(control)
+    guarded.send(signal.SIGTERM)
+    word = "new" if handed_over else "signal"
+    while heard(guarded, word)[1] != "SIGTERM":
+        pass
+    assert guarded.end()[0] == 0
+    assert gone(successor)
+
+
+def test_sigusr2_from_elsewhere_means_nothing(guard):
+    guarded = guard("wait")
+    guarded.control()
+    guarded.send(signal.SIGUSR2)
+    guarded.send(signal.SIGTERM)
+    assert guarded.line() == ["signal", "SIGTERM"]
+    assert guarded.end()[0] == 0
+
+
 def gone(pid):
     """Whether a process ends within a few seconds."""
     limit = time.monotonic() + 5

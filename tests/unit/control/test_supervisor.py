@@ -14,40 +14,7 @@ from proxy.control.publish import Publication
 from proxy.control.supervisor import DRAIN_GRACE, START_LIMIT, Supervisor
 from proxy.control.takeover import Survivor
 from proxy.control.tasks import Tasks
-
-
-class Timer:
-    def __init__(self, due, callback, args):
-        self.due, self.callback, self.args, self.cancelled = due, callback, args, False
-
-    def cancel(self):
-        self.cancelled = True
-
-
-class Timers:
-    def __init__(self):
-        self.now = 0.0
-        self.waiting = []
-
-    def time(self):
-        return self.now
-
-    def call_later(self, delay, callback, *args):
-        self.waiting.append(Timer(self.now + delay, callback, args))
-        return self.waiting[-1]
-
-    def jump(self, seconds):
-        """Let time pass; what was due rings in order."""
-        end = self.now + seconds
-        while True:
-            due = [timer for timer in self.waiting if timer.due <= end and not timer.cancelled]
-            if not due:
-                break
-            first = min(due, key=lambda timer: timer.due)
-            self.waiting.remove(first)
-            self.now = max(self.now, first.due)
-            first.callback(*first.args)
-        self.now = end
+from tests.unit.control.clock import Timers
 
 
 class FakeProcess:
@@ -180,6 +147,23 @@ def test_workers_start_are_told_the_plan_and_serve():
         assert ("serving", 1, 1, 0.1) in house.heard.said
 
     in_house(script, count=2)
+
+
+def test_a_worker_that_comes_later_is_told_what_is_unhealthy_and_drained():
+    async def script(house):
+        house.supervisor.publish(PLAN)
+        house.supervisor.start()
+        house.supervisor.mark("shop", ["a"], [])
+        house.supervisor.mark("well", ["b"], [])
+        house.supervisor.mark("well", [], [])
+        await house.serve(house.last)
+        assert house.last.heard() == [messages.PLAN, messages.HEALTH, messages.HEALTH]
+        house.last.end()
+        house.timers.jump(0.1)
+        await house.serve(house.last)
+        assert house.last.heard() == [messages.PLAN, messages.HEALTH]
+
+    in_house(script)
 
 
 def test_a_dead_worker_is_replaced_after_its_place_is_cleared():

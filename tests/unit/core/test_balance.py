@@ -16,19 +16,17 @@ from proxy.core.balance import (
     kept_share,
     rendezvous,
 )
-
-
-class Counted(Member):
-    def __init__(self, name: str, weight: int = 1) -> None:
-        super().__init__(name, weight, "")
-        self.requests = 0
-
-    def load(self) -> int:
-        return self.requests
+from proxy.core.plan import Endpoint
+from proxy.dataplane.endpoint_state import EndpointState
+from tests.unit.dataplane.stage import endpoint_spec
 
 
 def members(*weights: int) -> list[Member]:
-    return [Counted(chr(ord("a") + index), weight) for index, weight in enumerate(weights)]
+    """The data plane's members, for compiled classes have no others; `open` is how busy they are."""
+    return [
+        EndpointState(Endpoint(endpoint_spec(chr(ord("a") + index), weight=weight), 0))
+        for index, weight in enumerate(weights)
+    ]
 
 
 def shares(group: Group, count: int, *, busy: bool = False) -> list[float]:
@@ -38,7 +36,7 @@ def shares(group: Group, count: int, *, busy: bool = False) -> list[float]:
         place = group.pick(rng.random())
         picked[place] += 1
         if busy:
-            group.members[place].requests += 1  # type: ignore[attr-defined]
+            group.members[place].open += 1  # type: ignore[attr-defined]
     return [picked[place] / count for place in range(len(group.members))]
 
 
@@ -72,7 +70,7 @@ def test_first_is_the_first() -> None:
 
 def test_less_busy_of_two_is_chosen() -> None:
     two = members(1, 1)
-    two[0].requests = 3  # type: ignore[attr-defined]
+    two[0].open = 3  # type: ignore[attr-defined]
     group = Group(LEAST_REQUEST, two)
     assert {group.pick(draw / 100) for draw in range(100)} == {1}
 
@@ -80,7 +78,7 @@ def test_less_busy_of_two_is_chosen() -> None:
 def test_busiest_gets_nothing_and_the_idle_most() -> None:
     four = members(1, 1, 1, 1)
     for busy, member in zip((9, 1, 1, 0), four, strict=True):
-        member.requests = busy  # type: ignore[attr-defined]
+        member.open = busy  # type: ignore[attr-defined]
     found = shares(Group(LEAST_REQUEST, four), 10_000)
     assert found[0] == 0.0
     assert found[3] == pytest.approx(0.5, abs=0.03)  # in every pair that it is in
@@ -102,7 +100,7 @@ def test_two_choices_leave_less_between_the_busiest_and_the_idlest_than_chance()
 def test_least_request_goes_by_weight_where_weights_differ() -> None:
     assert shares(Group(LEAST_REQUEST, members(3, 1)), 4000) == pytest.approx([0.75, 0.25], abs=0.01)
     two = members(3, 1)
-    two[0].requests = 5  # type: ignore[attr-defined]
+    two[0].open = 5  # type: ignore[attr-defined]
     assert shares(Group(LEAST_REQUEST, two), 3000) == pytest.approx([1 / 3, 2 / 3], abs=0.01)  # 3 / (5 + 1) to 1 / 1
 
 

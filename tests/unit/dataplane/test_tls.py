@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from proxy.dataplane.tls import Terminator, client_context
+from proxy.dataplane.tls import Terminator
+from proxy.trust import client_context
 from tests.unit.dataplane.certificates import Authority
 
 

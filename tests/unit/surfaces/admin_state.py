@@ -1,19 +1,37 @@
 """A control process as the admin port sees it, with a plan and some counts."""
 
+import asyncio
 from contextlib import contextmanager
 
-from proxy.telemetry.counters import E_DOWN, V_FLAGS, V_IN_FLIGHT
+from proxy.control.drained import Drained
+from proxy.control.endpoints import Endpoints
+from proxy.control.health import Prober
+from proxy.control.probe import Result
+from proxy.control.state import MemoryStore
+from proxy.control.tasks import Tasks
+from proxy.telemetry.counters import E_DOWN, E_IN_FLIGHT, V_FLAGS, V_IN_FLIGHT
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts, weights_of
 from proxy.telemetry.ledger import Ledger
 from proxy.telemetry.totals import Totals
-from tests.unit.telemetry.memory import cells_of, shop_spec
+from tests.specs import upstream_spec
+from tests.unit.control.clock import Timers
+from tests.unit.core.test_health import SPEC as HEALTH
+from tests.unit.telemetry.memory import cells_of, endpoint_spec, shop_spec
 
 
 class StandIn:
     def __init__(self, cells):
         ledger = Ledger(cells)
-        self.spec = ledger.place(shop_spec(secrets={"cookie": ["hush"], "unit_hash": "hush"}))
+        upstreams = [
+            upstream_spec("u", endpoints=[endpoint_spec()]),
+            upstream_spec("shadow"),
+            upstream_spec("pair", health=HEALTH, endpoints=[
+                endpoint_spec("http://shop.internal:80", "10.0.0.1", 80), endpoint_spec("unix:/run/shop.sock", "", 0),
+            ]),
+        ]  # fmt: skip
+        upstreams[2]["endpoints"][1]["unix"] = "/run/shop.sock"
+        self.spec = ledger.place(shop_spec(secrets={"cookie": ["hush"], "unit_hash": "hush"}, upstreams=upstreams))
         self.file = "config/tidegate.yaml"
         self.warnings = ["no `state`: forgotten at a restart"]
         self.reasons = []
@@ -32,6 +50,34 @@ class StandIn:
         view[stable["slot"] + V_FLAGS + 19] = 1
         view[stable["slot"] + V_IN_FLIGHT] = 6
         view[self.spec["upstreams"][0]["endpoints"][0]["slot"] + E_DOWN] = 1
+        view[self.spec["upstreams"][2]["endpoints"][0]["slot"] + E_IN_FLIGHT] = 4
+        self.store = MemoryStore()
+        self.told = []
+        self.timers = Timers()
+        self.failing = False
+        self.endpoints = self.look_after()
+
+    def look_after(self):
+        tasks = Tasks()
+
+        def prober(changed):
+            return Prober(self.check, self.timers, lambda: 12.5, lambda: 0.5, tasks, changed, {})
+
+        endpoints = Endpoints(
+            prober, Drained(self.store, lambda: 100.0), lambda *said: self.told.append(said), self.totals.endpoints,
+            self.timers, tasks,
+        )  # fmt: skip
+        endpoints.bring(self.spec["upstreams"], self.spec["upstreams"])
+        return endpoints
+
+    async def check(self, target):
+        return Result("status", "status 503, expected 200-299") if self.failing else Result("passed")
+
+    async def settle(self):
+        """Let what is due be checked."""
+        self.timers.jump(1.0)
+        for _ in range(8):
+            await asyncio.sleep(0)
 
     def not_ready(self):
         return self.reasons

@@ -17,7 +17,11 @@ from tests.specs import upstream_spec
 from tests.unit.surfaces.admin_state import stand_in
 from tests.unit.telemetry.memory import endpoint_spec, shop_spec
 
-ADMIN_PATHS = {"/", "/metrics", "/healthz", "/readyz", "/api/v1/config", "/api/v1/routes", "/api/v1/openapi.json"}
+ADMIN_PATHS = {
+    "/", "/metrics", "/healthz", "/readyz",
+    "/api/v1/config", "/api/v1/routes", "/api/v1/upstreams", "/api/v1/openapi.json",
+}  # fmt: skip
+TEMPLATES = {"/api/v1/upstreams/{upstream}", "/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain"}
 
 
 def ask(application, *requests):
@@ -81,7 +85,10 @@ def test_credentials_in_fields_and_urls_and_slots_stay_out():
         "strip_prefix": "", "set_headers": {"Authorization": "Basic x", "x-api-key": "k", "x-env": "prod"},
         "remove_headers": [],
     }  # fmt: skip
+    health = {"kind": "http", "headers": {"authorization": "Basic x", "x-probe": "yes"}}
+    spec["upstreams"].append(upstream_spec("v", health=health))
     value = shown(spec | {"none_slot": 3})
+    assert value["upstreams"][1]["health"]["headers"] == {"authorization": REDACTED, "x-probe": "yes"}
     assert value["upstreams"][0]["endpoints"][0]["url"] == f"http://{REDACTED}@h:1"
     assert value["upstreams"][0]["health"]["headers"] == {"x-token": REDACTED, "x-probe": "1"}
     assert value["routes"][0]["rewrite"]["set_headers"] == {
@@ -101,9 +108,8 @@ def test_routes_show_both_weights_counts_and_endpoints():
     assert stable["weight"] == {"file": 90.0, "effective": 95.0}
     assert (canary["requests"], canary["served"], canary["fallback"]) == (5, 3, "stable")
     assert (stable["requests"], stable["served"], stable["errors"], stable["in_flight"]) == (1, 3, 1, 6)
-    assert value["upstreams"][0]["endpoints"] == [
-        {"endpoint": "http://127.0.0.1:9001", "up": False, "connect_failures": 0}
-    ]
+    (endpoint,) = value["upstreams"][0]["endpoints"]
+    assert (endpoint["endpoint"], endpoint["up"], endpoint["connect_failures"]) == ("http://127.0.0.1:9001", False, 0)
 
 
 def test_the_read_only_port_has_three_paths_and_answers_to_any_name():
@@ -194,14 +200,14 @@ def test_a_token_is_neither_empty_nor_shown_nor_of_unknown_scope():
 
 def test_the_openapi_document_is_valid_and_lists_every_path():
     validate(document())
-    assert set(document()["paths"]) == ADMIN_PATHS
+    assert set(document()["paths"]) == ADMIN_PATHS | TEMPLATES
     with stand_in() as state:
         routed = {
             resource.canonical
             for resource in make_app(state).router.resources()
-            if isinstance(resource, web.PlainResource)
+            if isinstance(resource, (web.PlainResource, web.DynamicResource))
         }
-    assert routed == ADMIN_PATHS
+    assert routed == ADMIN_PATHS | TEMPLATES
 
 
 def test_answers_are_what_the_openapi_document_says():

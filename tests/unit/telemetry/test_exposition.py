@@ -19,22 +19,28 @@ from proxy.telemetry.counters import (
     E_EJECTIONS,
     E_UNHEALTHY,
     EXPORTED_EDGES,
+    HEDGE_WON,
     LIMITED_SHED,
     M_BUFFERED,
     M_CODES,
     M_DURATION,
     M_OUTCOMES,
     REGION_SLOTS,
+    RETRY_BUDGET,
     U_IDLE,
     U_PANIC,
+    V_BREAKER_OPENED,
+    V_BREAKER_STATE,
     V_DURATION,
     V_FLAGS,
+    V_HEDGE_OUTCOMES,
     V_IN_FLIGHT,
     V_LIMIT,
     V_LIMITED,
     V_QUEUED,
     V_REASONS,
     V_RETRY_OUTCOMES,
+    V_RETRYING,
     V_UPSTREAM,
     W_LOG_DROPPED,
     W_LOOP_LAG,
@@ -77,6 +83,11 @@ def busy(cells, facts, ledger):
         slot = base + canary["slot"]
         view[slot + V_IN_FLIGHT] = 1
         view[slot + V_RETRY_OUTCOMES] = 2
+        view[slot + V_RETRY_OUTCOMES + RETRY_BUDGET] = 3
+        view[slot + V_RETRYING] = 1
+        view[slot + V_HEDGE_OUTCOMES + HEDGE_WON] = 4
+        view[slot + V_BREAKER_STATE] = 1 << (16 * (worker + 1))  # half-open here, open there
+        view[slot + V_BREAKER_OPENED] = 1
         view[slot + V_QUEUED] = 3
         view[slot + V_LIMITED + LIMITED_SHED] = 4
         view[base + W_RATE_KEYS_FORGOTTEN] = 5
@@ -119,6 +130,15 @@ def test_a_scrape_parses_and_sums_over_workers(accept, parse):
     assert value(found, "tidegate_errors_total", **canary, flag="UF") == 2
     assert value(found, "tidegate_errors_total", **canary, flag="5xx") == 4
     assert value(found, "tidegate_retries_total", **canary, outcome="stale_connection") == 4
+    assert value(found, "tidegate_retries_total", **canary, outcome="budget_exhausted") == 6
+    assert value(found, "tidegate_retrying", **canary) == 2
+    assert value(found, "tidegate_hedges_total", **canary, outcome="won") == 8
+    breakers = {
+        state: value(found, "tidegate_breaker_state", **canary, state=state)
+        for state in ("closed", "half_open", "open")
+    }
+    assert breakers == {"closed": 0, "half_open": 1, "open": 1}
+    assert value(found, "tidegate_breaker_opened_total", **canary) == 2
     assert value(found, "tidegate_queued", **canary) == 6
     assert value(found, "tidegate_limited_total", **canary, cause="shed") == 8
     assert value(found, "tidegate_concurrency_limit", **canary) == 37  # the first worker's region has it for all

@@ -20,6 +20,7 @@ FIXED = {
     "tidegate_mirror_duration_seconds": "route upstream",
     "tidegate_upstream_connections": "upstream state",
     "tidegate_endpoint_up": "upstream endpoint",
+    "tidegate_health_checks_total": "upstream endpoint outcome",
     "tidegate_retries_total": "route version outcome",
     "tidegate_config_generation": "",
     "tidegate_config_last_reload_success": "",

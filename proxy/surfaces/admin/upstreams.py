@@ -1,0 +1,199 @@
+"""Upstreams and their endpoints as the API shows them, and draining one endpoint.
+
+An endpoint is named by its label, percent-encoded in the path: the URL in the file, which stands for all addresses it
+resolves to, or one of those, `URL (address)`.
+"""
+
+import json
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from aiohttp import web
+
+from proxy.control.drained import TooManyDrainedError
+from proxy.control.endpoints import DrainedOtherwiseError, LastEndpointError, UnknownEndpointError
+from proxy.control.state import StoreError
+from proxy.surfaces.admin.guard import error_response
+from proxy.surfaces.admin.redaction import without_userinfo
+from proxy.surfaces.admin.state import State
+from proxy.telemetry.ledger import endpoint_key
+from proxy.telemetry.totals import EndpointTotals
+
+UPSTREAMS: Final = "/api/v1/upstreams"
+UPSTREAM: Final = f"{UPSTREAMS}/{{upstream}}"
+ENDPOINT: Final = f"{UPSTREAM}/endpoints/{{endpoint}}"
+
+_TEXT_LIMIT: Final = 500  # characters of a reason or a name
+
+Spec = dict[str, Any]
+
+
+class _BadWishError(Exception):
+    """What the caller asks for cannot be read; the message is for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What the body of a drain says."""
+
+    reason: str
+    by: str
+    until: float | None
+    force: bool
+
+
+class UpstreamPaths:
+    """The paths under /api/v1/upstreams."""
+
+    def __init__(self, state: State) -> None:
+        self._state: Final = state
+
+    async def all(self, _request: web.Request) -> web.Response:
+        """Every upstream of the plan in force."""
+        state = self._state
+        return web.json_response(
+            {
+                "generation": state.facts.generation,
+                "upstreams": upstreams_shown(state, state.spec.get("upstreams", ())),
+            }
+        )
+
+    async def one(self, request: web.Request) -> web.Response:
+        """One of them."""
+        name = request.match_info["upstream"]
+        for spec in self._state.spec.get("upstreams", ()):
+            if spec["name"] == name:
+                return web.json_response(upstreams_shown(self._state, [spec])[0])
+        known = ", ".join(one["name"] for one in self._state.spec.get("upstreams", ()))
+        return error_response(404, f"there is no upstream {name}; there are: {known}")
+
+    async def drain(self, request: web.Request) -> web.Response:
+        """Give an endpoint nothing new."""
+        try:
+            wish = _wish(await request.text(), request.remote or "unknown", time.time())
+        except _BadWishError as error:
+            return error_response(400, str(error))
+        place = request.match_info["upstream"], request.match_info["endpoint"]
+
+        async def act() -> list[Spec]:
+            return await self._state.endpoints.drain(*place, wish.reason, wish.by, wish.until, force=wish.force)
+
+        return await self._answer(*place, act)
+
+    async def undrain(self, request: web.Request) -> web.Response:
+        """Use it again."""
+        place = request.match_info["upstream"], request.match_info["endpoint"]
+
+        async def act() -> list[Spec]:
+            return await self._state.endpoints.undrain(*place, request.remote or "unknown")
+
+        return await self._answer(*place, act)
+
+    async def _answer(self, upstream: str, name: str, act: Callable[[], Awaitable[list[Spec]]]) -> web.Response:
+        try:
+            concerned = await act()
+        except UnknownEndpointError as error:
+            return error_response(404, str(error))
+        except (LastEndpointError, DrainedOtherwiseError, TooManyDrainedError) as error:
+            return error_response(409, str(error))
+        except StoreError as error:
+            return error_response(503, str(error))
+        state = self._state
+        totals = state.totals.endpoints()
+        endpoints = [_endpoint(state, upstream, one, totals) for one in concerned]
+        return web.json_response(
+            {
+                "upstream": upstream,
+                "endpoint": without_userinfo(name),
+                "in_flight": sum(one["in_flight"] for one in endpoints),
+                "endpoints": endpoints,
+            }
+        )
+
+
+def upstreams_shown(state: State, upstreams: Iterable[Spec]) -> list[Spec]:
+    """Each with its endpoints, and what control and the workers know of them."""
+    totals = state.totals.endpoints()
+    panicking = state.totals.panicking()
+    return [
+        {
+            "name": one["name"],
+            "balance": one.get("balance", "round_robin"),
+            "panic": one["name"] in panicking,
+            "endpoints": [_endpoint(state, one["name"], endpoint, totals) for endpoint in one["endpoints"]],
+        }
+        for one in upstreams
+    ]
+
+
+def _endpoint(state: State, upstream: str, spec: Spec, totals: dict[tuple[str, str], EndpointTotals]) -> Spec:
+    label = endpoint_key(upstream, spec)[1]
+    counted = totals.get((upstream, label)) or EndpointTotals(up=True, failures=0)
+    standing = state.endpoints.of(upstream, spec)
+    health, drain = standing.health, standing.drain
+    return {
+        "endpoint": without_userinfo(label),
+        "url": without_userinfo(spec["url"]),
+        "weight": spec.get("weight", 1),
+        "zone": spec.get("zone", ""),
+        "usable": standing.usable and not counted.ejected,
+        "up": counted.up,
+        "health": None
+        if health is None
+        else {
+            "verdict": health.verdict.value,
+            "reason": health.reason,
+            "since": health.since,
+            "checked": health.checked,
+        },
+        "ejected": bool(counted.ejected),
+        "drained": None
+        if drain is None
+        else {"reason": drain.reason, "by": drain.by, "since": drain.since, "until": drain.until},
+        "in_flight": counted.in_flight,
+        "connect_failures": counted.failures,
+    }
+
+
+def _wish(text: str, remote: str, now: float) -> _Wish:
+    """The body of a drain; an empty one wishes for nothing in particular. Raises _BadWishError, in words for the caller."""
+    try:
+        value = json.loads(text) if text.strip() else {}
+    except ValueError:
+        raise _BadWishError("the body must be JSON") from None
+    if not isinstance(value, dict):
+        raise _BadWishError("the body must be an object")
+    unknown = value.keys() - {"reason", "by", "until", "force"}
+    if unknown:
+        raise _BadWishError(f"unknown: {', '.join(sorted(unknown))}; known: reason, by, until, force")
+    for name in ("reason", "by"):
+        if not isinstance(value.get(name, ""), str) or len(value.get(name, "")) > _TEXT_LIMIT:
+            raise _BadWishError(f"{name} must be a text of at most {_TEXT_LIMIT} characters")
+    force = value.get("force", False)
+    if not isinstance(force, bool):
+        raise _BadWishError("force must be true or false")
+    until = _moment(value.get("until"))
+    if until is not None and until <= now:
+        raise _BadWishError("until has passed already")
+    return _Wish(value.get("reason", ""), value.get("by") or remote, until, force)
+
+
+def _moment(value: Any) -> float | None:
+    """Unix seconds. Raises _BadWishError."""
+    if value is None:
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            pass
+        else:
+            if moment.tzinfo is not None:
+                return moment.timestamp()
+    raise _BadWishError("until must be a time with its zone, `2026-12-01T00:00:00Z`, or Unix seconds")
