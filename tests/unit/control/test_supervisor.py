@@ -161,7 +161,7 @@ def test_a_worker_that_comes_later_is_told_what_is_unhealthy_and_drained():
         house.last.end()
         house.timers.jump(0.1)
         await house.serve(house.last)
-        assert house.last.heard() == [messages.PLAN, messages.HEALTH]
+        assert house.last.heard() == [messages.SHARE, messages.PLAN, messages.HEALTH]
 
     in_house(script)
 
