@@ -31,8 +31,8 @@ class Fault:
     `kind` is an index of KINDS; `delay` is in seconds, `rate` in bytes per second, `until` in Unix seconds (0: no end).
     """
 
-    def __init__(self, spec: Spec, segments: Mapping[str, Matcher], ordinal: int = 0) -> None:
-        """`ordinal` counts the route's faults of this kind: two of them, both of 1 %, are about different units.
+    def __init__(self, spec: Spec, segments: Mapping[str, Matcher]) -> None:
+        """Faults with one salt are about the same units, the smaller's among the larger's.
 
         Raises ValueError for a kind that there is not, a value its matcher cannot use, or a network that is none.
         """
@@ -45,7 +45,7 @@ class Fault:
         self.rate: Final[int] = spec["bytes_per_second"]
         self.until: Final[float] = spec["until"]
         self._threshold: Final[int] = round(spec["percent"] / 100 * 2**32)
-        self._prefix: Final = f"{spec['salt']}\0fault\0{kind}\0{ordinal}\0".encode()
+        self._prefix: Final = f"{spec['salt']}\0fault\0".encode()
         self._where: Final[Matcher | None] = compile_matcher(spec["where"], segments) if "where" in spec else None
         self._versions: Final[frozenset[str]] = frozenset(spec["versions"])
         self._header: Final[bytes] = header["name"].lower().encode() if header else b""
@@ -92,12 +92,7 @@ class FaultPolicy:
 
     def __init__(self, specs: list[Spec], segments: Mapping[str, Matcher]) -> None:
         """Raises what Fault raises."""
-        seen = [0] * len(KINDS)
-        self.faults: Final[list[Fault]] = []
-        for spec in specs:
-            fault = Fault(spec, segments, seen[KINDS.index(spec["kind"])])
-            seen[fault.kind] += 1
-            self.faults.append(fault)
+        self.faults: Final = [Fault(spec, segments) for spec in specs]
 
     def choose(self, request: Request, version: str, key: bytes, wall: float) -> Disturbance | None:
         """The first delay that holds, and the first of the other kinds that does; None where neither is.
