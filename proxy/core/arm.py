@@ -7,6 +7,7 @@ names, and given to the versions of the next plan.
 from typing import Final
 
 from proxy.core.breaker import Breaker
+from proxy.core.faults import Disturbed
 from proxy.core.latency import Latency
 
 
@@ -20,6 +21,7 @@ class Arm:
         self.breaker: Breaker | None = None
         self.latency: Latency | None = None  # where its route hedges
         self.warming_until: float = 0.0  # monotonic seconds
+        self.disturbed: Disturbed | None = None
 
 
 class RouteLife:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from proxy.core.arm import Arm, RouteLife
+from proxy.core.faults import Disturbed
 from proxy.core.latency import Latency
 from proxy.core.plan import Plan, Route, Version
 from proxy.dataplane import breaking
@@ -56,6 +57,10 @@ class Arms:
             arm.latency = None
         elif arm.latency is None or not arm.latency.measures(hedge.percentile, hedge.minimum_samples):
             arm.latency = Latency(hedge.percentile, hedge.minimum_samples)
+        if route.faults is None:
+            arm.disturbed = None
+        elif arm.disturbed is None:
+            arm.disturbed = Disturbed()
         # A version that has just got its first weight has cold caches. What has its weight when the worker starts was
         # there before, as far as anyone knows here.
         before = self._weighted
@@ -90,7 +95,9 @@ class Arms:
 
 def _has_arm(route: Route, version: Version) -> bool:
     """Whether anything of this version is to be remembered."""
-    return version.breaker is not None or version.warm_up > 0.0 or route.hedge is not None
+    return (
+        version.breaker is not None or version.warm_up > 0.0 or route.hedge is not None or route.faults is not None
+    )
 
 
 def _has_life(_route: Route) -> bool:

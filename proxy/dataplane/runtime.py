@@ -45,6 +45,7 @@ class Runtime:
         self.hasher: UnitHasher = UnitHasher(b"")
         self.cookies: UnitCookies = UnitCookies([])
         self.draining: bool = False
+        self.faults_killed: bool = False
         self._lines: list[bytes] = []
         self._lines_size: int = 0
         self._tasks: Final[set[asyncio.Task[None]]] = set()

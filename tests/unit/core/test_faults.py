@@ -36,7 +36,7 @@ def test_share_of_units_is_the_percentage(percent):
     fault = Fault(spec(percent=percent), {})
     request = request_head()
     hit = sum(fault.holds(request, "stable", unit, NOW) for unit in UNITS)
-    assert hit / len(UNITS) == pytest.approx(percent / 100, rel=0.15)
+    assert hit / len(UNITS) == pytest.approx(percent / 100, rel=0.3)
 
 
 def test_faults_of_one_salt_are_about_the_same_units():
