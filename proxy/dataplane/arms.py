@@ -95,9 +95,7 @@ class Arms:
 
 def _has_arm(route: Route, version: Version) -> bool:
     """Whether anything of this version is to be remembered."""
-    return (
-        version.breaker is not None or version.warm_up > 0.0 or route.hedge is not None or route.faults is not None
-    )
+    return version.breaker is not None or version.warm_up > 0.0 or route.hedge is not None or route.faults is not None
 
 
 def _has_life(_route: Route) -> bool:

@@ -74,6 +74,17 @@ BREAKER_OPENED: Final = Metric(
     "tidegate_breaker_opened_total", COUNTER, _ROUTE,
     "Times the version's breaker has opened; workers that followed one that had are not counted again.",
 )  # fmt: skip
+FAULTS: Final = Metric(
+    "tidegate_faults_total", COUNTER, ("route", "version", "kind"),
+    "Requests disturbed on purpose, by what was put in; capped: not disturbed, for `faults.max_percent` were already.",
+)  # fmt: skip
+MARKED_REQUESTS: Final = Metric(
+    "tidegate_marked_requests_total", COUNTER, _ROUTE,
+    "Requests that analysis leaves out: disturbed on purpose, or answered by what had just begun.",
+)  # fmt: skip
+MARKED_ERRORS: Final = Metric(
+    "tidegate_marked_errors_total", COUNTER, _ROUTE, "Those of them that count in tidegate_errors_total."
+)
 MIRROR: Final = Metric(
     "tidegate_mirror_total",
     COUNTER,
@@ -170,6 +181,10 @@ REFUSED: Final = Metric(
     "tidegate_client_connections_refused_total", COUNTER, _WORKER,
     "Client connections closed at once because the limit was reached.",
 )  # fmt: skip
+DEADLINES_IGNORED: Final = Metric(
+    "tidegate_deadlines_ignored_total", COUNTER, _WORKER, "Deadlines of trusted peers that could not be read."
+)
+FAULTS_KILLED: Final = Metric("tidegate_faults_killed", GAUGE, (), "1 while faults are switched off by hand.")
 TUNNELS: Final = Metric("tidegate_tunnels", GAUGE, _WORKER, "Upgraded connections (WebSocket) open now.")
 TUNNELS_RETIRED: Final = Metric(
     "tidegate_tunnels_retired_total", COUNTER, _WORKER,
@@ -190,10 +205,12 @@ SLOTS: Final = Metric(
 METRICS: Final[tuple[Metric, ...]] = (
     REQUESTS, DURATION, UPSTREAM_DURATION, REQUEST_BYTES, RESPONSE_BYTES, IN_FLIGHT, ERRORS, DECISIONS, WEIGHT,
     RETRIES, RETRYING, HEDGES, BREAKER_STATE, BREAKER_OPENED,
+    FAULTS, MARKED_REQUESTS, MARKED_ERRORS,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,
     HEALTH_CHECKS,
     GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
     WORKER_UP, WORKER_RESTARTS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
-    CONNECTIONS, ACCEPTED, REFUSED, TUNNELS, TUNNELS_RETIRED, ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,
+    CONNECTIONS, ACCEPTED, REFUSED, DEADLINES_IGNORED, FAULTS_KILLED, TUNNELS, TUNNELS_RETIRED,
+    ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,
 )  # fmt: skip
