@@ -100,7 +100,9 @@ def test_table_of_deadlines_has_every_deadline_of_the_reference_with_its_default
     for section in re.split(r"^## ", (ROOT / "docs/configuration.md").read_text(), flags=re.MULTILINE)[1:]:
         name = section.partition("\n")[0].strip("`")
         timeouts = name.endswith(".timeouts")
-        for key, default, unit in re.findall(r"^\| `(\w+)` \| .* \| ([^|]*) \| (\w*) \| \w+ \|$", section, re.MULTILINE):
+        for key, default, unit in re.findall(
+            r"^\| `(\w+)` \| .* \| ([^|]*) \| (\w*) \| \w+ \|$", section, re.MULTILINE
+        ):
             if unit == "duration" and (timeouts or (key.endswith("timeout") and name.startswith("routes[]"))):
                 known[f"{name}.{key}"] = default.strip()
     known.pop("routes[].concurrency.queue_timeout")  # bounds a queue, and is said where the queue is
