@@ -48,8 +48,8 @@ class Pacer(Timed):
     def hold(self, data: bytes, last: bool) -> None:
         """Take more of the body; `last`: nothing comes after it."""
         self._last = last
-        if last and not data and not self._held:
-            self._exchange.let_go(b"", True)
+        if not self._held and (not data or self._exchange.in_haste()):
+            self._exchange.let_go(data, last)
             return
         if self._held:
             self._held = self._held[self._at :] + data

@@ -123,7 +123,7 @@ def test_a_slow_body_makes_the_upstream_wait_and_not_the_memory_grow(tmp_path: P
 
     with (
         Origin(play=play, record=False) as origin,
-        Proxy(disturbed(origin, {"slow_body": "64KiB", "percent": 100}), tmp_path) as proxy,
+        Proxy(disturbed(origin, {"slow_body": "1KiB", "percent": 100}), tmp_path) as proxy,
         proxy.connect(record=False) as wire,
     ):
         wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
