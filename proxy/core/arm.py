@@ -9,6 +9,7 @@ from typing import Final
 from proxy.core.admission import Admission
 from proxy.core.breaker import Breaker
 from proxy.core.concurrency import AdaptiveLimit, Queue
+from proxy.core.faults import Disturbed
 from proxy.core.latency import Latency
 
 
@@ -24,6 +25,7 @@ class Arm:
         self.breaker: Breaker | None = None
         self.latency: Latency | None = None  # where its route hedges
         self.warming_until: float = 0.0  # monotonic seconds
+        self.disturbed: Disturbed | None = None
 
 
 class RouteLife:

@@ -6,6 +6,7 @@ from typing import Final
 from proxy.core.admission import Admission
 from proxy.core.arm import Arm, RouteLife
 from proxy.core.concurrency import AdaptiveLimit, Queue
+from proxy.core.faults import Disturbed
 from proxy.core.latency import Latency
 from proxy.core.plan import Plan, Route, Version
 from proxy.dataplane import breaking
@@ -69,6 +70,10 @@ class Arms:
         elif arm.latency is None or not arm.latency.measures(hedge.percentile, hedge.minimum_samples):
             arm.latency = Latency(hedge.percentile, hedge.minimum_samples)
         _limit(arm, route)
+        if route.faults is None:
+            arm.disturbed = None
+        elif arm.disturbed is None:
+            arm.disturbed = Disturbed()
         # A version that has just got its first weight has cold caches. What has its weight when the worker starts was
         # there before, as far as anyone knows here.
         before = self._weighted
@@ -115,6 +120,7 @@ def _has_arm(route: Route, version: Version) -> bool:
         or version.warm_up > 0.0
         or route.hedge is not None
         or route.admission is not None
+        or route.faults is not None
         or _follows(route)
     )
 

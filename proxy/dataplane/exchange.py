@@ -19,7 +19,9 @@ from proxy.core.retry import IDEMPOTENT
 from proxy.core.trace import make_traceparent, trace_id_of, valid_request_id, valid_traceparent
 from proxy.dataplane.answers import failure_answer
 from proxy.dataplane.concurrency import admitted
+from proxy.dataplane.deadlines import in_time
 from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.faults import switched_off, undisturbed
 from proxy.dataplane.mirror import Copy, start_copies
 from proxy.dataplane.rates import within_rates
 from proxy.dataplane.record import MARK_WARMING
@@ -33,7 +35,7 @@ from proxy.telemetry.counters import (
     V_REASONS,
 )
 
-_GATES: Final = 2
+_IN_TIME, _WITHIN_RATES, _UNDISTURBED, _ADMITTED, _GATES = range(5)
 
 _NOTHING_DROPPED: Final[frozenset[bytes]] = frozenset()
 
@@ -87,6 +89,8 @@ class Exchange(Tries):
         if unit is not None:
             self._unit_hash = runtime.hasher(unit)
             self._identity += b"x-tidegate-unit-hash: " + self._unit_hash.encode() + b"\r\n"
+        if route.deadline is not None:
+            dropped |= route.deadline.dropped
         self._kept = kept_lines(request, dropped, route.rewrite)
         if route.guarded:
             self.advance()
@@ -114,17 +118,27 @@ class Exchange(Tries):
 
     def _passes(self, gate: int) -> bool:
         """Whether the gate in this place lets the exchange go on. Their order: what costs least refuses first."""
-        if gate == 0:
+        if gate == _IN_TIME:
+            return in_time(self)
+        if gate == _WITHIN_RATES:
             return within_rates(self)
+        if gate == _UNDISTURBED:
+            return undisturbed(self)
         return admitted(self)
 
     def refuse(self, flag: Flag, status: int = 0, detail: str = "", added: bytes = b"") -> None:
         self.added += added
         self._fail(flag, status, detail)
 
+    def cut_off(self, flag: Flag) -> None:
+        self._cut_off(flag)
+
     def too_late(self) -> None:
+        connection = self._connection
         if self._answering:
-            self._cut_off(UT)
+            self._cut_off(DC if self.client.paused else UT)
+        elif connection is not None and not self.request_done and not connection.paused:
+            self._fail(SI, 0, "the request's body did not come in time")  # everybody else was waiting for it
         else:
             if self._arm is not None:
                 self._try_ended(UT, 0)
@@ -187,7 +201,7 @@ class Exchange(Tries):
             request,
             kept,
             self.client.forwarding(request),
-            version.head_lines + self._identity,
+            version.head_lines + self._identity + self.time_left(self.runtime.now()),
             self.route.rewrite,
             self.route.raw_paths,
             request.upgrade,
@@ -295,7 +309,11 @@ class Exchange(Tries):
             if lines:
                 added += lines + b"x-request-id: " + self._request_id + b"\r\n"
         self._response_bytes = len(body)
-        if complete:
+        pacer = self.pacer
+        if pacer is not None:
+            self.client.write(response_head(response, added))
+            pacer.hold(body, complete)
+        elif complete:
             self._finish(response_head(response, added) + body)
         else:
             self.client.write(response_head(response, added) + body)
@@ -308,23 +326,44 @@ class Exchange(Tries):
             if complete:
                 data += last_chunk(trailers)
         self._response_bytes += len(data)
-        if complete:
+        pacer = self.pacer
+        if pacer is not None:
+            pacer.hold(data, complete)
+        else:
+            self.let_go(data, complete)
+
+    def let_go(self, data: bytes, last: bool) -> None:
+        if last:
             self._finish(data)
         elif data:
             self.client.write(data)
+
+    def hold_upstream(self, held: bool) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        connection.set_reading(not held and not self.client.paused)
+        if held:
+            connection.no_deadline()
+        elif not self.client.paused:
+            connection.deadline_in(self.runtime.now(), connection.silence)
+
+    def in_haste(self) -> bool:
+        return switched_off(self.runtime)
 
     def on_client_pause(self, paused: bool) -> None:
         """The client takes no more (or again takes) what is written to it."""
         connection = self._connection
         if connection is None:
             return
-        connection.set_reading(not paused)
+        held = self.pacer is not None and self.pacer.full
+        connection.set_reading(not paused and not held)
         if paused:
             connection.no_deadline()
             self.client.write_deadline(connection.silence)
         else:
             self.client.write_deadline(inf)
-            if self._answering or self.request_done:
+            if not held and (self._answering or self.request_done):
                 connection.deadline_in(self.runtime.now(), connection.silence)
 
     def on_switch(self, response: Response, rest: bytes) -> bool:
@@ -460,6 +499,9 @@ class Exchange(Tries):
             self._abandon_wait()
         if self.ends_at != inf:
             self.runtime.wheel.forget(self)
+        if self.pacer is not None:
+            self.pacer.stop()
+            self.pacer = None
         self._connection = None
         if self._arm is not None or self.route.attended:
             self._tries_over()

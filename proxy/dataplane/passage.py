@@ -9,10 +9,11 @@ from math import inf
 from typing import Final
 
 from proxy.core.concurrency import Seat
+from proxy.core.decide import Decision
 from proxy.core.plan import Plan, Route, Version
 from proxy.core.request import Request
 from proxy.dataplane.downstream import Downstream
-from proxy.dataplane.record import Record
+from proxy.dataplane.pacing import Paced, Pacer
 from proxy.errors import Flag
 
 _UNEXPECTED: Final = "an exchange says what to do about it"
@@ -29,12 +30,13 @@ class Waiter:
         """The exchange ended while it waited: the client left, or the whole took too long."""
 
 
-class Passage(Record):
+class Passage(Paced):
     """What a gate sees of an exchange, beside what `Record` knows of it."""
 
     added: bytes = b""  # whole field lines for the answer's head, whoever answers
     ends_at: float = inf  # monotonic seconds: when the whole exchange is too late
     seat: Seat | None = None  # the place it has, or waits for, where their number is limited
+    pacer: Pacer | None = None  # where the answer's body is let out slowly
     _waiter: Waiter | None = None
     _alarm: asyncio.TimerHandle | None = None
 
@@ -72,6 +74,11 @@ class Passage(Record):
         """When the upstream's answer began, in monotonic seconds; 0 where none did."""
         return self._upstream_started + self._upstream_seconds if self._upstream_seconds >= 0.0 else 0.0
 
+    @property
+    def decision(self) -> Decision | None:
+        """Why this version; None before it was decided."""
+        return self._decision
+
     # What an exchange does.
 
     def advance(self) -> None:
@@ -80,6 +87,10 @@ class Passage(Record):
 
     def refuse(self, flag: Flag, status: int = 0, detail: str = "", added: bytes = b"") -> None:
         """Answer in the upstream's place; `status` is the flag's own where it is 0, `added` are whole field lines."""
+        raise AssertionError(_UNEXPECTED)
+
+    def cut_off(self, flag: Flag) -> None:
+        """End the exchange by cutting the client's connection off."""
         raise AssertionError(_UNEXPECTED)
 
     def too_late(self) -> None:
@@ -124,6 +135,13 @@ class Passage(Record):
         if ends_at < self.ends_at:
             self.ends_at = ends_at
             self.runtime.wheel.arm(self, ends_at)
+
+    def time_left(self, now: float) -> bytes:
+        """The field line that tells the next hop how long it has, where the route names one and there is an end."""
+        deadline = self.route.deadline
+        if deadline is None or self.ends_at == inf:
+            return b""
+        return deadline.line(self.ends_at - now)
 
     def expired(self, now: float) -> None:
         if not self._over:

@@ -12,7 +12,7 @@ from proxy.core.request import Request
 from proxy.core.trace import trace_id_of
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.upstream import UpstreamUser
-from proxy.errors import DN, E5, FB, URX, Flag
+from proxy.errors import DI, DN, E5, FB, URX, Flag
 from proxy.telemetry.access_log import format_line
 from proxy.telemetry.counters import (
     V_DURATION,
@@ -53,6 +53,7 @@ class Record(UpstreamUser):
     _failed: Flag | None = None  # what it counted as, where that was an error
     _exhausted: bool = False  # all tries were used up, and this is what the last one gave
     marked: int = 0  # MARK_*: why analysis leaves this sample out
+    delayed: bool = False  # on purpose
 
     def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
         self.client: Final = client
@@ -90,6 +91,8 @@ class Record(UpstreamUser):
         if flag is not None:
             blamed = flag.code in self.route.error_flags or (failed is not None and not flag.blameless)
             failed = flag if blamed else None
+        elif self.delayed and failed is None and DI.code in self.route.error_flags:
+            failed = DI
         if failed is not None:
             self._failed = failed
             view[slot + V_FLAGS + failed.index] += 1
@@ -148,4 +151,6 @@ class Record(UpstreamUser):
             flags.append(URX.code)
         if self._served > 0:
             flags.append(FB.code)
+        if self.delayed:
+            flags.append(DI.code)
         return flags

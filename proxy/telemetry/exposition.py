@@ -31,6 +31,7 @@ from proxy.telemetry.counters import (
     E_FAILURES,
     E_UNHEALTHY,
     EXPORTED_EDGES,
+    FAULT_OUTCOMES,
     FINE_EDGES,
     LEDGER_SLOTS,
     LIMITED_CAUSES,
@@ -49,10 +50,13 @@ from proxy.telemetry.counters import (
     U_PENDING,
     U_REQUESTS,
     V_DURATION,
+    V_FAULTS,
     V_FLAGS,
     V_IN_FLIGHT,
     V_LIMIT,
     V_LIMITED,
+    V_MARKED_ERRORS,
+    V_MARKED_REQUESTS,
     V_QUEUED,
     V_REASONS,
     V_REQUEST_BYTES,
@@ -60,6 +64,7 @@ from proxy.telemetry.counters import (
     V_UPSTREAM,
     W_ACCEPTED,
     W_CONNECTIONS,
+    W_DEADLINES_IGNORED,
     W_FAILURES,
     W_LOG_DROPPED,
     W_LOOP_LAG,
@@ -210,6 +215,16 @@ class Exposition:
             _histogram(lines, metrics.DURATION, labels, values, V_DURATION)
             _histogram(lines, metrics.UPSTREAM_DURATION, labels, values, V_UPSTREAM)
             add_tries(lines, labels, values)
+            out = lines[metrics.FAULTS.name]
+            for index, outcome in enumerate(FAULT_OUTCOMES, V_FAULTS):
+                if values[index]:
+                    out.append(f'tidegate_faults_total{{{labels},kind="{outcome}"}} {values[index]}')
+            if values[V_MARKED_REQUESTS]:
+                for metric, slot in (
+                    (metrics.MARKED_REQUESTS, V_MARKED_REQUESTS),
+                    (metrics.MARKED_ERRORS, V_MARKED_ERRORS),
+                ):
+                    lines[metric.name].append(f"{metric.name}{{{labels}}} {values[slot]}")
             out = lines[metrics.DECISIONS.name]
             for index, reason in enumerate(REASONS, V_REASONS):
                 if values[index]:
@@ -290,6 +305,7 @@ class Exposition:
                 (metrics.RATE_KEYS_FORGOTTEN, W_RATE_KEYS_FORGOTTEN),
                 (metrics.TUNNELS, W_TUNNELS),
                 (metrics.TUNNELS_RETIRED, W_TUNNELS_RETIRED),
+                (metrics.DEADLINES_IGNORED, W_DEADLINES_IGNORED),
                 (metrics.WORKER_FAILURES, W_FAILURES),
                 (metrics.WORKER_REQUESTS, W_REQUESTS),
             ):
@@ -323,6 +339,7 @@ class Exposition:
             (metrics.PROBLEMS, repr(len(facts.problems))),
             (metrics.LOG_LOST, repr(facts.log_lines_lost)),
             (metrics.LOG_REPEATED, repr(facts.log_lines_repeated)),
+            (metrics.FAULTS_KILLED, repr(int(facts.faults_killed))),
         ):
             lines[metric.name].append(f"{metric.name} {value}")
         name = metrics.RELOADS.name
