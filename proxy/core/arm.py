@@ -10,6 +10,7 @@ from proxy.core.admission import Admission
 from proxy.core.breaker import Breaker
 from proxy.core.concurrency import AdaptiveLimit, Queue
 from proxy.core.latency import Latency
+from proxy.core.route_cache import RouteCache
 
 
 class Arm:
@@ -32,3 +33,4 @@ class RouteLife:
     def __init__(self, route: str) -> None:
         self.route: Final = route
         self.queue: Queue | None = None  # before the concurrency limit
+        self.cache: RouteCache | None = None

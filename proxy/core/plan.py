@@ -18,6 +18,7 @@ from proxy.core.balance import SlowStart
 from proxy.core.breaker import BreakerPolicy
 from proxy.core.concurrency import ConcurrencyPolicy
 from proxy.core.cookies import UnitCookies
+from proxy.core.freshness import CachePolicy
 from proxy.core.gcra import build_limits
 from proxy.core.hashing import Dealer
 from proxy.core.match import Matcher, compile_matcher
@@ -107,6 +108,7 @@ class Version:
         self.arm: Arm | None = None  # given by the worker, where anything of it is to be remembered
         self.warm_up: Final[float] = spec["warm_up"]  # seconds
         self.breaker: Final[BreakerPolicy | None] = BreakerPolicy(spec["breaker"]) if spec["breaker"] else None
+        self.cache_prefix: bytes = b""  # given by the worker: what its keys in the route's cache begin with
 
 
 class Rule:
@@ -241,8 +243,14 @@ class Route:
         self.admission: Final[AdmissionPolicy | None] = (
             AdmissionPolicy(spec["admission"]) if spec["admission"] else None
         )
+        self.cache: Final[CachePolicy | None] = CachePolicy(spec["cache"]) if spec["cache"] else None
         # Whether anything stands between the decision and the upstream: the exchange then goes through its gates.
-        self.guarded: Final = bool(self.rate_limits) or self.concurrency is not None or self.admission is not None
+        self.guarded: Final = (
+            bool(self.rate_limits)
+            or self.cache is not None
+            or self.concurrency is not None
+            or self.admission is not None
+        )
         self.timeout: Final[float] = spec["timeout"]  # of the whole exchange, in seconds; 0: none
         self.retry: Final[RetryPolicy | None] = RetryPolicy(spec["retry"]) if spec["retry"] else None
         self.hedge: Final[HedgePolicy | None] = HedgePolicy(spec["hedge"]) if spec["hedge"] else None

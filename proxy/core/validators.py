@@ -24,7 +24,7 @@ def opaque(tag: bytes) -> bytes:
 
 def entity_tags(value: bytes) -> list[bytes]:
     """The entity tags of a list, weakness removed; quotes may hold commas. What is no tag is passed over."""
-    tags = []
+    tags: list[bytes] = []
     at = 0
     while True:
         start = value.find(b'"', at)

@@ -82,6 +82,11 @@ QUEUED: Final = Metric("tidegate_queued", GAUGE, _ROUTE, "Requests that wait for
 CONCURRENCY_LIMIT: Final = Metric(
     "tidegate_concurrency_limit", GAUGE, _ROUTE, "Requests there may be at once, where the limit follows the latency."
 )
+CACHE: Final = Metric(
+    "tidegate_cache_total", COUNTER, ("route", "version", "outcome"),
+    "Requests by what became of them at the cache: hit, stale, revalidated, miss or bypass. And answers: stored, evicted,"
+    " refreshed.",
+)  # fmt: skip
 MIRROR: Final = Metric(
     "tidegate_mirror_total",
     COUNTER,
@@ -202,7 +207,7 @@ SLOTS: Final = Metric(
 METRICS: Final[tuple[Metric, ...]] = (
     REQUESTS, DURATION, UPSTREAM_DURATION, REQUEST_BYTES, RESPONSE_BYTES, IN_FLIGHT, ERRORS, DECISIONS, WEIGHT,
     RETRIES, RETRYING, HEDGES, BREAKER_STATE, BREAKER_OPENED,
-    LIMITED, QUEUED, CONCURRENCY_LIMIT,
+    LIMITED, QUEUED, CONCURRENCY_LIMIT, CACHE,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,
     HEALTH_CHECKS,
