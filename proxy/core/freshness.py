@@ -6,8 +6,9 @@ a word from it the route, allows that: at once while it is refreshed, or when th
 is said in `Terms.strict`.
 
 This cache is stricter than it must be in three places. Nothing is guessed: an answer without an expiry is stored only
-where the route names a `default_ttl`. Answers of 500 and above are never stored: they must not replace the last good one.
-And a request with Authorization is given only what could have been stored for one.
+where the route names a `default_ttl`, and then neither for nor from a request with cookies. Answers of 500 and above are
+never stored: they must not replace the last good one. And a request with Authorization is given only what could have been
+stored for one.
 """
 
 from typing import Any, Final
@@ -48,7 +49,8 @@ class Terms:
     """On what terms an answer may be used. Seconds; `initial_age` is its age when it came.
 
     `strict`: never stale without the origin's word. `always_ask`: not even fresh. `shared`: also for requests with
-    Authorization. `withheld` are the fields it is stored without, `vary` the request fields it depends on.
+    Authorization. `guessed`: kept by the route's word alone, so only for requests without cookies. `withheld`
+    are the fields it is stored without, `vary` the request fields it depends on.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Terms:
         strict: bool,
         always_ask: bool,
         shared: bool,
+        guessed: bool,
         withheld: frozenset[bytes],
         vary: list[bytes],
     ) -> None:
@@ -70,6 +73,7 @@ class Terms:
         self.strict: Final = strict
         self.always_ask: Final = always_ask
         self.shared: Final = shared
+        self.guessed: Final = guessed
         self.withheld: Final = withheld
         self.vary: Final = vary
 
@@ -100,9 +104,15 @@ def terms_of(
     if date < 0:
         date = wall
     initial_age = max(wall - date, _stated_age(fields) + delay, 0.0)
-    lifetime = _lifetime(policy, status, fields, control, date)
+    lifetime = _stated_lifetime(fields, control, date)
+    guessed = False
     if lifetime < 0:
-        return "no_lifetime"
+        if policy.default_ttl <= 0 or (status not in _HEURISTIC and not control.public):
+            return "no_lifetime"
+        guessed = not policy.shared_cookies
+        if guessed and b"cookie" in asked:
+            return "cookie"
+        lifetime = policy.default_ttl
     lifetime = min(lifetime, initial_age + policy.max_ttl)
     strict = control.must_revalidate or control.proxy_revalidate or control.no_cache
     while_revalidate = _window(control.stale_while_revalidate, policy.stale_while_revalidate, control, strict)
@@ -122,9 +132,15 @@ def terms_of(
         strict or control.s_maxage != ABSENT,
         control.no_cache,
         shared,
+        guessed,
         control.withheld,
         vary,
     )
+
+
+def may_have(terms: Terms, fields: dict[bytes, bytes]) -> bool:
+    """Whether a request with these fields may be given what was stored on these terms."""
+    return (terms.shared or b"authorization" not in fields) and not (terms.guessed and b"cookie" in fields)
 
 
 def _unstorable(
@@ -166,10 +182,8 @@ def _stated_age(fields: dict[bytes, bytes]) -> float:
     return float(min(int(digits[:11]), 1 << 31))
 
 
-def _lifetime(
-    policy: CachePolicy, status: int, fields: dict[bytes, bytes], control: CacheControl, date: float
-) -> float:
-    """Seconds; -1 where nothing names one and the route has none for it."""
+def _stated_lifetime(fields: dict[bytes, bytes], control: CacheControl, date: float) -> float:
+    """Seconds; -1 where nothing names one."""
     if control.s_maxage != ABSENT:
         return float(control.s_maxage)
     if control.max_age != ABSENT:
@@ -177,8 +191,6 @@ def _lifetime(
     expires = fields.get(b"expires")
     if expires is not None:
         return max(parse_date(expires, date) - date, 0.0)
-    if policy.default_ttl > 0 and (status in _HEURISTIC or control.public) and not control.no_cache:
-        return policy.default_ttl
     return 0.0 if control.no_cache else -1.0
 
 

@@ -15,7 +15,7 @@ from proxy.core.cache_store import Stored
 from proxy.core.fields import public_origin, upstream_target
 from proxy.core.freshness import HIT as FRESH
 from proxy.core.freshness import STALE as REFRESHING
-from proxy.core.freshness import CachePolicy, judge, serves_for_error
+from proxy.core.freshness import CachePolicy, judge, may_have, serves_for_error
 from proxy.core.plan import Route, Version
 from proxy.core.request import Response
 from proxy.core.route_cache import (
@@ -39,7 +39,6 @@ from proxy.telemetry.counters import V_CACHE_OUTCOMES
 
 _SAFE: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
 _STANDS_IN_FOR: Final = frozenset((UF, UT, UC, UR, UPE, UH, UO, URX, LS))
-_CONDITION_NAMES: Final = frozenset((b"if-none-match", b"if-modified-since"))
 
 
 def not_cached(passage: Passage) -> bool:
@@ -121,7 +120,7 @@ class CacheUse(Keeping):
         if stored is None:
             if store.knows(key):
                 self._forward = "vary-miss"
-        elif b"authorization" in fields and not stored.terms.shared:
+        elif not may_have(stored.terms, fields):
             self._forward = "request"
         elif self._give_or_ask(stored, version, asked):
             return False
@@ -159,12 +158,14 @@ class CacheUse(Keeping):
         if stored.refreshing or now < stored.rest_until or self._runtime.draining:
             return None
         passage = self._passage
-        head = passage.head_for(version, _CONDITION_NAMES, condition_lines(stored.tag, stored.modified))
+        head = passage.head_for(version, CONDITIONS, condition_lines(stored.tag, stored.modified))
         if passage.method == b"HEAD":
             head = b"GET" + head[4:]
         stored.refreshing = True
         upstreams = passage.client.door.upstreams
-        return Refresh(upstreams, passage.plan.generation, version, stored, self._new_filling(version), head)
+        filling = self._new_filling(version)
+        unit_hash = passage.unit_hash.decode()
+        return Refresh(upstreams, passage.plan.generation, version, stored, filling, head, unit_hash)
 
     def _new_filling(self, version: Version) -> Filling:
         passage = self._passage
@@ -242,9 +243,9 @@ class CacheUse(Keeping):
         for served in range(place, len(passage.chain)):
             key = passage.chain[served].cache_prefix + self._place
             stored = self._cache.store.find(key, fields, passage.unit_hash)
-            if stored is None or not serves_for_error(stored.terms, stored.age(now)):
+            if stored is None or not may_have(stored.terms, fields):
                 continue
-            if b"authorization" in fields and not stored.terms.shared:
+            if not serves_for_error(stored.terms, stored.age(now)):
                 continue
             passage.replaced = status
             self._cache.store.used_again(stored)

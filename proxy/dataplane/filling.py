@@ -17,7 +17,7 @@ from proxy.core.validators import freshened, name_of, same_answer
 from proxy.dataplane.runtime import Runtime
 from proxy.telemetry.counters import V_CACHE_OUTCOMES
 
-PASSING: Final = frozenset(("method", "request_no_store", "authorization"))
+PASSING: Final = frozenset(("method", "request_no_store", "authorization", "cookie"))
 """Why an answer is not stored although what is stored in its place is as good as before."""
 
 _NOT_KEPT: Final = frozenset((b"age", b"content-length"))

@@ -6,15 +6,17 @@ One at a time for each answer, with the deadlines of the upstream, and after a f
 from typing import Final
 
 from proxy.core.cache_store import Stored
+from proxy.core.hashing import unit_number
 from proxy.core.plan import Version
 from proxy.core.request import Response
 from proxy.core.route_cache import REFRESHED
+from proxy.dataplane.dialling import Claim
 from proxy.dataplane.filling import Filling
-from proxy.dataplane.pool import Claim, Pool
+from proxy.dataplane.pool import Pool
 from proxy.dataplane.runtime import Runtime
 from proxy.dataplane.upstream import UpstreamConnection, UpstreamUser
 from proxy.dataplane.upstreams import Upstreams
-from proxy.errors import Flag
+from proxy.errors import UT, Flag
 from proxy.telemetry.counters import V_CACHE_OUTCOMES
 
 _REST: Final = 1.0
@@ -25,9 +27,19 @@ class Refresh(UpstreamUser):
     """One request for one stored answer."""
 
     def __init__(
-        self, upstreams: Upstreams, generation: int, version: Version, stored: Stored, filling: Filling, head: bytes
+        self,
+        upstreams: Upstreams,
+        generation: int,
+        version: Version,
+        stored: Stored,
+        filling: Filling,
+        head: bytes,
+        unit_hash: str,
     ) -> None:
-        """`head` is what to send, with its empty line. The whole must be over in the upstream's time for a head and a silence."""
+        """`head` is what to send, with its empty line; `unit_hash` may decide on the endpoint.
+
+        The whole must be over in the upstream's time for a connection, a head and a silence.
+        """
         self.method = b"GET"
         self.request_done = True
         self.generation = generation
@@ -37,6 +49,8 @@ class Refresh(UpstreamUser):
         self._stored: Final = stored
         self._filling: Final = filling
         self._head: Final = head
+        self._unit_hash: Final = unit_hash
+        self._sent_at: float = 0.0
         self._pool: Pool | None = None
         self._claim: Claim | None = None
         self._connection: UpstreamConnection | None = None
@@ -58,7 +72,8 @@ class Refresh(UpstreamUser):
             self._end(False)
             return
         self._pool = pool
-        outcome = pool.acquire(self, fresh, False)
+        unit = unit_number(self._unit_hash) if pool.hashed and self._unit_hash else None
+        outcome = pool.acquire(self, fresh, False, unit)
         if isinstance(outcome, Flag):
             self._pool = None
             self._end(False)
@@ -68,8 +83,9 @@ class Refresh(UpstreamUser):
     def on_connected(self, connection: UpstreamConnection) -> None:
         self._claim = None
         self._connection = connection
+        self._sent_at = self._runtime.now()
         connection.write(self._head)
-        connection.deadline_in(self._runtime.now(), self._version.upstream.response)
+        connection.deadline_in(self._sent_at, self._version.upstream.response)
 
     def on_unreachable(self, flag: Flag) -> None:
         self._leave_pool()
@@ -86,6 +102,7 @@ class Refresh(UpstreamUser):
         return False
 
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
+        self._report(response.status)
         if complete:
             self._connection = None
         filling = self._filling
@@ -111,7 +128,17 @@ class Refresh(UpstreamUser):
             self._filling.finish()
             self._end(True)
 
+    def _report(self, status: int) -> None:
+        """Tell the pool how the endpoint did."""
+        pool = self._pool
+        connection = self._connection
+        if pool is not None and connection is not None:
+            now = self._runtime.now()
+            pool.report(connection, status, now - self._sent_at, now)
+
     def on_broken(self, flag: Flag, untouched: bool) -> None:
+        if not untouched:
+            self._report(flag.status)
         self._connection = None
         self._leave_pool()
         if untouched and not self._again:
@@ -121,6 +148,7 @@ class Refresh(UpstreamUser):
         self._end(False)
 
     def expired(self, now: float) -> None:
+        self._report(UT.status)
         self._end(False)
 
     def _leave_pool(self) -> None:

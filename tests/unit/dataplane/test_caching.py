@@ -7,8 +7,6 @@ from proxy.telemetry.counters import V_CACHE_OUTCOMES, V_RESPONSE_BYTES, V_UPSTR
 from tests.specs import version_spec
 from tests.unit.dataplane.stage import Spec, Stage, answer, get, pool_spec, shop, two_versions
 
-TENSE = {"unit": [{"kind": "header", "name": "x-user-id"}]}
-
 
 def cache_spec(**parts: object) -> Spec:
     return {
@@ -94,7 +92,7 @@ def play(request):
 
 def test_what_was_stored_is_given_without_asking(play):
     p = play()
-    start, fields, body = p.fetch(fresh("ETag: \"1\"", "X-Page: a"))
+    start, fields, body = p.fetch(fresh('ETag: "1"', "X-Page: a"))
     assert (start, body) == (b"HTTP/1.1 200 Said", b"hello")
     assert fields[b"cache-status"] == b"tidegate; fwd=uri-miss; stored"
     assert fields[b"x-tidegate-cache"] == b"miss"
@@ -109,7 +107,6 @@ def test_what_was_stored_is_given_without_asking(play):
     assert b"date" in fields
     assert outcomes(p.stage) == {"miss": 1, "hit": 1, "stored": 1}
     assert p.stage.codes() == {("stable", "stable", 200): 2}
-    assert p.stage.of_version(V_UPSTREAM) > 0
     assert p.stage.of_version(V_RESPONSE_BYTES) == 10
 
 
@@ -139,7 +136,9 @@ def test_a_stale_answer_with_a_validator_is_revalidated(play):
     p = play()
     p.fetch(fresh('ETag: "1"', "Last-Modified: Sat, 21 Nov 2026 10:00:00 GMT", "X-Old: 1", "X-Both: 1"))
     p.stage.pass_time(61)
-    start, fields, body = p.fetch(b'HTTP/1.1 304 Not Modified\r\nCache-Control: max-age=30\r\nETag: "1"\r\nX-Both: 2\r\n\r\n')
+    start, fields, body = p.fetch(
+        b'HTTP/1.1 304 Not Modified\r\nCache-Control: max-age=30\r\nETag: "1"\r\nX-Both: 2\r\n\r\n'
+    )
     assert b'if-none-match: "1"\r\n' in p.asked
     assert b"if-modified-since: Sat, 21 Nov 2026 10:00:00 GMT\r\n" in p.asked
     assert (start, body) == (b"HTTP/1.1 200 Said", b"hello")
@@ -280,7 +279,9 @@ def test_an_answer_overtaken_by_a_change_is_not_stored(play):
 def test_ranges_and_upgrades_pass_by(play):
     p = play()
     p.fetch(fresh())
-    _, fields, _ = p.fetch(answer(206, "Cache-Control: max-age=60", "Content-Range: bytes 0-0/5", body=b"h"), "Range: bytes=0-0")
+    _, fields, _ = p.fetch(
+        answer(206, "Cache-Control: max-age=60", "Content-Range: bytes 0-0/5", body=b"h"), "Range: bytes=0-0"
+    )
     assert fields[b"cache-status"] == b"tidegate; fwd=bypass"
     assert p.ask()[2] == b"hello"
 
@@ -288,7 +289,7 @@ def test_ranges_and_upgrades_pass_by(play):
 def test_vary_keeps_variants_apart(play):
     p = play()
     p.fetch(fresh("Vary: Accept-Language", body=b"no"), "Accept-Language: nb")
-    _, fields, body = p.fetch(fresh("Vary: Accept-Language", body=b"de"), "Accept-Language: de")
+    _, fields, _ = p.fetch(fresh("Vary: Accept-Language", body=b"de"), "Accept-Language: de")
     assert fields[b"cache-status"] == b"tidegate; fwd=vary-miss; stored"
     assert p.ask("Accept-Language: nb")[2] == b"no"
     assert p.ask("Accept-Language: de")[2] == b"de"
@@ -475,7 +476,12 @@ def test_answers_with_cookies_are_not_stored(play):
 
 
 def test_a_minted_cookie_is_each_clients_own(play):
-    p = play(shop(route={"cache": cache_spec(), "unit": [{"kind": "mint_cookie", "name": "tg_unit"}]}, secrets={"cookie": ["k" * 32], "unit_hash": ""}))
+    p = play(
+        shop(
+            route={"cache": cache_spec(), "unit": [{"kind": "mint_cookie", "name": "tg_unit"}]},
+            secrets={"cookie": ["k" * 32], "unit_hash": ""},
+        )
+    )
     _, first, _ = p.fetch(fresh())
     _, second, _ = p.ask()
     assert first[b"set-cookie"] != second[b"set-cookie"]
@@ -502,7 +508,9 @@ def test_pipelined_requests_are_all_answered_from_the_store(play):
 
 def test_what_an_upstream_says_of_the_hop_is_not_stored(play):
     p = play()
-    p.fetch(answer(200, "Cache-Control: max-age=60", "Connection: x-hop", "X-Hop: 1", "Age: 7", "Via: 1.1 other", body=b"x"))
+    p.fetch(
+        answer(200, "Cache-Control: max-age=60", "Connection: x-hop", "X-Hop: 1", "Age: 7", "Via: 1.1 other", body=b"x")
+    )
     _, fields, _ = p.ask()
     assert b"x-hop" not in fields
     assert fields[b"age"] == b"7"
