@@ -33,9 +33,13 @@ UNIT_HASH: Final = b"x-tidegate-unit-hash"
 
 
 class CachePolicy:
-    """What a route asks of its cache: bytes and seconds. The windows for stale answers count where an answer names none."""
+    """What a route asks of its cache: bytes and seconds. The windows for stale answers count where an answer names none.
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    `own_cookies` are the names of cookies that this proxy mints: no page depends on them.
+    """
+
+    def __init__(self, spec: dict[str, Any], own_cookies: frozenset[bytes]) -> None:
+        self.own_cookies: Final = own_cookies
         self.size: Final[int] = spec["size"]
         self.object_limit: Final[int] = spec["object_limit"]
         self.default_ttl: Final[float] = spec["default_ttl"]
@@ -110,7 +114,7 @@ def terms_of(
         if policy.default_ttl <= 0 or (status not in _HEURISTIC and not control.public):
             return "no_lifetime"
         guessed = not policy.shared_cookies
-        if guessed and b"cookie" in asked:
+        if guessed and _has_cookies(asked, policy.own_cookies):
             return "cookie"
         lifetime = policy.default_ttl
     lifetime = min(lifetime, initial_age + policy.max_ttl)
@@ -138,9 +142,19 @@ def terms_of(
     )
 
 
-def may_have(terms: Terms, fields: dict[bytes, bytes]) -> bool:
+def may_have(policy: CachePolicy, terms: Terms, fields: dict[bytes, bytes]) -> bool:
     """Whether a request with these fields may be given what was stored on these terms."""
-    return (terms.shared or b"authorization" not in fields) and not (terms.guessed and b"cookie" in fields)
+    if not terms.shared and b"authorization" in fields:
+        return False
+    return not (terms.guessed and _has_cookies(fields, policy.own_cookies))
+
+
+def _has_cookies(fields: dict[bytes, bytes], own: frozenset[bytes]) -> bool:
+    """Whether a request brings cookies that are not this proxy's own."""
+    value = fields.get(b"cookie")
+    if value is None:
+        return False
+    return any(pair.partition(b"=")[0].strip() not in own for pair in value.split(b";"))
 
 
 def _unstorable(

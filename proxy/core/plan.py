@@ -243,7 +243,8 @@ class Route:
         self.admission: Final[AdmissionPolicy | None] = (
             AdmissionPolicy(spec["admission"]) if spec["admission"] else None
         )
-        self.cache: Final[CachePolicy | None] = CachePolicy(spec["cache"]) if spec["cache"] else None
+        own_cookies = frozenset(source.name for source in self.unit if source.kind == "mint_cookie")
+        self.cache: Final[CachePolicy | None] = CachePolicy(spec["cache"], own_cookies) if spec["cache"] else None
         # Whether anything stands between the decision and the upstream: the exchange then goes through its gates.
         self.guarded: Final = (
             bool(self.rate_limits)

@@ -120,7 +120,7 @@ class CacheUse(Keeping):
         if stored is None:
             if store.knows(key):
                 self._forward = "vary-miss"
-        elif not may_have(stored.terms, fields):
+        elif not may_have(self._policy, stored.terms, fields):
             self._forward = "request"
         elif self._give_or_ask(stored, version, asked):
             return False
@@ -243,7 +243,7 @@ class CacheUse(Keeping):
         for served in range(place, len(passage.chain)):
             key = passage.chain[served].cache_prefix + self._place
             stored = self._cache.store.find(key, fields, passage.unit_hash)
-            if stored is None or not may_have(stored.terms, fields):
+            if stored is None or not may_have(self._policy, stored.terms, fields):
                 continue
             if not serves_for_error(stored.terms, stored.age(now)):
                 continue

@@ -50,7 +50,8 @@ POLICY = CachePolicy(
     {
         "size": 1 << 20, "object_limit": 1 << 16, "default_ttl": 7.0, "stale_while_revalidate": 30.0,
         "stale_if_error": 60.0, "max_ttl": 5000.0, "shared_cookies": False,
-    }
+    },
+        frozenset({b"tg"}),
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ class Cache(Part):
         "0s",
     )
     shared_cookies: bool = option(
-        "Keep answers with Set-Cookie too, and by `default_ttl` those to requests with cookies: pages that are the same for all.",
+        "Keep answers that set a cookie, too, cookie and all, for everybody; and let `default_ttl` hold for requests with"
+        " cookies. (A unit's minted cookie is the proxy's own: it is never kept, and keeps nothing from being kept.)",
         False,
     )

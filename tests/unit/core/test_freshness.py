@@ -29,7 +29,8 @@ def policy(**parts: Any) -> CachePolicy:
         {
             "size": 1 << 20, "object_limit": 1 << 16, "default_ttl": 0.0, "stale_while_revalidate": 0.0,
             "stale_if_error": 0.0, "max_ttl": 86400.0, "shared_cookies": False,
-        } | parts
+        } | parts,
+        frozenset({b"tg"}),
     )  # fmt: skip
 
 
@@ -84,6 +85,7 @@ STORING = [
     ("4.2.2 default_ttl, 302 and public", {CC: "public"}, {}, 302, b"GET", {"default_ttl": 5.0}, STORED),
     ("4.2.2 default_ttl and a cookie", {}, {"cookie": "a=b"}, 200, b"GET", {"default_ttl": 5.0}, "cookie"),
     ("4.2.2 default_ttl and a shared cookie", {}, {"cookie": "a=b"}, 200, b"GET", {"default_ttl": 5.0} | SHARED, STORED),
+    ("own: default_ttl and the cookie minted here", {}, {"cookie": "tg=b"}, 200, b"GET", {"default_ttl": 5.0}, STORED),
     ("4.2.2 default_ttl and authorization", {}, BASIC, 200, b"GET", {"default_ttl": 5.0}, "authorization"),
     ("3 max-age and a cookie", {CC: "max-age=60"}, {"cookie": "a=b"}, 200, b"GET", {}, STORED),
     ("3 explicit and 302", {CC: "max-age=60"}, {}, 302, b"GET", {}, STORED),
@@ -321,11 +323,13 @@ def test_what_stands_in_for_a_failure(answer, parts, age, serves):
         ({CC: "s-maxage=60"}, {}, BASIC, True),
         ({}, {"default_ttl": 9.0}, {}, True),
         ({}, {"default_ttl": 9.0}, {"cookie": "a=b"}, False),
+        ({}, {"default_ttl": 9.0}, {"cookie": "tg=b"}, True),
+        ({}, {"default_ttl": 9.0}, {"cookie": "tg=b; a=b"}, False),
         ({}, {"default_ttl": 9.0, "shared_cookies": True}, {"cookie": "a=b"}, True),
     ],
 )
 def test_who_may_have_what_is_stored(answer, parts, asked, may):
-    assert may_have(kept(answer, **parts), encoded(asked)) is may
+    assert may_have(policy(**parts), kept(answer, **parts), encoded(asked)) is may
 
 
 @pytest.mark.parametrize(
