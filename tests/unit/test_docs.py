@@ -9,6 +9,7 @@ import click
 import pytest
 
 import proxy
+from proxy.core.route_cache import CACHE_OUTCOMES
 from proxy.errors import FLAGS
 from proxy.settings.loader import load
 from proxy.surfaces.cli.main import tidegate
@@ -91,6 +92,12 @@ def test_table_of_causes_is_that_of_the_code() -> None:
         (ROOT / "docs/limits.md").read_text().partition("<!-- causes:begin -->")[2].partition("<!-- causes:end -->")[0]
     )
     assert tuple(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == LIMITED_CAUSES
+
+
+def test_table_of_cache_outcomes_is_that_of_the_code() -> None:
+    text = (ROOT / "docs/caching.md").read_text()
+    table = text.partition("<!-- outcomes:begin -->")[2].partition("<!-- outcomes:end -->")[0]
+    assert tuple(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == CACHE_OUTCOMES
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
