@@ -197,6 +197,10 @@ class CacheUse(Keeping):
         passage = self._passage
         if self._conditional and stored is not None and status == 304:
             fresh = self._new_filling(passage.version).freshen(stored, response)
+            if not self._policy.shared_cookies:
+                for line in response.lines:
+                    if name_of(line) == b"set-cookie":
+                        passage.added += line + b"\r\n"
             self._give(fresh, served, REVALIDATED, f"fwd={self._forward}; fwd-status=304", None, False)
             return True
         if status >= 500 and self._stand_in(served, None, status):

@@ -123,6 +123,8 @@ class Filling:
         now = self.runtime.now()
         wall = self.runtime.wall()
         newer = self._kept(response, None)[1]
+        if not self._policy.shared_cookies:  # it is the client's own, and no reason to forget what it may see
+            newer = [line for line in newer if name_of(line) != b"set-cookie"]
         if b"date" not in response.fields:
             newer.append(b"date: " + format_date(wall))
         lines = freshened(old.lines(), newer)

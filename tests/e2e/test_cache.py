@@ -10,7 +10,7 @@ import yaml
 
 from .harness.message import Message
 from .harness.origin import Connection, Origin, answer
-from .harness.proxy import Config, Proxy, configuration, single, upstream
+from .harness.proxy import Config, Proxy, configuration, free_port, single, upstream
 from .harness.wait import wait_for
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/caching.md"
@@ -80,8 +80,10 @@ def test_the_page_tells_what_happens(tmp_path: Path) -> None:
 
 
 def test_the_last_good_answer_stands_in_while_the_upstream_is_down(tmp_path: Path) -> None:
-    with Origin(answer(b"good", "200 OK", "Cache-Control: max-age=1", 'ETag: "1"')) as origin:
-        port = origin.port
+    port = free_port()
+    stopped = False
+    origin = Origin(answer(b"good", "200 OK", "Cache-Control: max-age=1", 'ETag: "1"'), port=port)
+    try:
         with Proxy(cached(origin, stale_if_error="1h"), tmp_path) as proxy:
             assert proxy.get().body == b"good"
             origin.respond = answer(b"bad", "503 Down")
@@ -90,11 +92,15 @@ def test_the_last_good_answer_stands_in_while_the_upstream_is_down(tmp_path: Pat
             assert (got.status, got.body) == (200, b"good")
             assert got.get(b"x-tidegate-flags") == b"5xx,ST"
             origin.stop()
+            stopped = True
             wait_for(lambda: proxy.get().get(b"x-tidegate-flags") in (b"UF,ST", b"UH,ST"), "nobody to connect to")
             with Origin(answer(b"new"), port=port):
                 wait_for(lambda: proxy.get().body == b"new", "the upstream to be asked again")
             assert proxy.metrics().value("tidegate_requests_total", code="503") == 0
             assert proxy.metrics().value("tidegate_errors_total", flag="5xx") == 1
+    finally:
+        if not stopped:
+            origin.stop()
 
 
 def test_a_stale_answer_is_given_while_a_new_one_is_fetched(tmp_path: Path) -> None:

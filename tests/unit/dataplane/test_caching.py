@@ -150,6 +150,54 @@ def test_a_stale_answer_with_a_validator_is_revalidated(play):
     assert outcomes(p.stage) == {"miss": 1, "revalidated": 1, "hit": 1, "stored": 2}
 
 
+def test_a_cookie_set_with_a_304_is_for_the_client_that_asked(play):
+    p = play()
+    p.fetch(fresh('ETag: "1"'))
+    p.stage.pass_time(61)
+    _, fields, body = p.fetch(b"HTTP/1.1 304 Not Modified\r\nSet-Cookie: a=b\r\n\r\n")
+    assert (fields[b"set-cookie"], body) == (b"a=b", b"hello")
+    _, fields, body = p.ask()
+    assert body == b"hello"
+    assert b"set-cookie" not in fields
+
+
+@pytest.mark.parametrize("said", ["no-store", "private"])
+def test_a_304_that_forbids_keeping_is_passed_on_and_obeyed(play, said):
+    p = play()
+    p.fetch(fresh('ETag: "1"'))
+    p.stage.pass_time(61)
+    assert p.fetch(f"HTTP/1.1 304 Not Modified\r\nCache-Control: {said}\r\n\r\n".encode())[2] == b"hello"
+    assert p.fetch(fresh(body=b"new"))[2] == b"new"
+    assert b"if-none-match" not in p.asked
+
+
+def test_a_304_of_another_answer_is_the_last_use_of_the_stored_one(play):
+    p = play()
+    p.fetch(fresh('ETag: "1"'))
+    p.stage.pass_time(61)
+    assert p.fetch(b'HTTP/1.1 304 Not Modified\r\nETag: "2"\r\n\r\n')[2] == b"hello"
+    p.fetch(fresh(body=b"new"))
+    assert b"if-none-match" not in p.asked
+
+
+def test_credentials_get_only_what_is_for_all(play):
+    p = play()
+    p.fetch(fresh(body=b"anonymous"))
+    _, fields, body = p.fetch(answer(200, "Cache-Control: max-age=60, public", body=b"all"), "Authorization: Basic x")
+    assert (fields[b"cache-status"], body) == (b"tidegate; fwd=request; stored", b"all")
+    assert p.ask("Authorization: Basic y")[2] == b"all"
+    assert p.ask()[2] == b"all"
+
+
+def test_what_the_route_alone_keeps_is_not_for_clients_with_cookies(play):
+    p = play(cached(default_ttl=60.0))
+    p.fetch(answer(200, body=b"anonymous"))
+    assert p.ask()[2] == b"anonymous"
+    _, fields, body = p.fetch(answer(200, body=b"mine"), "Cookie: session=1")
+    assert (fields[b"cache-status"], body) == (b"tidegate; fwd=request; detail=cookie", b"mine")
+    assert p.ask()[2] == b"anonymous"
+
+
 def test_a_stale_answer_that_changed_is_replaced(play):
     p = play()
     p.fetch(fresh('ETag: "1"'))
