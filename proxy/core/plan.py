@@ -20,6 +20,7 @@ from proxy.core.concurrency import ConcurrencyPolicy
 from proxy.core.cookies import UnitCookies
 from proxy.core.deadline import DeadlinePolicy
 from proxy.core.faults import FaultPolicy
+from proxy.core.freshness import CachePolicy
 from proxy.core.gcra import build_limits
 from proxy.core.hashing import Dealer
 from proxy.core.match import Matcher, compile_matcher
@@ -109,6 +110,7 @@ class Version:
         self.arm: Arm | None = None  # given by the worker, where anything of it is to be remembered
         self.warm_up: Final[float] = spec["warm_up"]  # seconds
         self.breaker: Final[BreakerPolicy | None] = BreakerPolicy(spec["breaker"]) if spec["breaker"] else None
+        self.cache_prefix: bytes = b""  # given by the worker: what its keys in the route's cache begin with
 
 
 class Rule:
@@ -243,6 +245,8 @@ class Route:
         self.admission: Final[AdmissionPolicy | None] = (
             AdmissionPolicy(spec["admission"]) if spec["admission"] else None
         )
+        own_cookies = frozenset(source.name for source in self.unit if source.kind == "mint_cookie")
+        self.cache: Final[CachePolicy | None] = CachePolicy(spec["cache"], own_cookies) if spec["cache"] else None
         self.timeout: Final[float] = spec["timeout"]  # of the whole exchange, in seconds; 0: none
         self.retry: Final[RetryPolicy | None] = RetryPolicy(spec["retry"]) if spec["retry"] else None
         self.hedge: Final[HedgePolicy | None] = HedgePolicy(spec["hedge"]) if spec["hedge"] else None
@@ -256,6 +260,7 @@ class Route:
             or self.deadline is not None
             or bool(self.rate_limits)
             or self.faults is not None
+            or self.cache is not None
             or self.concurrency is not None
             or self.admission is not None
         )

@@ -10,6 +10,7 @@ from proxy.core.faults import Disturbed
 from proxy.core.latency import Latency
 from proxy.core.plan import Plan, Route, Version
 from proxy.dataplane import breaking
+from proxy.dataplane.caching import provide_cache
 from proxy.dataplane.concurrency import look_round
 from proxy.dataplane.runtime import Runtime
 from proxy.telemetry.counters import V_LIMIT
@@ -36,6 +37,7 @@ class Arms:
                     if life.queue is None:
                         life.queue = Queue(route.concurrency)
                     life.queue.policy = route.concurrency
+                provide_cache(self.runtime, route, life)
             for version in route.versions:
                 key = (route.name, version.name)
                 before = self.arms.get(key)
@@ -132,7 +134,7 @@ def _follows(route: Route) -> bool:
 
 def _has_life(route: Route) -> bool:
     """Whether anything of this route is to be remembered."""
-    return route.concurrency is not None
+    return route.concurrency is not None or route.cache is not None
 
 
 def _limit(arm: Arm, route: Route) -> None:

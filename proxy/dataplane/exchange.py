@@ -18,6 +18,7 @@ from proxy.core.request import Request, Response
 from proxy.core.retry import IDEMPOTENT
 from proxy.core.trace import make_traceparent, trace_id_of, valid_request_id, valid_traceparent
 from proxy.dataplane.answers import failure_answer
+from proxy.dataplane.caching import not_cached
 from proxy.dataplane.concurrency import admitted
 from proxy.dataplane.deadlines import in_time
 from proxy.dataplane.downstream import Downstream
@@ -28,14 +29,17 @@ from proxy.dataplane.record import MARK_WARMING
 from proxy.dataplane.tries import HELD, Tries
 from proxy.dataplane.tunnel import Tunnel
 from proxy.dataplane.upstream import UpstreamConnection
-from proxy.errors import DC, DN, DPE, SI, UT, Flag
+from proxy.errors import DC, DN, DPE, E5, SI, ST, UT, Flag
 from proxy.telemetry.counters import (
     RETRY_SUCCESS,
     V_IN_FLIGHT,
     V_REASONS,
 )
 
-_IN_TIME, _WITHIN_RATES, _UNDISTURBED, _ADMITTED, _GATES = range(5)
+_IN_TIME, _WITHIN_RATES, _UNDISTURBED, _NOT_CACHED, _ADMITTED, _GATES = range(6)
+
+_JOINED: Final = 64 << 10
+"""Bytes of a stored body beyond which it is written by itself: copying it costs more than a second write."""
 
 _NOTHING_DROPPED: Final[frozenset[bytes]] = frozenset()
 
@@ -124,6 +128,8 @@ class Exchange(Tries):
             return within_rates(self)
         if gate == _UNDISTURBED:
             return undisturbed(self)
+        if gate == _NOT_CACHED:
+            return not_cached(self)
         return admitted(self)
 
     def refuse(self, flag: Flag, status: int = 0, detail: str = "", added: bytes = b"") -> None:
@@ -132,6 +138,25 @@ class Exchange(Tries):
 
     def cut_off(self, flag: Flag) -> None:
         self._cut_off(flag)
+
+    def answer(self, status: int, head: bytes, body: bytes, served: int, flag: Flag | None, stale: bool) -> None:
+        self._drop_upstream()
+        self._status = status
+        self._served = served
+        self._stale = stale
+        self._flag = flag or (E5 if self.replaced else ST if stale else None)
+        added = self._head_lines()
+        self._response_bytes = len(body)
+        head = b"".join((head, added, b"\r\n"))
+        if len(body) > _JOINED:
+            self.client.write(head)
+            self._finish(body)
+        else:
+            self._finish(head + body)
+
+    def head_for(self, version: Version, without: frozenset[bytes], lines: list[bytes]) -> bytes:
+        kept = [line for line in self._kept if line.partition(b":")[0].lower() not in without] + lines
+        return self._whole_head(version, kept)
 
     def too_late(self) -> None:
         connection = self._connection
@@ -196,6 +221,12 @@ class Exchange(Tries):
                 self.client.set_reading(True)
 
     def _head_of(self, version: Version, kept: list[bytes]) -> bytes:
+        keeping = self.keeping
+        if keeping is not None:  # the cache may ask on a condition, with every try and hedge alike
+            kept = keeping.lines_for(self._served, kept)
+        return self._whole_head(version, kept)
+
+    def _whole_head(self, version: Version, kept: list[bytes]) -> bytes:
         request = self.request
         return request_head(
             request,
@@ -288,6 +319,11 @@ class Exchange(Tries):
         self._answering = True
         self._status = response.status
         self._sent = None
+        keeping = self.keeping
+        if keeping is not None:  # after whoever may still ask somebody else: this is the answer that counts
+            if keeping.on_answer(self._served, response):
+                return
+            keeping.on_body(body, complete)
         added = self._mint + self.added
         keep = request.keep_alive and self.request_done and not self.runtime.draining
         if response.content_length < 0 and not response.bodiless:
@@ -321,6 +357,9 @@ class Exchange(Tries):
     def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
         if complete:
             self._connection = None
+        keeping = self.keeping
+        if keeping is not None:
+            keeping.on_body(data, complete)
         if self._chunk_out:
             data = encode_chunk(data)
             if complete:
@@ -456,19 +495,14 @@ class Exchange(Tries):
 
     def _fail(self, flag: Flag, status: int = 0, detail: str = "") -> None:
         """Answer in the upstream's place."""
+        keeping = self.keeping
+        if keeping is not None and keeping.on_failure(flag):
+            return
         self._flag = flag
         self._status = status or flag.status
         self._drop_upstream()
         request = self.request
-        keep = request.keep_alive and self.request_done and not self.runtime.draining
-        added = self._mint + self.added
-        if not keep:
-            added += b"connection: close\r\n"
-        elif request.minor == 0:
-            added += b"connection: keep-alive\r\n"
-        self._keep = keep
-        if self.route.debug is not None:
-            added += self._debug_lines()
+        added = self._head_lines()
         answer = failure_answer(
             self._status,
             flag,
@@ -481,6 +515,20 @@ class Exchange(Tries):
         )
         self._response_bytes = len(answer)
         self._finish(answer)
+
+    def _head_lines(self) -> bytes:
+        """What is added to the head of an answer that no upstream gives."""
+        request = self.request
+        keep = request.keep_alive and self.request_done and not self.runtime.draining
+        added = self._mint + self.added
+        if not keep:
+            added += b"connection: close\r\n"
+        elif request.minor == 0:
+            added += b"connection: keep-alive\r\n"
+        self._keep = keep
+        if self.route.debug is not None:
+            added += self._debug_lines()
+        return added
 
     # The end.
 
@@ -502,6 +550,8 @@ class Exchange(Tries):
         if self.pacer is not None:
             self.pacer.stop()
             self.pacer = None
+        if self.keeping is not None:
+            self.keeping.ended()
         self._connection = None
         if self._arm is not None or self.route.attended:
             self._tries_over()

@@ -11,7 +11,7 @@ from typing import Final
 from proxy.core.concurrency import Seat
 from proxy.core.decide import Decision
 from proxy.core.plan import Plan, Route, Version
-from proxy.core.request import Request
+from proxy.core.request import Request, Response
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.pacing import Paced, Pacer
 from proxy.errors import Flag
@@ -30,9 +30,34 @@ class Waiter:
         """The exchange ended while it waited: the client left, or the whole took too long."""
 
 
+class Keeping:
+    """What a cache does for an exchange that it could not answer at once."""
+
+    def lines_for(self, served: int, kept: list[bytes]) -> list[bytes]:
+        """The request's field lines for the version in this place of the chain: it may be asked on a condition."""
+        raise AssertionError(_UNEXPECTED)
+
+    def on_answer(self, served: int, response: Response) -> bool:
+        """The head of the answer that the client is to get. True: it has got another one, and this one is of no use."""
+        raise AssertionError(_UNEXPECTED)
+
+    def on_body(self, data: bytes, complete: bool) -> None:
+        """More of that answer's body, decoded."""
+        raise AssertionError(_UNEXPECTED)
+
+    def on_failure(self, flag: Flag) -> bool:
+        """No version has answered. True: the client has got an old answer instead."""
+        raise AssertionError(_UNEXPECTED)
+
+    def ended(self) -> None:
+        """The exchange is over, however it ended."""
+        raise AssertionError(_UNEXPECTED)
+
+
 class Passage(Paced):
     """What a gate sees of an exchange, beside what `Record` knows of it."""
 
+    keeping: Keeping | None = None  # where its route has a cache
     added: bytes = b""  # whole field lines for the answer's head, whoever answers
     ends_at: float = inf  # monotonic seconds: when the whole exchange is too late
     seat: Seat | None = None  # the place it has, or waits for, where their number is limited
@@ -79,6 +104,16 @@ class Passage(Paced):
         """Why this version; None before it was decided."""
         return self._decision
 
+    @property
+    def chain(self) -> list[Version]:
+        """The version assigned and its fallbacks."""
+        return self._chain
+
+    @property
+    def unit_hash(self) -> bytes:
+        """What the upstream is told in x-tidegate-unit-hash."""
+        return self._unit_hash.encode()
+
     # What an exchange does.
 
     def advance(self) -> None:
@@ -91,6 +126,17 @@ class Passage(Paced):
 
     def cut_off(self, flag: Flag) -> None:
         """End the exchange by cutting the client's connection off."""
+        raise AssertionError(_UNEXPECTED)
+
+    def answer(self, status: int, head: bytes, body: bytes, served: int, flag: Flag | None, stale: bool) -> None:
+        """Answer with what is held: `head` is status line and field lines, each with CRLF, the body's framing among them.
+
+        `served` is the place of its version in the chain; `flag` what had gone wrong, if anything.
+        """
+        raise AssertionError(_UNEXPECTED)
+
+    def head_for(self, version: Version, without: frozenset[bytes], lines: list[bytes]) -> bytes:
+        """The head of this request for `version`, `without` these fields and with these `lines`."""
         raise AssertionError(_UNEXPECTED)
 
     def too_late(self) -> None:

@@ -19,6 +19,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from proxy.core.outlier import CAUSES
 from proxy.core.plan import REASONS
+from proxy.core.route_cache import CACHE_OUTCOMES
 from proxy.errors import FLAGS
 from proxy.telemetry import metrics
 from proxy.telemetry.counters import (
@@ -49,6 +50,7 @@ from proxy.telemetry.counters import (
     U_PANIC,
     U_PENDING,
     U_REQUESTS,
+    V_CACHE_OUTCOMES,
     V_DURATION,
     V_FAULTS,
     V_FLAGS,
@@ -237,6 +239,10 @@ class Exposition:
                 lines[metrics.CONCURRENCY_LIMIT.name].append(
                     f"tidegate_concurrency_limit{{{labels}}} {abs(values[V_LIMIT])}"
                 )
+            out = lines[metrics.CACHE.name]
+            for index, outcome in enumerate(CACHE_OUTCOMES, V_CACHE_OUTCOMES):
+                if values[index]:
+                    out.append(f'tidegate_cache_total{{{labels},outcome="{outcome}"}} {values[index]}')
             out = lines[metrics.ERRORS.name]
             for flag in FLAGS:
                 if values[V_FLAGS + flag.index]:

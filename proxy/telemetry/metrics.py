@@ -93,6 +93,11 @@ MARKED_REQUESTS: Final = Metric(
 MARKED_ERRORS: Final = Metric(
     "tidegate_marked_errors_total", COUNTER, _ROUTE, "Those of them that count in tidegate_errors_total."
 )
+CACHE: Final = Metric(
+    "tidegate_cache_total", COUNTER, ("route", "version", "outcome"),
+    "Requests by what became of them at the cache: hit, stale, revalidated, miss or bypass. And answers: stored, evicted,"
+    " refreshed.",
+)  # fmt: skip
 MIRROR: Final = Metric(
     "tidegate_mirror_total",
     COUNTER,
@@ -217,7 +222,7 @@ SLOTS: Final = Metric(
 METRICS: Final[tuple[Metric, ...]] = (
     REQUESTS, DURATION, UPSTREAM_DURATION, REQUEST_BYTES, RESPONSE_BYTES, IN_FLIGHT, ERRORS, DECISIONS, WEIGHT,
     RETRIES, RETRYING, HEDGES, BREAKER_STATE, BREAKER_OPENED,
-    LIMITED, QUEUED, CONCURRENCY_LIMIT,
+    LIMITED, QUEUED, CONCURRENCY_LIMIT, CACHE,
     FAULTS, MARKED_REQUESTS, MARKED_ERRORS,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,

@@ -9,6 +9,7 @@ import click
 import pytest
 
 import proxy
+from proxy.core.route_cache import CACHE_OUTCOMES
 from proxy.errors import FLAGS
 from proxy.settings.loader import load
 from proxy.surfaces.cli.main import tidegate
@@ -114,6 +115,12 @@ def test_table_of_deadlines_has_every_deadline_of_the_reference_with_its_default
                 known[f"{name}.{key}"] = default.strip()
     known.pop("routes[].concurrency.queue_timeout")  # bounds a queue, and is said where the queue is
     assert {key: "off" if default in {"", "0s"} else default for key, default in known.items()} == shown
+
+
+def test_table_of_cache_outcomes_is_that_of_the_code() -> None:
+    text = (ROOT / "docs/caching.md").read_text()
+    table = text.partition("<!-- outcomes:begin -->")[2].partition("<!-- outcomes:end -->")[0]
+    assert tuple(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == CACHE_OUTCOMES
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
