@@ -8,9 +8,7 @@ import asyncio
 from math import inf
 from typing import Final
 
-from proxy.core.plan import Plan, Route, Version
-from proxy.core.request import Request
-from proxy.dataplane.downstream import Downstream
+from proxy.core.plan import Version
 from proxy.dataplane.record import Record
 from proxy.errors import Flag
 
@@ -35,9 +33,6 @@ class Passage(Record):
     ends_at: float = inf  # monotonic seconds: when the whole exchange is too late
     _waiter: Waiter | None = None
     _alarm: asyncio.TimerHandle | None = None
-
-    def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
-        super().__init__(client, plan, route, request)
 
     @property
     def version(self) -> Version:

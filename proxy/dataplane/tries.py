@@ -11,11 +11,9 @@ import asyncio
 from typing import Final
 
 from proxy.core.hashing import unit_number
-from proxy.core.plan import Plan, Route
-from proxy.core.request import Request, Response
-from proxy.core.retry import IDEMPOTENT, HedgePolicy, RetryPolicy, retry_after
+from proxy.core.request import Response
+from proxy.core.retry import IDEMPOTENT, RetryPolicy, retry_after
 from proxy.dataplane.attempt import Attempt
-from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.hedge import Hedge
 from proxy.dataplane.passage import Passage, Waiter
 from proxy.dataplane.record import MARK_WARMING
@@ -58,9 +56,6 @@ class Tries(Attempt):
     _hedge_alarm: asyncio.TimerHandle | None = None
     _hedged: bool = False
     _failed_with: Flag | None = None  # of the try that only a hedge keeps alive
-
-    def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
-        super().__init__(client, plan, route, request)
 
     def _take_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         """The head of an answer is there, from whichever connection; it may have to be held back."""
@@ -205,8 +200,11 @@ class Tries(Attempt):
 
     # Hedging.
 
-    def _expect_hedge(self, policy: HedgePolicy) -> None:
+    def _expect_hedge(self) -> None:
         """The request was sent: if its answer takes longer than most, another will be."""
+        policy = self.route.hedge
+        if policy is None:
+            return
         request = self.request
         arm = self._chain[self._served].arm
         if (
@@ -242,7 +240,7 @@ class Tries(Attempt):
         if not policy.within_budget(cells.total(slot + V_IN_FLIGHT), cells.total(slot + V_HEDGING)):
             runtime.view[slot + V_HEDGE_OUTCOMES + HEDGE_BUDGET] += 1
             return
-        hedge = Hedge(self, pool, slot, self._head_of(version, self._kept), self._patience())
+        hedge = Hedge(self, pool, slot, self._head_of(version, self._kept), self._patience(version))
         unit = unit_number(self._unit_hash) if pool.hashed and self._unit_hash else None
         outcome = pool.acquire(hedge, False, False, unit, [connection.endpoint])
         if isinstance(outcome, Flag):
