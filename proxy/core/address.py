@@ -33,6 +33,13 @@ def normalise(text: str) -> str:
     return _parse(text)[2]
 
 
+def client_network(text: str) -> bytes:
+    """What a client can be told from others by: an IPv4 address, or the /64 network of an IPv6 address, of which one
+    customer has all (RFC 6177); b"" for what is no address."""
+    family, number, plain = _parse(text)
+    return plain.encode() if family == 4 else b"%x/64" % (number >> 64) if family == 6 else b""
+
+
 class Networks:
     """A set of networks in CIDR notation; a bare address is a network of one. Raises ValueError for what is neither."""
 

@@ -6,7 +6,9 @@ names, and given to the versions of the next plan.
 
 from typing import Final
 
+from proxy.core.admission import Admission
 from proxy.core.breaker import Breaker
+from proxy.core.concurrency import AdaptiveLimit, Queue
 from proxy.core.latency import Latency
 
 
@@ -16,6 +18,8 @@ class Arm:
     def __init__(self, route: str, version: str) -> None:
         self.route: Final = route
         self.version: Final = version
+        self.admission: Admission | None = None
+        self.adaptive: AdaptiveLimit | None = None
         self.slot: int = 0  # of the version's counters
         self.breaker: Breaker | None = None
         self.latency: Latency | None = None  # where its route hedges
@@ -27,3 +31,4 @@ class RouteLife:
 
     def __init__(self, route: str) -> None:
         self.route: Final = route
+        self.queue: Queue | None = None  # before the concurrency limit

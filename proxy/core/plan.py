@@ -12,10 +12,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from proxy.core.address import Networks
+from proxy.core.admission import AdmissionPolicy
 from proxy.core.arm import Arm, RouteLife
 from proxy.core.balance import SlowStart
 from proxy.core.breaker import BreakerPolicy
+from proxy.core.concurrency import ConcurrencyPolicy
 from proxy.core.cookies import UnitCookies
+from proxy.core.gcra import build_limits
 from proxy.core.hashing import Dealer
 from proxy.core.match import Matcher, compile_matcher
 from proxy.core.outlier import OutlierPolicy
@@ -230,8 +233,16 @@ class Route:
         self.error_flags: Final = frozenset(errors["flags"])
         self.debug: Final[Networks | None] = Networks(spec["debug"]) if spec["debug"] else None
         self.life: RouteLife | None = None  # given by the worker, where anything of it is to be remembered
+        indexes = {version.name: version.index for version in self.versions}
+        self.rate_limits: Final = build_limits(spec["rate_limits"], name, indexes)
+        self.concurrency: Final[ConcurrencyPolicy | None] = (
+            ConcurrencyPolicy(spec["concurrency"], indexes) if spec["concurrency"] else None
+        )
+        self.admission: Final[AdmissionPolicy | None] = (
+            AdmissionPolicy(spec["admission"]) if spec["admission"] else None
+        )
         # Whether anything stands between the decision and the upstream: the exchange then goes through its gates.
-        self.guarded: Final = False
+        self.guarded: Final = bool(self.rate_limits) or self.concurrency is not None or self.admission is not None
         self.timeout: Final[float] = spec["timeout"]  # of the whole exchange, in seconds; 0: none
         self.retry: Final[RetryPolicy | None] = RetryPolicy(spec["retry"]) if spec["retry"] else None
         self.hedge: Final[HedgePolicy | None] = HedgePolicy(spec["hedge"]) if spec["hedge"] else None

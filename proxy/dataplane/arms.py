@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from typing import Final
 
+from proxy.core.admission import Admission
 from proxy.core.arm import Arm, RouteLife
+from proxy.core.concurrency import AdaptiveLimit, Queue
 from proxy.core.latency import Latency
 from proxy.core.plan import Plan, Route, Version
 from proxy.dataplane import breaking
+from proxy.dataplane.concurrency import look_round
 from proxy.dataplane.runtime import Runtime
+from proxy.telemetry.counters import V_LIMIT
 
 
 class Arms:
@@ -26,9 +30,17 @@ class Arms:
         watched: list[tuple[Version, Arm]] = []
         for route in plan.routes:
             if _has_life(route):
-                route.life = self.lives.setdefault(route.name, RouteLife(route.name))
+                route.life = life = self.lives.setdefault(route.name, RouteLife(route.name))
+                if route.concurrency is not None:
+                    if life.queue is None:
+                        life.queue = Queue(route.concurrency)
+                    life.queue.policy = route.concurrency
             for version in route.versions:
                 key = (route.name, version.name)
+                before = self.arms.get(key)
+                if before is not None and before.adaptive is not None and not _follows(route):
+                    before.adaptive = None
+                    self.runtime.view[version.slot - self.runtime.base + V_LIMIT] = 0
                 if version.weight > 0.0:
                     weighted.add(key)
                 if _has_arm(route, version):
@@ -56,11 +68,19 @@ class Arms:
             arm.latency = None
         elif arm.latency is None or not arm.latency.measures(hedge.percentile, hedge.minimum_samples):
             arm.latency = Latency(hedge.percentile, hedge.minimum_samples)
+        _limit(arm, route)
         # A version that has just got its first weight has cold caches. What has its weight when the worker starts was
         # there before, as far as anyone knows here.
         before = self._weighted
         if before is not None and version.weight > 0.0 and (route.name, version.name) not in before:
             arm.warming_until = runtime.now() + version.warm_up
+
+    def look_round(self) -> None:
+        """See what other workers have left for those who wait. Called by the clock, where there are others."""
+        for life in self.lives.values():
+            queue = life.queue
+            if queue is not None:
+                look_round(queue)
 
     def leave(self, plan: Plan) -> None:
         """Forget what `plan`, now in force, does not name."""
@@ -90,9 +110,39 @@ class Arms:
 
 def _has_arm(route: Route, version: Version) -> bool:
     """Whether anything of this version is to be remembered."""
-    return version.breaker is not None or version.warm_up > 0.0 or route.hedge is not None
+    return (
+        version.breaker is not None
+        or version.warm_up > 0.0
+        or route.hedge is not None
+        or route.admission is not None
+        or _follows(route)
+    )
 
 
-def _has_life(_route: Route) -> bool:
+def _follows(route: Route) -> bool:
+    """Whether the route's limits follow the latency."""
+    return route.concurrency is not None and route.concurrency.adaptive is not None
+
+
+def _has_life(route: Route) -> bool:
     """Whether anything of this route is to be remembered."""
-    return False
+    return route.concurrency is not None
+
+
+def _limit(arm: Arm, route: Route) -> None:
+    """Give it what the route's policies ask for; what it has goes on under the new ones."""
+    admission = route.admission
+    if admission is None:
+        arm.admission = None
+    elif arm.admission is None:
+        arm.admission = Admission(admission)
+    else:
+        arm.admission.policy = admission
+    concurrency = route.concurrency
+    adaptive = None if concurrency is None else concurrency.adaptive
+    if concurrency is None or adaptive is None:
+        arm.adaptive = None
+    elif arm.adaptive is None:
+        arm.adaptive = AdaptiveLimit(adaptive, concurrency.limit)
+    else:
+        arm.adaptive.policy = adaptive

@@ -18,8 +18,10 @@ from proxy.core.request import Request, Response
 from proxy.core.retry import IDEMPOTENT
 from proxy.core.trace import make_traceparent, trace_id_of, valid_request_id, valid_traceparent
 from proxy.dataplane.answers import failure_answer
+from proxy.dataplane.concurrency import admitted
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.mirror import Copy, start_copies
+from proxy.dataplane.rates import within_rates
 from proxy.dataplane.record import MARK_WARMING
 from proxy.dataplane.tries import HELD, Tries
 from proxy.dataplane.tunnel import Tunnel
@@ -31,7 +33,7 @@ from proxy.telemetry.counters import (
     V_REASONS,
 )
 
-_GATES: Final = 0
+_GATES: Final = 2
 
 _NOTHING_DROPPED: Final[frozenset[bytes]] = frozenset()
 
@@ -113,7 +115,9 @@ class Exchange(Tries):
 
     def _passes(self, gate: int) -> bool:
         """Whether the gate in this place lets the exchange go on. Their order: what costs least refuses first."""
-        return gate < _GATES
+        if gate == 0:
+            return within_rates(self)
+        return admitted(self)
 
     def refuse(self, flag: Flag, status: int = 0, detail: str = "", added: bytes = b"") -> None:
         self.added += added
@@ -472,3 +476,7 @@ class Exchange(Tries):
                     copy.abandon()
         self._leave_pool()
         self._count()
+        seat = self.seat
+        if seat is not None:
+            self.seat = None
+            seat.over()

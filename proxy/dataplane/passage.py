@@ -8,6 +8,7 @@ import asyncio
 from math import inf
 from typing import Final
 
+from proxy.core.concurrency import Seat
 from proxy.core.plan import Version
 from proxy.dataplane.record import Record
 from proxy.errors import Flag
@@ -31,6 +32,7 @@ class Passage(Record):
 
     added: bytes = b""  # whole field lines for the answer's head, whoever answers
     ends_at: float = inf  # monotonic seconds: when the whole exchange is too late
+    seat: Seat | None = None  # the place it has, or waits for, where their number is limited
     _waiter: Waiter | None = None
     _alarm: asyncio.TimerHandle | None = None
 
@@ -38,6 +40,32 @@ class Passage(Record):
     def version(self) -> Version:
         """The version assigned."""
         return self._chain[0]
+
+    @property
+    def unit(self) -> bytes | None:
+        """The unit the decision rests on."""
+        decision = self._decision
+        return None if decision is None else decision.unit
+
+    @property
+    def flag(self) -> Flag | None:
+        """What went wrong so far."""
+        return self._flag
+
+    @property
+    def failed(self) -> bool:
+        """Whether it counted as an error; known once it is over."""
+        return self._failed is not None
+
+    @property
+    def served_by(self) -> int:
+        """The place in the chain of who answers: 0 is the version assigned, -1 nobody."""
+        return self._served
+
+    @property
+    def answered_at(self) -> float:
+        """When the upstream's answer began, in monotonic seconds; 0 where none did."""
+        return self._upstream_started + self._upstream_seconds if self._upstream_seconds >= 0.0 else 0.0
 
     # What an exchange does.
 

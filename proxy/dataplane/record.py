@@ -50,6 +50,7 @@ class Record(UpstreamUser):
     _request_bytes: int = 0
     _response_bytes: int = 0
     _over: bool = False
+    _failed: Flag | None = None  # what it counted as, where that was an error
     _exhausted: bool = False  # all tries were used up, and this is what the last one gave
     marked: int = 0  # MARK_*: why analysis leaves this sample out
 
@@ -90,6 +91,7 @@ class Record(UpstreamUser):
             blamed = flag.code in self.route.error_flags or (failed is not None and not flag.blameless)
             failed = flag if blamed else None
         if failed is not None:
+            self._failed = failed
             view[slot + V_FLAGS + failed.index] += 1
         if self.marked:
             view[slot + V_MARKED_REQUESTS] += 1

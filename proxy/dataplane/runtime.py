@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from proxy.channel import messages
 from proxy.core.cookies import UnitCookies
+from proxy.core.gcra import RateTable
 from proxy.core.hashing import UnitHasher
 from proxy.core.plan import Plan
 from proxy.dataplane.timers import TimerWheel
@@ -44,6 +45,7 @@ class Runtime:
         self.plan: Plan | None = None
         self.hasher: UnitHasher = UnitHasher(b"")
         self.cookies: UnitCookies = UnitCookies([])
+        self.rates: RateTable | None = None  # once something is limited by rate
         self.draining: bool = False
         self._lines: list[bytes] = []
         self._lines_size: int = 0

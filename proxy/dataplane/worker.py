@@ -173,6 +173,7 @@ class Worker:
             runtime.wheel.advance(now)
             if not runtime.cells.alone:
                 self._upstreams.balance()
+                self._intake.arms.look_round()
             if self._ticks % _CHORES == 0:
                 self._chores()
         except Exception as error:  # noqa: BLE001 - the clock must go on; counted and logged

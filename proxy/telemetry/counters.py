@@ -100,7 +100,8 @@ V_RETRYING: Final = V_MARKED_ERRORS + 1  # exchanges that are being tried again
 V_HEDGING: Final = V_RETRYING + 1  # hedges under way
 V_QUEUED: Final = V_HEDGING + 1  # exchanges that wait for a place
 V_ADMITTED: Final = V_QUEUED + 1  # exchanges that have one
-V_LIMIT: Final = V_ADMITTED + 1  # how many may have one, as this worker sees it
+# How many may have one, where that follows the latency: one number, which all workers write in the first worker's region.
+V_LIMIT: Final = V_ADMITTED + 1
 V_BREAKER_STATE: Final = V_LIMIT + 1  # 1 closed, 1 << 16 half-open, 1 << 32 open; 0: no breaker
 V_BREAKER_REQUESTS: Final = V_BREAKER_STATE + 1  # this and the next two: the window as this worker has seen it
 V_BREAKER_ERRORS: Final = V_BREAKER_REQUESTS + 1
@@ -112,6 +113,9 @@ V_LIMITED: Final = V_HEDGE_OUTCOMES + 8  # refused, by cause
 V_CACHE_OUTCOMES: Final = V_LIMITED + 8
 V_FAULTS: Final = V_CACHE_OUTCOMES + 8  # disturbed on purpose, by kind
 VERSION_SLOTS: Final = V_FAULTS + 8
+
+LIMITED_CAUSES: Final[tuple[str, ...]] = ("rate", "queue_full", "queue_timeout", "shed", "admission")
+LIMITED_RATE, LIMITED_QUEUE_FULL, LIMITED_QUEUE_TIMEOUT, LIMITED_SHED, LIMITED_ADMISSION = range(len(LIMITED_CAUSES))
 
 # The block of one (route, assigned version, served version): a count for each status code 0..999, clamped.
 CODES_SLOTS: Final = 1000
@@ -168,6 +172,7 @@ W_TUNNELS: Final = 5
 W_FAILURES: Final = 6  # exceptions that nothing expected
 W_REFUSED: Final = 7  # connections refused because `client.limits.connections` was reached
 W_TUNNELS_RETIRED: Final = 8  # tunnels ended because their version was out of service, or the worker drained
+W_RATE_KEYS_FORGOTTEN: Final = 9  # keys of rate limits that had to make room while they were in use
 WORKER_SLOTS: Final = 16
 
 IN_FLIGHT_SLOTS: Final = {
@@ -201,6 +206,7 @@ BLOCK_SLOTS: Final = {
 
 assert len(REASONS) <= V_FLAGS - V_REASONS  # noqa: S101 - a layout that does not fit must not start
 assert len(FLAGS) <= V_DURATION - V_FLAGS  # noqa: S101
+assert len(LIMITED_CAUSES) <= V_CACHE_OUTCOMES - V_LIMITED  # noqa: S101
 assert len(RETRY_OUTCOMES) <= 8  # noqa: S101
 assert len(HEDGE_OUTCOMES) <= 8  # noqa: S101
 assert len(MIRROR_OUTCOMES) <= M_DURATION - M_OUTCOMES  # noqa: S101

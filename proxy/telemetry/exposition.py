@@ -33,6 +33,7 @@ from proxy.telemetry.counters import (
     EXPORTED_EDGES,
     FINE_EDGES,
     LEDGER_SLOTS,
+    LIMITED_CAUSES,
     M_BUFFERED,
     M_CODES,
     M_DURATION,
@@ -50,6 +51,9 @@ from proxy.telemetry.counters import (
     V_DURATION,
     V_FLAGS,
     V_IN_FLIGHT,
+    V_LIMIT,
+    V_LIMITED,
+    V_QUEUED,
     V_REASONS,
     V_REQUEST_BYTES,
     V_RESPONSE_BYTES,
@@ -59,6 +63,7 @@ from proxy.telemetry.counters import (
     W_FAILURES,
     W_LOG_DROPPED,
     W_LOOP_LAG,
+    W_RATE_KEYS_FORGOTTEN,
     W_REFUSED,
     W_REQUESTS,
     W_TUNNELS,
@@ -197,6 +202,7 @@ class Exposition:
             labels = f'route="{escape(route)}",version="{escape(version)}"'
             for metric, slot in (
                 (metrics.IN_FLIGHT, V_IN_FLIGHT),
+                (metrics.QUEUED, V_QUEUED),
                 (metrics.REQUEST_BYTES, V_REQUEST_BYTES),
                 (metrics.RESPONSE_BYTES, V_RESPONSE_BYTES),
             ):
@@ -208,6 +214,14 @@ class Exposition:
             for index, reason in enumerate(REASONS, V_REASONS):
                 if values[index]:
                     out.append(f'tidegate_decisions_total{{{labels},reason="{reason}"}} {values[index]}')
+            out = lines[metrics.LIMITED.name]
+            for index, cause in enumerate(LIMITED_CAUSES, V_LIMITED):
+                if values[index]:
+                    out.append(f'tidegate_limited_total{{{labels},cause="{cause}"}} {values[index]}')
+            if values[V_LIMIT]:
+                lines[metrics.CONCURRENCY_LIMIT.name].append(
+                    f"tidegate_concurrency_limit{{{labels}}} {abs(values[V_LIMIT])}"
+                )
             out = lines[metrics.ERRORS.name]
             for flag in FLAGS:
                 if values[V_FLAGS + flag.index]:
@@ -273,6 +287,7 @@ class Exposition:
                 (metrics.CONNECTIONS, W_CONNECTIONS),
                 (metrics.ACCEPTED, W_ACCEPTED),
                 (metrics.REFUSED, W_REFUSED),
+                (metrics.RATE_KEYS_FORGOTTEN, W_RATE_KEYS_FORGOTTEN),
                 (metrics.TUNNELS, W_TUNNELS),
                 (metrics.TUNNELS_RETIRED, W_TUNNELS_RETIRED),
                 (metrics.WORKER_FAILURES, W_FAILURES),

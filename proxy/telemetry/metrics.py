@@ -74,6 +74,14 @@ BREAKER_OPENED: Final = Metric(
     "tidegate_breaker_opened_total", COUNTER, _ROUTE,
     "Times the version's breaker has opened; workers that followed one that had are not counted again.",
 )  # fmt: skip
+LIMITED: Final = Metric(
+    "tidegate_limited_total", COUNTER, ("route", "version", "cause"),
+    "Requests refused before an upstream was asked: rate, queue_full, queue_timeout, shed or admission.",
+)  # fmt: skip
+QUEUED: Final = Metric("tidegate_queued", GAUGE, _ROUTE, "Requests that wait for their turn now.")
+CONCURRENCY_LIMIT: Final = Metric(
+    "tidegate_concurrency_limit", GAUGE, _ROUTE, "Requests there may be at once, where the limit follows the latency."
+)
 MIRROR: Final = Metric(
     "tidegate_mirror_total",
     COUNTER,
@@ -170,6 +178,10 @@ REFUSED: Final = Metric(
     "tidegate_client_connections_refused_total", COUNTER, _WORKER,
     "Client connections closed at once because the limit was reached.",
 )  # fmt: skip
+RATE_KEYS_FORGOTTEN: Final = Metric(
+    "tidegate_rate_keys_forgotten_total", COUNTER, _WORKER,
+    "Keys of rate limits that made room for others while they were in use.",
+)  # fmt: skip
 TUNNELS: Final = Metric("tidegate_tunnels", GAUGE, _WORKER, "Upgraded connections (WebSocket) open now.")
 TUNNELS_RETIRED: Final = Metric(
     "tidegate_tunnels_retired_total", COUNTER, _WORKER,
@@ -190,10 +202,11 @@ SLOTS: Final = Metric(
 METRICS: Final[tuple[Metric, ...]] = (
     REQUESTS, DURATION, UPSTREAM_DURATION, REQUEST_BYTES, RESPONSE_BYTES, IN_FLIGHT, ERRORS, DECISIONS, WEIGHT,
     RETRIES, RETRYING, HEDGES, BREAKER_STATE, BREAKER_OPENED,
+    LIMITED, QUEUED, CONCURRENCY_LIMIT,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,
     HEALTH_CHECKS,
     GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
     WORKER_UP, WORKER_RESTARTS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
-    CONNECTIONS, ACCEPTED, REFUSED, TUNNELS, TUNNELS_RETIRED, ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,
+    CONNECTIONS, ACCEPTED, REFUSED, RATE_KEYS_FORGOTTEN, TUNNELS, TUNNELS_RETIRED, ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,
 )  # fmt: skip

@@ -79,7 +79,7 @@ def test_a_canary_that_fails_is_answered_by_stable_when_the_route_retries() -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("rate", [200, 500])
 def test_a_storm_of_retries_stays_within_its_budget(rate: int) -> None:
-    """Everything fails: the upstream gets at most 1.2 requests for each that a client sent, the minimum of three being small beside the rest."""
+    """Everything fails: the upstream gets at most 1.2 requests for each that a client sent."""
     spec = one_upstream(OLD, retry=retry_spec("5xx", attempts=4))
     with playing(spec) as world:
         service = world.service(OLD)

@@ -12,7 +12,7 @@ import proxy
 from proxy.errors import FLAGS
 from proxy.settings.loader import load
 from proxy.surfaces.cli.main import tidegate
-from proxy.telemetry.counters import MIRROR_OUTCOMES
+from proxy.telemetry.counters import LIMITED_CAUSES, MIRROR_OUTCOMES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "bench/README.md", *(ROOT / "docs").glob("*.md")])
@@ -84,6 +84,13 @@ def test_table_of_mirror_outcomes_is_that_of_the_code() -> None:
     text = (ROOT / "docs/mirroring.md").read_text()
     table = text.partition("<!-- outcomes:begin -->")[2].partition("<!-- outcomes:end -->")[0]
     assert tuple(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == MIRROR_OUTCOMES
+
+
+def test_table_of_causes_is_that_of_the_code() -> None:
+    table = (
+        (ROOT / "docs/limits.md").read_text().partition("<!-- causes:begin -->")[2].partition("<!-- causes:end -->")[0]
+    )
+    assert tuple(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == LIMITED_CAUSES
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -103,7 +103,7 @@ class Adaptive(Part):
 
 
 class Concurrency(Part):
-    """How many of the route's requests are with upstreams at once, and how many wait. Beyond: 503 LS."""
+    """How many of the route's requests are with upstreams at once, and how many wait. Beyond: 503 UO."""
 
     limit: int = option(
         "Requests at once, over all workers; with `adaptive`, what each version's limit starts at.",
@@ -115,7 +115,7 @@ class Concurrency(Part):
     queue: int = option("Requests that wait for their turn, over all workers.", 50, unit="count", ge=0, le=1_000_000)
     queue_timeout: Duration = duration_key("How long a request waits.", "500ms")
     shed_at_percent: Percent = option(
-        "From this share of the limit on, versions of `shed_first` get nothing: their units get the fallback, or 503 LS.",
+        "From this share of the limit on, versions of `shed_first` get nothing: 503 LS.",
         80.0,
         unit="percent",
     )

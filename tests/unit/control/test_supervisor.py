@@ -152,16 +152,16 @@ def test_workers_start_are_told_the_plan_and_serve():
 def test_a_worker_that_comes_later_is_told_what_is_unhealthy_and_drained():
     async def script(house):
         house.supervisor.publish(PLAN)
-        house.supervisor.start()
+        house.supervisor.start(3.0)
         house.supervisor.mark("shop", ["a"], [])
         house.supervisor.mark("well", ["b"], [])
         house.supervisor.mark("well", [], [])
         await house.serve(house.last)
-        assert house.last.heard() == [messages.PLAN, messages.HEALTH, messages.HEALTH]
+        assert house.last.heard() == [messages.SHARE, messages.PLAN, messages.HEALTH, messages.HEALTH]
         house.last.end()
         house.timers.jump(0.1)
         await house.serve(house.last)
-        assert house.last.heard() == [messages.PLAN, messages.HEALTH]
+        assert house.last.heard() == [messages.SHARE, messages.PLAN, messages.HEALTH]
 
     in_house(script)
 

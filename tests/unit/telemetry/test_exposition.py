@@ -20,6 +20,7 @@ from proxy.telemetry.counters import (
     E_UNHEALTHY,
     EXPORTED_EDGES,
     HEDGE_WON,
+    LIMITED_SHED,
     M_BUFFERED,
     M_CODES,
     M_DURATION,
@@ -34,12 +35,16 @@ from proxy.telemetry.counters import (
     V_FLAGS,
     V_HEDGE_OUTCOMES,
     V_IN_FLIGHT,
+    V_LIMIT,
+    V_LIMITED,
+    V_QUEUED,
     V_REASONS,
     V_RETRY_OUTCOMES,
     V_RETRYING,
     V_UPSTREAM,
     W_LOG_DROPPED,
     W_LOOP_LAG,
+    W_RATE_KEYS_FORGOTTEN,
     observe,
 )
 from proxy.telemetry.exposition import OPENMETRICS, TEXT, Exposition, choose_format
@@ -83,6 +88,9 @@ def busy(cells, facts, ledger):
         view[slot + V_HEDGE_OUTCOMES + HEDGE_WON] = 4
         view[slot + V_BREAKER_STATE] = 1 << (16 * (worker + 1))  # half-open here, open there
         view[slot + V_BREAKER_OPENED] = 1
+        view[slot + V_QUEUED] = 3
+        view[slot + V_LIMITED + LIMITED_SHED] = 4
+        view[base + W_RATE_KEYS_FORGOTTEN] = 5
         view[slot + V_REASONS + SPLIT] = 7
         view[slot + V_FLAGS + UF.index] = 1
         view[slot + V_FLAGS + E5.index] = 2
@@ -102,6 +110,7 @@ def busy(cells, facts, ledger):
         view[endpoint + E_EJECTED] = 1
         view[endpoint + E_EJECTIONS + LATENCY] = 2
     cells.view[placed["upstreams"][0]["endpoints"][0]["slot"] + E_DOWN] = 1
+    cells.view[placed["routes"][0]["versions"][1]["slot"] + V_LIMIT] = -37  # while the floor is measured
     return placed
 
 
@@ -130,6 +139,10 @@ def test_a_scrape_parses_and_sums_over_workers(accept, parse):
     }
     assert breakers == {"closed": 0, "half_open": 1, "open": 1}
     assert value(found, "tidegate_breaker_opened_total", **canary) == 2
+    assert value(found, "tidegate_queued", **canary) == 6
+    assert value(found, "tidegate_limited_total", **canary, cause="shed") == 8
+    assert value(found, "tidegate_concurrency_limit", **canary) == 37  # the first worker's region has it for all
+    assert value(found, "tidegate_rate_keys_forgotten_total", worker="1") == 5
     assert value(found, "tidegate_request_duration_seconds_count", **canary) == 2
     assert value(found, "tidegate_request_duration_seconds_sum", **canary) == pytest.approx(0.04)
     assert value(found, "tidegate_request_duration_seconds_bucket", **canary, le="0.01") == 0
