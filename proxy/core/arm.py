@@ -10,6 +10,7 @@ from proxy.core.admission import Admission
 from proxy.core.breaker import Breaker
 from proxy.core.concurrency import AdaptiveLimit, Queue
 from proxy.core.latency import Latency
+from proxy.core.retry import Allowance
 
 
 class Arm:
@@ -31,4 +32,5 @@ class RouteLife:
 
     def __init__(self, route: str) -> None:
         self.route: Final = route
+        self.allowances: Final[dict[str, Allowance]] = {}  # of retries, by version
         self.queue: Queue | None = None  # before the concurrency limit

@@ -11,8 +11,9 @@ import asyncio
 from typing import Final
 
 from proxy.core.hashing import unit_number
+from proxy.core.plan import REASONS
 from proxy.core.request import Response
-from proxy.core.retry import IDEMPOTENT, RetryPolicy, retry_after
+from proxy.core.retry import IDEMPOTENT, Allowance, RetryPolicy, retry_after
 from proxy.dataplane.attempt import Attempt
 from proxy.dataplane.hedge import Hedge
 from proxy.dataplane.passage import Passage, Waiter
@@ -33,6 +34,7 @@ from proxy.telemetry.counters import (
     V_HEDGE_OUTCOMES,
     V_HEDGING,
     V_IN_FLIGHT,
+    V_REASONS,
     V_RETRY_OUTCOMES,
     V_RETRYING,
 )
@@ -123,17 +125,38 @@ class Tries(Attempt):
         if runtime.now() + pause >= self.ends_at:
             self._note(RETRY_DEADLINE)
             return _NO
-        slot = self._chain[0].slot
-        if not self._retrying:
-            cells = runtime.cells
-            if not retry.within_budget(cells.total(slot + V_IN_FLIGHT), cells.total(slot + V_RETRYING)):
-                self._note(RETRY_BUDGET)
-                return _NO
-            runtime.view[slot + V_RETRYING] += 1
-            self._retrying = True
+        if not self._within_budget(retry, place):
+            self._note(RETRY_BUDGET)
+            return _NO
         self._unjudged = True
         self._next = place
         return pause
+
+    def _within_budget(self, retry: RetryPolicy, place: int) -> bool:
+        """Whether one more retry of the version assigned may be made; if so, it is taken note of.
+
+        Going on to the next version takes no token: there is one such try for a request, and elsewhere.
+        """
+        runtime = self.runtime
+        version = self._chain[0]
+        life = self.route.life
+        slot = version.slot
+        view = runtime.view
+        cells = runtime.cells
+        retrying = cells.total(slot + V_RETRYING)
+        limit = retry.limit(cells.total(slot + V_IN_FLIGHT), retrying)
+        if life is None or (not self._retrying and retrying >= limit):
+            return False
+        allowance = life.allowances.get(version.name)
+        if allowance is None:
+            allowance = life.allowances[version.name] = Allowance()
+        requests = sum(view[slot + V_REASONS : slot + V_REASONS + len(REASONS)])
+        if place == self._served and not allowance.take(retry, limit, requests, runtime.now(), cells.workers):
+            return False
+        if not self._retrying:
+            view[slot + V_RETRYING] += 1
+            self._retrying = True
+        return True
 
     def _pause(self, seconds: float) -> None:
         if seconds > 0.0:
