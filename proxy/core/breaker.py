@@ -173,8 +173,9 @@ class Breaker:
         self.shut: bool = False  # not closed: the one thing that a request asks first
         self.next_look: float = 0.0  # when whoever holds it compares it with the other workers' again
         self.heard: int = 0  # openings of the other workers that it has followed
+        self.among: int = 0  # which set of workers those were counted in
         self.noted: int = 0  # of its own that have been written down
-        self._workers: Final = workers
+        self.workers: int = workers
         self._opened_at: float = 0.0
         self._closed_at: float = 0.0
         self._length: float = 0.0  # of the last open time; 0 before the first
@@ -191,7 +192,7 @@ class Breaker:
     @property
     def wanted(self) -> int:
         """Probes at a time, and successes, of this worker: its share of what the policy says, at least one."""
-        return max(-(-self.policy.probes // self._workers), 1)
+        return max(-(-self.policy.probes // self.workers), 1)
 
     def admit(self, now: float) -> int:
         """Whether a request may go: REFUSED, ORDINARY, or the mark of a probe, to be handed to `ended` or `dropped`."""

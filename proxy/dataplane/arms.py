@@ -100,7 +100,7 @@ class Arms:
     def look(self) -> None:
         """Let what was measured grow old, where nobody asks; called by the clock a few times a second."""
         runtime = self.runtime
-        alone = runtime.cells.workers == 1
+        alone = runtime.cells.alone
         now = runtime.now()
         for version, arm in self._watched:
             breaker = arm.breaker

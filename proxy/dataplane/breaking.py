@@ -103,7 +103,8 @@ def begin(runtime: Runtime, version: Version, arm: Arm, policy: BreakerPolicy, n
     place = version.slot % REGION_SLOTS
     view = runtime.view
     breaker.heard = cells.total(version.slot + V_BREAKER_OPENED) - view[version.slot + V_BREAKER_OPENED]
-    if any(view[place + region + V_BREAKER_STATE] > _CLOSED for region in _others(runtime)):
+    breaker.among = cells.shares
+    if any(view[place + region + V_BREAKER_STATE] > _CLOSED for region in cells.others):
         breaker.meet(Event.ELSEWHERE, now)
     _write_down(runtime, version, breaker)
 
@@ -116,26 +117,25 @@ def forget(runtime: Runtime, slot: int) -> None:
 
 def taken_of(runtime: Runtime, version: Version, own: int) -> int:
     """How many requests are at the upstream of `version`, `own` of them this worker's."""
-    return own if runtime.cells.workers == 1 else runtime.cells.total(version.upstream.slot + U_REQUESTS)
-
-
-def _others(runtime: Runtime) -> list[int]:
-    return [worker * REGION_SLOTS for worker in range(runtime.cells.workers) if worker * REGION_SLOTS != runtime.base]
+    return own if runtime.cells.alone else runtime.cells.total(version.upstream.slot + U_REQUESTS)
 
 
 def _hear(runtime: Runtime, version: Version, breaker: Breaker, now: float) -> None:
     """Follow another worker's breaker that has opened; where nobody asks here, one that has closed."""
     cells = runtime.cells
-    if cells.workers == 1:
+    breaker.workers = cells.workers
+    if cells.alone:
         return
     view = runtime.view
     slot = version.slot
     opened = cells.total(slot + V_BREAKER_OPENED) - view[slot + V_BREAKER_OPENED]
-    if opened > breaker.heard:
+    if breaker.among != cells.shares:  # workers came or went, and what they ever counted with them
+        breaker.among = cells.shares
+    elif opened > breaker.heard:
         breaker.meet(Event.ELSEWHERE, now)
     elif breaker.waits_for_probes(now, _HEARD):
         place = slot % REGION_SLOTS + V_BREAKER_STATE
-        if any(view[place + region] == _CLOSED for region in _others(runtime)):
+        if any(view[place + region] == _CLOSED for region in cells.others):
             breaker.meet(Event.RECOVERED, now)
     breaker.heard = opened
 
@@ -146,7 +146,7 @@ def _judge(runtime: Runtime, version: Version, arm: Arm, breaker: Breaker, taken
     requests, errors, slow = window.requests, window.errors, window.slow
     cells = runtime.cells
     slot = version.slot
-    if cells.workers > 1:
+    if not cells.alone:
         view = runtime.view
         requests += cells.total(slot + V_BREAKER_REQUESTS) - view[slot + V_BREAKER_REQUESTS]
         errors += cells.total(slot + V_BREAKER_ERRORS) - view[slot + V_BREAKER_ERRORS]

@@ -222,8 +222,9 @@ _REGION_BYTES: Final = REGION_SLOTS * 8
 class Cells:
     """The mapped memory. `view` is indexed with absolute slots: a block's offset plus `base` of the worker.
 
-    `workers` is among how many the limits are divided, `alone` whether this one is the only one that runs, `regions` in
-    how many of the regions anybody has ever counted, `room` how many there are.
+    `workers` is among how many the limits are divided, `alone` whether this one is the only one that runs, `others` the
+    bases of those that run beside it, `shares` how often all this has changed; `regions` in how many of the regions anybody
+    has ever counted, `room` how many there are.
     """
 
     def __init__(self, descriptor: int, worker: int, workers: int) -> None:
@@ -241,6 +242,8 @@ class Cells:
         self.workers: int = workers
         self.regions: int = 0
         self.alone: bool = True
+        self.others: list[int] = []
+        self.shares: int = 0
         self._living: list[int] = []
         self._memory: Final = mmap.mmap(descriptor, room * _REGION_BYTES)
         self.view: Final[memoryview] = memoryview(self._memory).cast("q")
@@ -253,6 +256,8 @@ class Cells:
         self.alone = len(living) == 1
         self.regions = max(self.regions, max(living, default=0) + 1)
         self._living = [worker * REGION_SLOTS for worker in living]
+        self.others = [region for region in self._living if region != self.base]
+        self.shares += 1
 
     def total(self, slot: int) -> int:
         """The sum over all workers that run of the slot at `slot`, an absolute place in any of the regions."""

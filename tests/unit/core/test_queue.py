@@ -1,6 +1,14 @@
 """Who waits for a place: in the order of coming, and nobody held up by a version that has no room."""
 
+import pytest
+
 from proxy.core.concurrency import ConcurrencyPolicy, Queue, Seat
+from proxy.form import compiled
+
+pytestmark = pytest.mark.skipif(
+    compiled(),
+    reason="a compiled class has no interpreted heirs; tests/unit/dataplane/test_concurrency.py plays a queue in both forms",
+)
 
 POLICY = {"limit": 10, "queue": 3, "queue_timeout": 0.5, "shed_at_percent": 80.0, "shed_first": [], "adaptive": None}
 

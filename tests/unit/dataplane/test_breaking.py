@@ -344,3 +344,27 @@ def test_what_is_told_of_a_version_without_a_breaker_is_not_heard(stage_of: Stag
     breaking.spoiled(stage.runtime, version, arm, 0, stage.time)
     breaking.look(stage.runtime, version, arm, 0, stage.time)
     assert stage.of_version(V_BREAKER_REQUESTS, "canary") == 0
+
+
+def test_workers_that_come_and_go_bring_no_openings_of_the_past(stage_of: StageOf) -> None:
+    stage = stage_of(guarded())
+    client = stage.client()
+    assert visit(stage, client)[0] == "canary"
+    of_another(stage, V_BREAKER_OPENED, 3)  # by a worker that left long ago
+    stage.cells.share(2, [0, 1])
+    stage.pass_time(0.1)
+    assert [visit(stage, client)[0] for _ in range(2)] == ["canary"] * 2
+    of_another(stage, V_BREAKER_OPENED, 4)
+    stage.pass_time(0.1)
+    assert visit(stage, client)[0] == "stable"
+
+
+def test_a_worker_that_is_left_alone_sends_all_probes(stage_of: StageOf) -> None:
+    stage = stage_of(guarded(probes=4), workers=2)
+    breaker = stage.arms.arms["shop", "canary"].breaker
+    assert breaker is not None
+    assert breaker.wanted == 2
+    stage.cells.share(1, [0])
+    stage.arms.look()
+    visit(stage, stage.client())
+    assert breaker.wanted == 4

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.core.gcra import RateTable
+from proxy.core.gcra import SET_SLOTS, RateTable
 from proxy.errors import RL
 from proxy.telemetry.counters import (
     LIMITED_RATE,
@@ -200,9 +200,14 @@ def test_new_secret_starts_anew(stage_of: StageOf):
     assert users.statuses(2) == [200, 429]
 
 
-def test_key_that_must_be_forgotten_is_counted(stage_of: StageOf, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("proxy.dataplane.rates.SHARED_SLOTS", 16)
-    stage = stage_of(limited(limit("unit")))
+def one_set(stage: Stage) -> Stage:
+    """A table in which eight keys are all there is room for."""
+    stage.runtime.rates = RateTable(stage.cells.view, SHARED_AT, SET_SLOTS, stage.plan.unit_hash_key)
+    return stage
+
+
+def test_key_that_must_be_forgotten_is_counted(stage_of: StageOf):
+    stage = one_set(stage_of(limited(limit("unit"))))
     users = Shop(stage)
     assert users.statuses(1, "x-user-id: 0") == [200]
     for user in range(1, 9):
@@ -211,9 +216,8 @@ def test_key_that_must_be_forgotten_is_counted(stage_of: StageOf, monkeypatch: p
     assert stage.of_worker(W_RATE_KEYS_FORGOTTEN) == 1
 
 
-def test_forgotten_key_among_several_limits_is_counted(stage_of: StageOf, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("proxy.dataplane.rates.SHARED_SLOTS", 16)
-    stage = stage_of(limited(limit("unit"), limit("unit", rate=2.0)))
+def test_forgotten_key_among_several_limits_is_counted(stage_of: StageOf):
+    stage = one_set(stage_of(limited(limit("unit"), limit("unit", rate=2.0))))
     users = Shop(stage)
     for user in range(5):
         users.ask(f"x-user-id: {user}")
