@@ -11,6 +11,7 @@ from proxy.core.breaker import Breaker
 from proxy.core.concurrency import AdaptiveLimit, Queue
 from proxy.core.faults import Disturbed
 from proxy.core.latency import Latency
+from proxy.core.retry import Allowance
 from proxy.core.route_cache import RouteCache
 
 
@@ -34,5 +35,6 @@ class RouteLife:
 
     def __init__(self, route: str) -> None:
         self.route: Final = route
+        self.allowances: Final[dict[str, Allowance]] = {}  # of retries, by version
         self.queue: Queue | None = None  # before the concurrency limit
         self.cache: RouteCache | None = None

@@ -3,10 +3,11 @@
 A retry helps where failures are rare and hurts where they are not: an upstream that drowns gets more load from every retry.
 So there are three brakes. Conditions say what is worth another try; attempts bound the tries of one request; the budget
 bounds the retries of all requests of a version together, as a share of those that are under way, over all workers. The
-share is taken of requests that are not themselves retries, so that 20 % means at most 1.2 times the load where a try takes
-as long as the one before.
+share is taken of requests that are not themselves retries, at any moment and over time, so that 20 % means at most 1.2 times
+the load.
 """
 
+from math import inf
 from typing import Any, Final
 
 from proxy.core.dates import parse_date
@@ -32,6 +33,8 @@ CONDITIONS: Final[dict[str, int]] = {
 IDEMPOTENT: Final[frozenset[bytes]] = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 """Methods where sending a request again does no harm (RFC 9110 section 9.2.2)."""
 
+_MINIMUM_EVERY: Final = 10.0
+"""Seconds."""
 _GATEWAY: Final[frozenset[int]] = frozenset((502, 503, 504))
 
 
@@ -89,9 +92,35 @@ class RetryPolicy:
         bound = self.base * (2.0 ** min(retry, 30) - 1.0)
         return draw * min(bound, self.longest)
 
-    def within_budget(self, active: int, retrying: int) -> bool:
-        """Whether one more retry may begin, with `active` requests of the version under way, `retrying` of them retries."""
-        return retrying < max(float(self.minimum), self.percent / 100.0 * (active - retrying))
+    def limit(self, active: int, retrying: int) -> float:
+        """How many retries may be under way, with `active` requests of the version, `retrying` of them retries."""
+        return max(float(self.minimum), self.percent / 100.0 * (active - retrying))
+
+
+class Allowance:
+    """How many retries of one version one worker may still make.
+
+    The limit on retries at a time says little where they are quick: a retry that fails at once makes room for the next.
+    So each takes a token, and there are `percent` new ones for a hundred requests, and `minimum` in ten seconds. What is
+    not used is kept, up to the limit, so that what fails together can be tried again together.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: float = inf  # whatever the limit is
+        self._requests: int = 0
+        self._since: float = 0.0
+
+    def take(self, policy: RetryPolicy, limit: float, requests: int, now: float, workers: int) -> bool:
+        """Whether one more retry may begin; `requests` of this worker have begun so far, now is in monotonic seconds."""
+        earned = policy.percent / 100.0 * max(requests - self._requests, 0)
+        earned += policy.minimum / workers * (now - self._since) / _MINIMUM_EVERY
+        self._requests = requests
+        self._since = now
+        self._tokens = min(self._tokens + earned, max(limit / workers, 1.0))
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
 
 
 class HedgePolicy:

@@ -134,7 +134,7 @@ def _follows(route: Route) -> bool:
 
 def _has_life(route: Route) -> bool:
     """Whether anything of this route is to be remembered."""
-    return route.concurrency is not None or route.cache is not None
+    return route.retry is not None or route.concurrency is not None or route.cache is not None
 
 
 def _limit(arm: Arm, route: Route) -> None:

@@ -13,11 +13,9 @@ from proxy.core.arm import Arm
 from proxy.core.balance import Member
 from proxy.core.breaker import ORDINARY, REFUSED
 from proxy.core.hashing import unit_number
-from proxy.core.plan import Plan, Route, Version
-from proxy.core.request import Request
+from proxy.core.plan import Version
 from proxy.dataplane import breaking
 from proxy.dataplane.dialling import Claim
-from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.hedge import Hedged
 from proxy.dataplane.pool import Pool
 from proxy.dataplane.record import MARK_WARMING
@@ -34,7 +32,7 @@ _UNEXPECTED: Final = "an exchange says what to do about it"
 class Attempt(Hedged):
     """One try after the other; whether there is another is said by who goes on from here."""
 
-    _kept: list[bytes]
+    _kept: list[bytes]  # field lines for the upstream
     _attempts: int = 0  # endpoints dialled in this try
     _tries: int = 0  # of the version in turn
     _arm: Arm | None = None  # of the version in turn, while a try is under way
@@ -44,10 +42,6 @@ class Attempt(Hedged):
     _claim: Claim | None = None
     _connection: UpstreamConnection | None = None
     _tried: list[Member] | None = None  # endpoints that failed, where there may be another try
-
-    def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
-        super().__init__(client, plan, route, request)
-        self._kept = []
 
     # What the exchange does.
 
@@ -71,7 +65,8 @@ class Attempt(Hedged):
         flag: Flag | None = UH
         while place < len(chain):
             self._served = place
-            self._tries = 0
+            if self._tries:
+                self._tries = 0
             flag = self._try_once()
             if flag is None:
                 return
@@ -87,13 +82,15 @@ class Attempt(Hedged):
 
     def _try_once(self) -> Flag | None:
         """Begin a try of the version in turn; None when a connection is there or on its way."""
+        # What is not configured is not written either: an object with more than thirty attributes of its own costs more.
         arm = self._chain[self._served].arm
-        if arm is None:
+        if self._barred:
             self._barred = False
-        elif not self._let_through(arm):
+        if arm is not None and not self._let_through(arm):
             return UO
+        if self.route.attended:
+            self._tries += 1
         self._attempts = 0
-        self._tries += 1
         flag = self._try_endpoint()
         if flag is not None and self._arm is not None:
             self._try_ended(flag, 0)
@@ -103,8 +100,8 @@ class Attempt(Hedged):
         """Whether the breaker of the version in turn lets a try through."""
         now = self.runtime.now()
         breaker = arm.breaker
-        self._barred = False
-        self._mark = ORDINARY
+        if self._mark != ORDINARY:
+            self._mark = ORDINARY
         if breaker is not None and (breaker.shut or now >= breaker.next_look):
             self._mark = self._ask_breaker(arm, now)
             if self._mark == REFUSED:
@@ -135,8 +132,8 @@ class Attempt(Hedged):
         if isinstance(outcome, Flag):
             self._pool = None
             return outcome
-        self._claim = outcome
         if outcome is not None:
+            self._claim = outcome
             if not self.request_done:
                 self.client.set_reading(False)
             retry = self.route.retry
@@ -166,9 +163,9 @@ class Attempt(Hedged):
         pool = self.client.door.upstreams.pools.get(self._chain[self._served].upstream.name)
         return [] if pool is None else [*pool.states]
 
-    def _patience(self) -> float:
-        """Seconds for the version in turn to answer a request that was sent whole."""
-        response = self._chain[self._served].upstream.response
+    def _patience(self, version: Version) -> float:
+        """Seconds for `version` to answer a request that was sent whole."""
+        response = version.upstream.response
         retry = self.route.retry
         return response if retry is None or retry.per_try <= 0.0 else min(response, retry.per_try)
 

@@ -56,6 +56,7 @@ class Exchange(Tries):
 
     def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
         super().__init__(client, plan, route, request)
+        self._kept = []
         if request.chunked or request.content_length > 0:
             self._sent = []
         else:
@@ -193,23 +194,24 @@ class Exchange(Tries):
 
     def on_connected(self, connection: UpstreamConnection) -> None:
         version = self._chain[self._served]
-        self._claim = None
+        if self._claim is not None:
+            self._claim = None
         self._connection = connection
         now = self.runtime.now()
         self._upstream_started = now
         if now < connection.endpoint.warm_at:
             self.marked |= MARK_WARMING
         head = self._head_of(version, self._kept)
+        attended = self.route.attended
         sent = self._sent
         if sent:
             connection.write(head + b"".join(sent))
         else:
             connection.write(head)
         if self.request_done:
-            connection.deadline_in(now, self._patience())
-            hedge = self.route.hedge
-            if hedge is not None:
-                self._expect_hedge(hedge)
+            connection.deadline_in(now, version.upstream.response if not attended else self._patience(version))
+            if attended:
+                self._expect_hedge()
             if sent is not None:  # its body came while there was no connection; a client that leaves must be noticed
                 self.client.set_reading(True)
         else:
@@ -268,7 +270,7 @@ class Exchange(Tries):
         self._send(encode_chunk(data) + last_chunk(trailers) if self.request.chunked else data)
         connection = self._connection
         if connection is not None and not self._answering:
-            connection.deadline_in(self.runtime.now(), self._patience())
+            connection.deadline_in(self.runtime.now(), self._patience(self._chain[self._served]))
         copies = self._copies
         if copies is not None:
             for copy in copies:
@@ -318,7 +320,8 @@ class Exchange(Tries):
             self._connection = None  # it carries others by now: what the client takes is no concern of theirs
         self._answering = True
         self._status = response.status
-        self._sent = None
+        if self._sent is not None:
+            self._sent = None
         keeping = self.keeping
         if keeping is not None:  # after whoever may still ask somebody else: this is the answer that counts
             if keeping.on_answer(self._served, response):
@@ -339,7 +342,8 @@ class Exchange(Tries):
             added += b"connection: close\r\n"
         elif request.minor == 0:
             added += b"connection: keep-alive\r\n"
-        self._keep = keep
+        if not keep:
+            self._keep = False
         if self.route.debug is not None:
             lines = self._debug_lines()
             if lines:

@@ -10,9 +10,8 @@ from typing import Final
 
 from proxy.core.concurrency import Seat
 from proxy.core.decide import Decision
-from proxy.core.plan import Plan, Route, Version
-from proxy.core.request import Request, Response
-from proxy.dataplane.downstream import Downstream
+from proxy.core.plan import Version
+from proxy.core.request import Response
 from proxy.dataplane.pacing import Paced, Pacer
 from proxy.errors import Flag
 
@@ -64,9 +63,6 @@ class Passage(Paced):
     pacer: Pacer | None = None  # where the answer's body is let out slowly
     _waiter: Waiter | None = None
     _alarm: asyncio.TimerHandle | None = None
-
-    def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
-        super().__init__(client, plan, route, request)
 
     @property
     def version(self) -> Version:

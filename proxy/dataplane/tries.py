@@ -11,11 +11,10 @@ import asyncio
 from typing import Final
 
 from proxy.core.hashing import unit_number
-from proxy.core.plan import Plan, Route
-from proxy.core.request import Request, Response
-from proxy.core.retry import IDEMPOTENT, HedgePolicy, RetryPolicy, retry_after
+from proxy.core.plan import REASONS
+from proxy.core.request import Response
+from proxy.core.retry import IDEMPOTENT, Allowance, RetryPolicy, retry_after
 from proxy.dataplane.attempt import Attempt
-from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.hedge import Hedge
 from proxy.dataplane.passage import Passage, Waiter
 from proxy.dataplane.record import MARK_WARMING
@@ -35,6 +34,7 @@ from proxy.telemetry.counters import (
     V_HEDGE_OUTCOMES,
     V_HEDGING,
     V_IN_FLIGHT,
+    V_REASONS,
     V_RETRY_OUTCOMES,
     V_RETRYING,
 )
@@ -58,9 +58,6 @@ class Tries(Attempt):
     _hedge_alarm: asyncio.TimerHandle | None = None
     _hedged: bool = False
     _failed_with: Flag | None = None  # of the try that only a hedge keeps alive
-
-    def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
-        super().__init__(client, plan, route, request)
 
     def _take_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         """The head of an answer is there, from whichever connection; it may have to be held back."""
@@ -128,17 +125,38 @@ class Tries(Attempt):
         if runtime.now() + pause >= self.ends_at:
             self._note(RETRY_DEADLINE)
             return _NO
-        slot = self._chain[0].slot
-        if not self._retrying:
-            cells = runtime.cells
-            if not retry.within_budget(cells.total(slot + V_IN_FLIGHT), cells.total(slot + V_RETRYING)):
-                self._note(RETRY_BUDGET)
-                return _NO
-            runtime.view[slot + V_RETRYING] += 1
-            self._retrying = True
+        if not self._within_budget(retry, place):
+            self._note(RETRY_BUDGET)
+            return _NO
         self._unjudged = True
         self._next = place
         return pause
+
+    def _within_budget(self, retry: RetryPolicy, place: int) -> bool:
+        """Whether one more retry of the version assigned may be made; if so, it is taken note of.
+
+        Going on to the next version takes no token: there is one such try for a request, and elsewhere.
+        """
+        runtime = self.runtime
+        version = self._chain[0]
+        life = self.route.life
+        slot = version.slot
+        view = runtime.view
+        cells = runtime.cells
+        retrying = cells.total(slot + V_RETRYING)
+        limit = retry.limit(cells.total(slot + V_IN_FLIGHT), retrying)
+        if life is None or (not self._retrying and retrying >= limit):
+            return False
+        allowance = life.allowances.get(version.name)
+        if allowance is None:
+            allowance = life.allowances[version.name] = Allowance()
+        requests = sum(view[slot + V_REASONS : slot + V_REASONS + len(REASONS)])
+        if place == self._served and not allowance.take(retry, limit, requests, runtime.now(), cells.workers):
+            return False
+        if not self._retrying:
+            view[slot + V_RETRYING] += 1
+            self._retrying = True
+        return True
 
     def _pause(self, seconds: float) -> None:
         if seconds > 0.0:
@@ -205,8 +223,11 @@ class Tries(Attempt):
 
     # Hedging.
 
-    def _expect_hedge(self, policy: HedgePolicy) -> None:
+    def _expect_hedge(self) -> None:
         """The request was sent: if its answer takes longer than most, another will be."""
+        policy = self.route.hedge
+        if policy is None:
+            return
         request = self.request
         arm = self._chain[self._served].arm
         if (
@@ -242,7 +263,7 @@ class Tries(Attempt):
         if not policy.within_budget(cells.total(slot + V_IN_FLIGHT), cells.total(slot + V_HEDGING)):
             runtime.view[slot + V_HEDGE_OUTCOMES + HEDGE_BUDGET] += 1
             return
-        hedge = Hedge(self, pool, slot, self._head_of(version, self._kept), self._patience())
+        hedge = Hedge(self, pool, slot, self._head_of(version, self._kept), self._patience(version))
         unit = unit_number(self._unit_hash) if pool.hashed and self._unit_hash else None
         outcome = pool.acquire(hedge, False, False, unit, [connection.endpoint])
         if isinstance(outcome, Flag):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.retry import CONDITIONS, IDEMPOTENT, HedgePolicy, RetryPolicy, retry_after
+from proxy.core.retry import CONDITIONS, IDEMPOTENT, Allowance, HedgePolicy, RetryPolicy, retry_after
 from proxy.errors import DC, FLAGS, SI, UC, UF, UH, UO, UPE, UR, UT
 
 
@@ -86,23 +86,45 @@ def test_back_off_fills_its_bound() -> None:
     assert one.back_off(9, 0.5) == pytest.approx(0.125)
 
 
-@given(st.integers(0, 10_000), st.floats(0, 100), st.integers(0, 10))
-def test_retries_never_pass_their_share_of_the_other_requests(active: int, percent: float, minimum: int) -> None:
-    one = policy("5xx", budget={"percent": percent, "minimum": minimum})
-    retrying = 0
-    while retrying < active and one.within_budget(active, retrying):
-        retrying += 1
-        assert retrying <= minimum or retrying - 1 < percent / 100 * (active - retrying + 1)
-    if active <= minimum:
-        assert retrying == active
-
-
-def test_a_fifth_of_the_first_tries_is_the_default_budget() -> None:
+def test_a_fifth_of_the_first_tries_is_the_default_limit() -> None:
     one = policy("5xx")
-    assert one.within_budget(120, 19)
-    assert not one.within_budget(120, 20)
-    assert one.within_budget(3, 2)
-    assert not one.within_budget(3, 3)
+    assert one.limit(120, 20) == 20
+    assert one.limit(3, 2) == 3
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.floats(0, 2), st.integers(0, 30)), max_size=60),
+    st.integers(0, 10),
+    st.integers(1, 4),
+)
+def test_retries_stay_a_share_of_the_requests_over_any_time(
+    steps: list[tuple[int, float, int]], minimum: int, workers: int
+) -> None:
+    one = policy("5xx", budget={"percent": 20.0, "minimum": minimum})
+    allowance = Allowance()
+    now, requests = 1000.0, 0
+    made: list[tuple[float, int, int]] = []  # when, requests so far, retries then
+    for more, pause, wanted in steps:
+        now += pause
+        requests += more
+        taken = sum(allowance.take(one, float(minimum), requests, now, workers) for _ in range(wanted))
+        made.append((now, requests, taken))
+    for start in range(len(made)):
+        retries = sum(taken for _, _, taken in made[start:])
+        begun = requests - made[start][1]
+        seconds = now - made[start][0]
+        kept = max(minimum / workers, 1.0)
+        assert retries <= 0.2 * begun + minimum / workers * seconds / 10 + kept + 1e-6
+
+
+def test_what_was_not_used_is_kept_up_to_the_limit() -> None:
+    one = policy("5xx")
+    allowance = Allowance()
+    assert sum(allowance.take(one, 20.0, 100, 1000.0, 1) for _ in range(50)) == 20
+    assert not allowance.take(one, 20.0, 104, 1000.0, 1)
+    assert allowance.take(one, 20.0, 105, 1000.0, 1)
+    assert sum(allowance.take(one, 20.0, 10_000, 1000.0, 1) for _ in range(50)) == 20
+    assert sum(allowance.take(one, 3.0, 10_000, 1010.1, 1) for _ in range(50)) == 3
 
 
 @pytest.mark.parametrize(
