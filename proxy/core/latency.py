@@ -74,12 +74,13 @@ class Latency:
         if now - self._since < 2.0 * self._half:
             self._before = self._current
             self._count_before = self._count
+            self._since += self._half  # on time, however late it is noticed
         else:  # a long silence: what was current is old as well
             self._before = [0] * _BUCKETS
             self._count_before = 0
+            self._since = now
         self._current = [0] * _BUCKETS
         self._count = 0
-        self._since = now
 
     def _quantile(self) -> float:
         count = self._count + self._count_before

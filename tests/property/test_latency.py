@@ -2,7 +2,7 @@
 
 from math import ceil
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.core.latency import WIDTH, Latency
@@ -23,6 +23,7 @@ def test_value_is_the_percentile_to_a_bucket(samples: list[float], percentile: f
     assert true <= latency.value(1000.0) <= true * (1 + WIDTH) * (1 + 1e-9)
 
 
+@example([(1.0, 0.0), (1.0, 11.0), (2.0, 0.0), (2.0, 9.0)])
 @given(st.lists(st.tuples(SECONDS, st.floats(0, 12.0)), min_size=1, max_size=100))
 def test_value_stands_on_the_last_one_to_two_half_windows(steps: list[tuple[float, float]]) -> None:
     latency = Latency(50.0, 1, half_window=10.0)
