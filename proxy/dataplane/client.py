@@ -31,6 +31,9 @@ _LINGER_BYTES: Final = 1 << 20
 _FLUSH: Final = 10.0
 """Seconds for a client to take some of what was written to it before its connection ended."""
 
+_LEAVE: Final = 2.0
+"""Seconds for a client to answer the end of TLS (RFC 8446 section 6.1) before the connection below is closed."""
+
 PREFACE, HEAD, BODY, BUSY, TUNNEL, LINGER, FLUSH, CLOSED = range(8)
 
 
@@ -404,13 +407,13 @@ class ClientConnection(Downstream):
             return
         unsent = transport.get_write_buffer_size()
         transport.close()
-        if unsent:  # a client that reads nothing must not keep it for ever
+        if unsent or self.secure:  # a client that reads nothing, or never takes leave of TLS, must not keep it for ever
             self.phase = FLUSH
             self.exchange = None
             self.carrier = None
             self._pending = b""
             self._unsent = unsent
-            self.runtime.wheel.arm(self, self.runtime.now() + _FLUSH)
+            self.runtime.wheel.arm(self, self.runtime.now() + (_FLUSH if unsent else _LEAVE))
         else:
             self._closed()
 

@@ -31,8 +31,7 @@ def undisturbed(passage: Passage) -> bool:
         window.came(runtime.now())
     if switched_off(runtime):
         return True
-    decision = passage.decision
-    unit = None if decision is None else decision.unit
+    unit = passage.unit
     chosen = policy.choose(
         passage.request, version.name, runtime.rng.randbytes(8) if unit is None else unit, runtime.wall()
     )

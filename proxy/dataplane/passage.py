@@ -9,7 +9,6 @@ from math import inf
 from typing import Final
 
 from proxy.core.concurrency import Seat
-from proxy.core.decide import Decision
 from proxy.core.plan import Version
 from proxy.core.request import Response
 from proxy.dataplane.pacing import Paced, Pacer
@@ -94,11 +93,6 @@ class Passage(Paced):
     def answered_at(self) -> float:
         """When the upstream's answer began, in monotonic seconds; 0 where none did."""
         return self._upstream_started + self._upstream_seconds if self._upstream_seconds >= 0.0 else 0.0
-
-    @property
-    def decision(self) -> Decision | None:
-        """Why this version; None before it was decided."""
-        return self._decision
 
     @property
     def chain(self) -> list[Version]:

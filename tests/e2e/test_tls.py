@@ -1,7 +1,9 @@
 """TLS on both sides: verified upstreams, client certificates, certificates by name and their renewal."""
 
+import os
 import socket
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -143,3 +145,24 @@ def test_listener_becomes_a_tls_listener_while_it_runs(tmp_path: Path) -> None:
         wait_for(speaks_tls, "the listener to speak TLS")
         assert origin.requests[-1].get(b"x-forwarded-proto") == b"https"
         assert before.get("/").status == 200
+
+
+def test_client_that_never_takes_leave_is_closed_all_the_same(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    file, key = authority.issue("shop", "shop.test")
+    with Origin() as origin:
+        proxy = Proxy(single(origin), tmp_path)
+        tls = {"certificates": [{"hosts": ["shop.test"], "certificate": str(file), "key": str(key)}]}
+        proxy.config["listen"] = [{"address": f"127.0.0.1:{proxy.port}", "tls": tls}]
+        with proxy, connect_tls(proxy.address, "shop.test", authority.file) as wire:
+            assert wire.get("/", "shop.test", "Connection: close").status == 200
+            below = socket.socket(fileno=os.dup(wire.socket.fileno()))
+            with below:
+                below.settimeout(DEADLINE)
+                started = time.monotonic()
+                try:
+                    while below.recv(4096):  # its close_notify, which nobody answers, and then the end
+                        pass
+                except ConnectionResetError:
+                    pass
+                assert time.monotonic() - started < 8

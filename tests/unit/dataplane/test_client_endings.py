@@ -174,3 +174,19 @@ def test_client_that_ends_its_side_between_requests_still_gets_what_was_written(
     client.drain()
     stage.settle()
     assert stage.of_worker(W_CONNECTIONS) == 0
+
+
+def test_client_that_never_takes_leave_of_tls_is_cut_off(stage_of: Callable[..., Stage]) -> None:
+    stage = stage_of(secure=True)
+    client = stage.client(tls=True)
+    client.send(get("/", "Connection: close"))
+    upstream = stage.accept()
+    client.taking_leave = True  # its end is not reported: the transport waits for the peer's
+    upstream.send(OK)
+    assert client.ended == "close"
+    assert client.take().endswith(b"hello")
+    stage.pass_time(1.9)
+    assert client.ended == "close"
+    stage.pass_time(0.2)
+    assert client.ended == "abort"
+    assert not stage.listening.clients

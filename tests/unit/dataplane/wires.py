@@ -29,6 +29,7 @@ class Wire(asyncio.Transport):
         self.stalled = False  # the far end takes nothing
         self.unsent = 0  # bytes the far end has not taken
         self.pausing = False
+        self.taking_leave = False  # the far end does not answer the end of TLS
 
     # What the protocol calls.
 
@@ -113,7 +114,7 @@ class Wire(asyncio.Transport):
 
     def deliver_end(self) -> bool:
         """Tell the protocol that what it ended is over, as a loop does once everything is flushed."""
-        if self.ended and not self.lost and (self.ended == "abort" or self.unsent == 0):
+        if self.ended and not self.lost and (self.ended == "abort" or (self.unsent == 0 and not self.taking_leave)):
             self.lost = True
             self.protocol.connection_lost(None)
             return True
