@@ -23,12 +23,16 @@ drained; all others do and are not. Keys as in core/plan.Endpoint. May name endp
 SHARE: Final = 7
 """{"workers": int, "living": [int]}: limits are divided among so many workers, and these are the numbers of those that run,
 the receiver's and those of leaving ones included: what they have under way counts."""
+FAULTS: Final = 8
+"""{"killed": bool}: whether faults are switched off, whatever the plan says. Sent on change, and where HELLO said otherwise; before
+any plan that follows."""
 
 # Worker to control.
 HELLO: Final = 64
 """{"version": int, "pid": int, "worker": int, "generation": int, "compiled": bool, "ledger": base64,
-"listeners": [address], "draining": seconds left or null}: the first frame on every channel. On a channel made by taking over,
-the counters' descriptor and then the listeners' ride on it; a worker that drains has closed its listeners and names none."""
+"faults_killed": bool, "listeners": [address], "draining": seconds left or null}: the first frame on every channel. On a
+channel made by taking over, the counters' descriptor and then the listeners' ride on it; a worker that drains has closed its
+listeners and names none."""
 READY: Final = 65
 """{"generation": int, "seconds": float}: this plan now serves."""
 FAILED: Final = 66

@@ -21,6 +21,7 @@ from proxy.control.errand import ALONE, Errand
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
 from proxy.control.handover import Inventory, send_away, take_stock
 from proxy.control.keys import Keys, keep_keys, warn_of_keys
+from proxy.control.kill_switch import KillSwitch
 from proxy.control.legacy import Legacy
 from proxy.control.publish import compose
 from proxy.control.reload import Reloader
@@ -148,6 +149,11 @@ class Control:
         """Which endpoints are healthy, and which are drained."""
         return self._endpoints
 
+    @property
+    def faults(self) -> KillSwitch:
+        """The switch that ends all faults."""
+        return self._faults
+
     def not_ready(self) -> list[str]:
         """Why no traffic should be sent here; empty when it should."""
         reasons = []
@@ -172,6 +178,8 @@ class Control:
             self._inventory = take_stock(found, addresses, self.settings.worker_count, anew=self._succeeding)
             self._open_access_log()
             self._keys = await keep_keys(store, self._inventory.legacy.keys)
+            self._faults = KillSwitch(store, time.time, self._tell_of_faults)
+            await self._faults.load(self._inventory.legacy.faults_killed)
             self._start_workers()
             self._endpoints = look_after(
                 store,
@@ -254,6 +262,8 @@ class Control:
         loop = asyncio.get_running_loop()
         room = inventory.cells.room
         self._supervisor = Supervisor(workers, room, launcher, loop, random.random, self, self._tasks)
+        self._supervisor.kill_faults(self._faults.kill is not None)
+        self.facts.faults_killed = self._faults.kill is not None
         if inventory.survivors:
             log.info(
                 "took over %d workers of an earlier control process", len(inventory.survivors),
@@ -369,7 +379,14 @@ class Control:
             {index: worker.cpu_before for index, worker in self.facts.workers.items()},
             [listener.address for listener in self._inventory.listeners],
             [index for index, worker in self.facts.workers.items() if worker.left],
+            self._faults.packed(),
         ).pack()
+
+    def _tell_of_faults(self) -> None:
+        killed = self._faults.kill is not None
+        self.facts.faults_killed = killed
+        self._supervisor.kill_faults(killed)
+        self._supervisor.keep(self._legacy())
 
     def _moved(self, names: set[str]) -> None:
         """Names have other addresses: told to the workers at once, and part of every later plan."""

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from proxy.channel import messages
 from proxy.channel.frames import encode_json
@@ -94,8 +94,7 @@ def _judge(found: list[Survivor], workers: int) -> tuple[list[Survivor], list[Su
         return [], [*strangers, *ours], None, _readable(found)
     generation = max([one.generation for one in legacies] + [int(one.hello.get("generation", 0)) for one in ours])
     newest = max(legacies, key=lambda one: one.generation)
-    kept = Legacy(generation, b"", newest.keys, newest.restarts, newest.cpu, newest.listeners, newest.left)
-    return ours, strangers, ledger, kept
+    return ours, strangers, ledger, replace(newest, generation=generation, ledger=b"")
 
 
 def _readable(strangers: list[Survivor]) -> Legacy:
@@ -103,7 +102,7 @@ def _readable(strangers: list[Survivor]) -> Legacy:
     for one in strangers:
         with contextlib.suppress(LegacyError):
             legacy = Legacy.unpack(one.legacy)
-            return Legacy(legacy.generation, b"", legacy.keys, {}, {}, legacy.listeners)
+            return replace(legacy, ledger=b"", restarts={}, cpu={}, left=[])
     return Legacy(0, b"")
 
 

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from proxy.control.keys import Keys
 
@@ -17,7 +17,7 @@ class LegacyError(Exception):
 class Legacy:
     """`ledger` is the ledger's own dump, `restarts` how often each worker was started again, `cpu` the seconds that its
     earlier processes used, `listeners` the configured addresses of the sockets, in their order, `left` the numbers of the
-    workers that drained and that nobody replaced."""
+    workers that drained and that nobody replaced, `faults_killed` what kill_switch.py packed."""
 
     generation: int
     ledger: bytes
@@ -26,6 +26,7 @@ class Legacy:
     cpu: dict[int, float] = field(default_factory=dict)
     listeners: list[str] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
+    faults_killed: dict[str, Any] | None = None
 
     def pack(self) -> bytes:
         """As bytes for messages.LEDGER."""
@@ -39,6 +40,7 @@ class Legacy:
                 "cpu": self.cpu,
                 "listeners": self.listeners,
                 "left": self.left,
+                "faults_killed": self.faults_killed,
             },
             separators=(",", ":"),
         ).encode()
@@ -58,6 +60,7 @@ class Legacy:
                 {int(index): float(seconds) for index, seconds in value["cpu"].items()},
                 [str(address) for address in value["listeners"]],
                 [int(index) for index in value.get("left", [])],
+                value.get("faults_killed"),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise LegacyError(repr(error)) from error

@@ -64,6 +64,8 @@ class Link(asyncio.Protocol):
         self._ledger = b""
         self._ledger_due = False
         self._endpoints: Final[dict[str, list[dict[str, Any]]]] = {}
+        self._faults_killed = False
+        self._believes_killed = False  # what the worker was told of it, by this control process or another
         self._drain: float | None = None
         self._share: dict[str, Any] | None = None
         self._served = False  # whether the worker serves a plan, and so has endpoints to think of
@@ -101,6 +103,11 @@ class Link(asyncio.Protocol):
         """
         self._marks[upstream] = marks
         self._marks_due.add(upstream)
+        self._send()
+
+    def kill_faults(self, killed: bool) -> None:
+        """Tell whether faults are switched off. Sent before any plan that follows."""
+        self._faults_killed = killed
         self._send()
 
     def drain(self, limit: float) -> None:
@@ -163,6 +170,9 @@ class Link(asyncio.Protocol):
         if self._ledger_due:
             self._ledger_due = False
             transport.write(encode(messages.LEDGER, self._ledger))
+        if self._believes_killed is not self._faults_killed:
+            self._believes_killed = self._faults_killed
+            transport.write(encode_json(messages.FAULTS, {"killed": self._faults_killed}))
         self._send_marks(transport)
         if self._under_way is not None:
             return
@@ -203,6 +213,7 @@ class Link(asyncio.Protocol):
         elif kind == messages.HELLO:
             self._greeted = True
             self._served = said.get("generation", -1) >= 0
+            self._believes_killed = bool(said.get("faults_killed", False))
             self._events.hello(said)
             self._send()
         elif kind == messages.READY:

@@ -172,6 +172,7 @@ class Supervisor:
         self._published: Publication | None = None
         self._kept = b""
         self._marks: Final[dict[str, Marks]] = {}
+        self._faults_killed = False
         self._limit = 0.0
         self._shared: tuple[int, list[int]] = (0, [])
         self._moved = asyncio.Event()
@@ -307,6 +308,13 @@ class Supervisor:
             if place.link is not None:
                 place.link.mark(upstream, marks)
 
+    def kill_faults(self, killed: bool) -> None:
+        """Tell all workers, and those that come later, whether faults are switched off."""
+        self._faults_killed = killed
+        for place in self.places.values():
+            if place.link is not None:
+                place.link.kill_faults(killed)
+
     async def drain(self, limit: float) -> None:
         """Have all workers finish and end; returns when they have. What is in flight has `limit` seconds."""
         self._limit = limit
@@ -434,6 +442,7 @@ class Supervisor:
         if self._kept:
             link.keep(self._kept)
         link.share(*self._shared)
+        link.kill_faults(self._faults_killed)
         if self._published is not None:
             link.publish(self._published)
         for upstream, marks in self._marks.items():

@@ -9,8 +9,10 @@ from typing import Final
 from proxy.core.admission import Admission
 from proxy.core.breaker import Breaker
 from proxy.core.concurrency import AdaptiveLimit, Queue
+from proxy.core.faults import Disturbed
 from proxy.core.latency import Latency
 from proxy.core.retry import Allowance
+from proxy.core.route_cache import RouteCache
 
 
 class Arm:
@@ -25,6 +27,7 @@ class Arm:
         self.breaker: Breaker | None = None
         self.latency: Latency | None = None  # where its route hedges
         self.warming_until: float = 0.0  # monotonic seconds
+        self.disturbed: Disturbed | None = None
 
 
 class RouteLife:
@@ -34,3 +37,4 @@ class RouteLife:
         self.route: Final = route
         self.allowances: Final[dict[str, Allowance]] = {}  # of retries, by version
         self.queue: Queue | None = None  # before the concurrency limit
+        self.cache: RouteCache | None = None

@@ -32,7 +32,8 @@ _HOP: Final = frozenset(
 _FORWARDING: Final = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
 _REQUEST_DROPPED: Final = _HOP | _FORWARDING | {b"via"}
 _OWN_RESPONSE: Final = frozenset(
-    OWN_PREFIX + name for name in (b"route", b"version", b"served", b"reason", b"flags", b"shadow", b"unit-hash")
+    OWN_PREFIX + name
+    for name in (b"route", b"version", b"served", b"reason", b"flags", b"cache", b"shadow", b"unit-hash")
 )
 """Only this proxy speaks of itself: what an upstream says in its name is not passed on."""
 _RESPONSE_DROPPED: Final = _HOP | _OWN_RESPONSE | {b"via"}
@@ -186,6 +187,12 @@ def forwarding_lines(request: Request, peer: str, scheme: bytes, trusted: bool) 
     if host:
         lines += b"x-forwarded-host: " + host + b"\r\n"
     return lines + b"forwarded: " + element + b"\r\n"
+
+
+def public_origin(forwarding: bytes) -> bytes:
+    """Of forwarding lines those that tell the upstream under which scheme and host it was asked: its answer may rest on them."""
+    start = 0 if forwarding.startswith(b"x-forwarded-proto:") else forwarding.find(b"\r\nx-forwarded-proto:") + 2
+    return forwarding[start : forwarding.find(b"\r\nforwarded:", start)]
 
 
 def _needs_quotes(host: bytes) -> bool:

@@ -18,6 +18,9 @@ from proxy.core.balance import SlowStart
 from proxy.core.breaker import BreakerPolicy
 from proxy.core.concurrency import ConcurrencyPolicy
 from proxy.core.cookies import UnitCookies
+from proxy.core.deadline import DeadlinePolicy
+from proxy.core.faults import FaultPolicy
+from proxy.core.freshness import CachePolicy
 from proxy.core.gcra import build_limits
 from proxy.core.hashing import Dealer
 from proxy.core.match import Matcher, compile_matcher
@@ -107,6 +110,7 @@ class Version:
         self.arm: Arm | None = None  # given by the worker, where anything of it is to be remembered
         self.warm_up: Final[float] = spec["warm_up"]  # seconds
         self.breaker: Final[BreakerPolicy | None] = BreakerPolicy(spec["breaker"]) if spec["breaker"] else None
+        self.cache_prefix: bytes = b""  # given by the worker: what its keys in the route's cache begin with
 
 
 class Rule:
@@ -241,13 +245,25 @@ class Route:
         self.admission: Final[AdmissionPolicy | None] = (
             AdmissionPolicy(spec["admission"]) if spec["admission"] else None
         )
-        # Whether anything stands between the decision and the upstream: the exchange then goes through its gates.
-        self.guarded: Final = bool(self.rate_limits) or self.concurrency is not None or self.admission is not None
+        own_cookies = frozenset(source.name for source in self.unit if source.kind == "mint_cookie")
+        self.cache: Final[CachePolicy | None] = CachePolicy(spec["cache"], own_cookies) if spec["cache"] else None
         self.timeout: Final[float] = spec["timeout"]  # of the whole exchange, in seconds; 0: none
         self.retry: Final[RetryPolicy | None] = RetryPolicy(spec["retry"]) if spec["retry"] else None
         self.hedge: Final[HedgePolicy | None] = HedgePolicy(spec["hedge"]) if spec["hedge"] else None
         # Whether a request may be at the upstream more than once: its exchange then looks after its tries.
         self.attended: Final = self.retry is not None or self.hedge is not None
+        self.deadline: Final[DeadlinePolicy | None] = DeadlinePolicy(spec["deadline"]) if spec["deadline"] else None
+        self.faults: Final[FaultPolicy | None] = FaultPolicy(spec["faults"], segments) if spec["faults"] else None
+        # Whether anything stands between the decision and the upstream: the exchange then goes through its gates.
+        self.guarded: Final[bool] = (
+            self.timeout > 0
+            or self.deadline is not None
+            or bool(self.rate_limits)
+            or self.faults is not None
+            or self.cache is not None
+            or self.concurrency is not None
+            or self.admission is not None
+        )
 
 
 class Client:
@@ -281,6 +297,8 @@ class Plan:
         self.cookies: Final = UnitCookies(self.cookie_keys)
         self.unit_hash_key: Final[bytes] = spec["secrets"]["unit_hash"].encode()
         self.access_log: Final[bool] = spec["access_log"]
+        self.faults: Final[bool] = spec["faults"]["enabled"]
+        self.max_disturbed: Final[float] = spec["faults"]["max_percent"]  # of a version's requests
         self.upstreams: Final = upstreams
         self.routes: Final = routes
         self.find: Final = find

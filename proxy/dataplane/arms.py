@@ -6,9 +6,11 @@ from typing import Final
 from proxy.core.admission import Admission
 from proxy.core.arm import Arm, RouteLife
 from proxy.core.concurrency import AdaptiveLimit, Queue
+from proxy.core.faults import Disturbed
 from proxy.core.latency import Latency
 from proxy.core.plan import Plan, Route, Version
 from proxy.dataplane import breaking
+from proxy.dataplane.caching import provide_cache
 from proxy.dataplane.concurrency import look_round
 from proxy.dataplane.runtime import Runtime
 from proxy.telemetry.counters import V_LIMIT
@@ -35,6 +37,7 @@ class Arms:
                     if life.queue is None:
                         life.queue = Queue(route.concurrency)
                     life.queue.policy = route.concurrency
+                provide_cache(self.runtime, route, life)
             for version in route.versions:
                 key = (route.name, version.name)
                 before = self.arms.get(key)
@@ -69,6 +72,10 @@ class Arms:
         elif arm.latency is None or not arm.latency.measures(hedge.percentile, hedge.minimum_samples):
             arm.latency = Latency(hedge.percentile, hedge.minimum_samples)
         _limit(arm, route)
+        if route.faults is None:
+            arm.disturbed = None
+        elif arm.disturbed is None:
+            arm.disturbed = Disturbed()
         # A version that has just got its first weight has cold caches. What has its weight when the worker starts was
         # there before, as far as anyone knows here.
         before = self._weighted
@@ -115,6 +122,7 @@ def _has_arm(route: Route, version: Version) -> bool:
         or version.warm_up > 0.0
         or route.hedge is not None
         or route.admission is not None
+        or route.faults is not None
         or _follows(route)
     )
 
@@ -126,7 +134,7 @@ def _follows(route: Route) -> bool:
 
 def _has_life(route: Route) -> bool:
     """Whether anything of this route is to be remembered."""
-    return route.retry is not None or route.concurrency is not None
+    return route.retry is not None or route.concurrency is not None or route.cache is not None
 
 
 def _limit(arm: Arm, route: Route) -> None:

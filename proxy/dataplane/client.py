@@ -54,7 +54,6 @@ class ClientConnection(Downstream):
         self._lingered: int = 0
         self._unsent: int = 0
         self._plan: Plan | None = None
-        self._trusted: bool = False
         self._authority: bytes = b"\0"
         self._forwarding: bytes = b""
 
@@ -240,10 +239,10 @@ class ClientConnection(Downstream):
         fields = request.fields
         if plan is not self._plan:
             self._plan = plan
-            self._trusted = plan.trusted.contains(self.peer)
+            self.trusted = plan.trusted.contains(self.peer)
             self._authority = b"\0"
         request.client = (
-            resolve_client(self.peer, fields.get(b"x-forwarded-for", b""), plan.trusted) if self._trusted else self.peer
+            resolve_client(self.peer, fields.get(b"x-forwarded-for", b""), plan.trusted) if self.trusted else self.peer
         )
         route = plan.find(request)
         if route is None:
@@ -348,7 +347,7 @@ class ClientConnection(Downstream):
 
     def forwarding(self, request: Request) -> bytes:
         """The forwarding lines for the upstream; made once for a client that asks for the same authority again."""
-        if self._trusted:
+        if self.trusted:
             return forwarding_lines(request, self.peer, b"https" if self.secure else b"http", True)
         if request.authority != self._authority:
             self._forwarding = forwarding_lines(request, self.peer, b"https" if self.secure else b"http", False)

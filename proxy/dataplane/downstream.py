@@ -34,6 +34,7 @@ class Downstream(Timed):
     """A client connection. All calls come from the event loop; none may block."""
 
     paused: bool = False  # the transport wants no more writes
+    trusted: bool = False  # the peer is one of `trusted_proxies`
 
     def __init__(self, door: "Door") -> None:
         self.door: Final = door

@@ -18,22 +18,28 @@ from proxy.core.request import Request, Response
 from proxy.core.retry import IDEMPOTENT
 from proxy.core.trace import make_traceparent, trace_id_of, valid_request_id, valid_traceparent
 from proxy.dataplane.answers import failure_answer
+from proxy.dataplane.caching import not_cached
 from proxy.dataplane.concurrency import admitted
+from proxy.dataplane.deadlines import in_time
 from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.faults import switched_off, undisturbed
 from proxy.dataplane.mirror import Copy, start_copies
 from proxy.dataplane.rates import within_rates
 from proxy.dataplane.record import MARK_WARMING
 from proxy.dataplane.tries import HELD, Tries
 from proxy.dataplane.tunnel import Tunnel
 from proxy.dataplane.upstream import UpstreamConnection
-from proxy.errors import DC, DN, DPE, SI, UT, Flag
+from proxy.errors import DC, DN, DPE, E5, SI, ST, UT, Flag
 from proxy.telemetry.counters import (
     RETRY_SUCCESS,
     V_IN_FLIGHT,
     V_REASONS,
 )
 
-_GATES: Final = 2
+_IN_TIME, _WITHIN_RATES, _UNDISTURBED, _NOT_CACHED, _ADMITTED, _GATES = range(6)
+
+_JOINED: Final = 64 << 10
+"""Bytes of a stored body beyond which it is written by itself: copying it costs more than a second write."""
 
 _NOTHING_DROPPED: Final[frozenset[bytes]] = frozenset()
 
@@ -88,6 +94,8 @@ class Exchange(Tries):
         if unit is not None:
             self._unit_hash = runtime.hasher(unit)
             self._identity += b"x-tidegate-unit-hash: " + self._unit_hash.encode() + b"\r\n"
+        if route.deadline is not None:
+            dropped |= route.deadline.dropped
         self._kept = kept_lines(request, dropped, route.rewrite)
         if route.guarded:
             self.advance()
@@ -115,17 +123,48 @@ class Exchange(Tries):
 
     def _passes(self, gate: int) -> bool:
         """Whether the gate in this place lets the exchange go on. Their order: what costs least refuses first."""
-        if gate == 0:
+        if gate == _IN_TIME:
+            return in_time(self)
+        if gate == _WITHIN_RATES:
             return within_rates(self)
+        if gate == _UNDISTURBED:
+            return undisturbed(self)
+        if gate == _NOT_CACHED:
+            return not_cached(self)
         return admitted(self)
 
     def refuse(self, flag: Flag, status: int = 0, detail: str = "", added: bytes = b"") -> None:
         self.added += added
         self._fail(flag, status, detail)
 
+    def cut_off(self, flag: Flag) -> None:
+        self._cut_off(flag)
+
+    def answer(self, status: int, head: bytes, body: bytes, served: int, flag: Flag | None, stale: bool) -> None:
+        self._drop_upstream()
+        self._status = status
+        self._served = served
+        self._stale = stale
+        self._flag = flag or (E5 if self.replaced else ST if stale else None)
+        added = self._head_lines()
+        self._response_bytes = len(body)
+        head = b"".join((head, added, b"\r\n"))
+        if len(body) > _JOINED:
+            self.client.write(head)
+            self._finish(body)
+        else:
+            self._finish(head + body)
+
+    def head_for(self, version: Version, without: frozenset[bytes], lines: list[bytes]) -> bytes:
+        kept = [line for line in self._kept if line.partition(b":")[0].lower() not in without] + lines
+        return self._whole_head(version, kept)
+
     def too_late(self) -> None:
+        connection = self._connection
         if self._answering:
-            self._cut_off(UT)
+            self._cut_off(DC if self.client.paused else UT)
+        elif connection is not None and not self.request_done and not connection.paused:
+            self._fail(SI, 0, "the request's body did not come in time")  # everybody else was waiting for it
         else:
             if self._arm is not None:
                 self._try_ended(UT, 0)
@@ -184,12 +223,18 @@ class Exchange(Tries):
                 self.client.set_reading(True)
 
     def _head_of(self, version: Version, kept: list[bytes]) -> bytes:
+        keeping = self.keeping
+        if keeping is not None:  # the cache may ask on a condition, with every try and hedge alike
+            kept = keeping.lines_for(self._served, kept)
+        return self._whole_head(version, kept)
+
+    def _whole_head(self, version: Version, kept: list[bytes]) -> bytes:
         request = self.request
         return request_head(
             request,
             kept,
             self.client.forwarding(request),
-            version.head_lines + self._identity,
+            version.head_lines + self._identity + self.time_left(self.runtime.now()),
             self.route.rewrite,
             self.route.raw_paths,
             request.upgrade,
@@ -277,6 +322,11 @@ class Exchange(Tries):
         self._status = response.status
         if self._sent is not None:
             self._sent = None
+        keeping = self.keeping
+        if keeping is not None:  # after whoever may still ask somebody else: this is the answer that counts
+            if keeping.on_answer(self._served, response):
+                return
+            keeping.on_body(body, complete)
         added = self._mint + self.added
         keep = request.keep_alive and self.request_done and not self.runtime.draining
         if response.content_length < 0 and not response.bodiless:
@@ -299,7 +349,11 @@ class Exchange(Tries):
             if lines:
                 added += lines + b"x-request-id: " + self._request_id + b"\r\n"
         self._response_bytes = len(body)
-        if complete:
+        pacer = self.pacer
+        if pacer is not None:
+            self.client.write(response_head(response, added))
+            pacer.hold(body, complete)
+        elif complete:
             self._finish(response_head(response, added) + body)
         else:
             self.client.write(response_head(response, added) + body)
@@ -307,28 +361,52 @@ class Exchange(Tries):
     def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
         if complete:
             self._connection = None
+        keeping = self.keeping
+        if keeping is not None:
+            keeping.on_body(data, complete)
         if self._chunk_out:
             data = encode_chunk(data)
             if complete:
                 data += last_chunk(trailers)
         self._response_bytes += len(data)
-        if complete:
+        pacer = self.pacer
+        if pacer is not None:
+            pacer.hold(data, complete)
+        else:
+            self.let_go(data, complete)
+
+    def let_go(self, data: bytes, last: bool) -> None:
+        if last:
             self._finish(data)
         elif data:
             self.client.write(data)
+
+    def hold_upstream(self, held: bool) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        connection.set_reading(not held and not self.client.paused)
+        if held:
+            connection.no_deadline()
+        elif not self.client.paused:
+            connection.deadline_in(self.runtime.now(), connection.silence)
+
+    def in_haste(self) -> bool:
+        return switched_off(self.runtime)
 
     def on_client_pause(self, paused: bool) -> None:
         """The client takes no more (or again takes) what is written to it."""
         connection = self._connection
         if connection is None:
             return
-        connection.set_reading(not paused)
+        held = self.pacer is not None and self.pacer.full
+        connection.set_reading(not paused and not held)
         if paused:
             connection.no_deadline()
             self.client.write_deadline(connection.silence)
         else:
             self.client.write_deadline(inf)
-            if self._answering or self.request_done:
+            if not held and (self._answering or self.request_done):
                 connection.deadline_in(self.runtime.now(), connection.silence)
 
     def on_switch(self, response: Response, rest: bytes) -> bool:
@@ -421,20 +499,14 @@ class Exchange(Tries):
 
     def _fail(self, flag: Flag, status: int = 0, detail: str = "") -> None:
         """Answer in the upstream's place."""
+        keeping = self.keeping
+        if keeping is not None and keeping.on_failure(flag):
+            return
         self._flag = flag
         self._status = status or flag.status
         self._drop_upstream()
         request = self.request
-        keep = request.keep_alive and self.request_done and not self.runtime.draining
-        added = self._mint + self.added
-        if not keep:
-            added += b"connection: close\r\n"
-        elif request.minor == 0:
-            added += b"connection: keep-alive\r\n"
-        if not keep:
-            self._keep = False
-        if self.route.debug is not None:
-            added += self._debug_lines()
+        added = self._head_lines()
         answer = failure_answer(
             self._status,
             flag,
@@ -447,6 +519,20 @@ class Exchange(Tries):
         )
         self._response_bytes = len(answer)
         self._finish(answer)
+
+    def _head_lines(self) -> bytes:
+        """What is added to the head of an answer that no upstream gives."""
+        request = self.request
+        keep = request.keep_alive and self.request_done and not self.runtime.draining
+        added = self._mint + self.added
+        if not keep:
+            added += b"connection: close\r\n"
+        elif request.minor == 0:
+            added += b"connection: keep-alive\r\n"
+        self._keep = keep
+        if self.route.debug is not None:
+            added += self._debug_lines()
+        return added
 
     # The end.
 
@@ -465,6 +551,11 @@ class Exchange(Tries):
             self._abandon_wait()
         if self.ends_at != inf:
             self.runtime.wheel.forget(self)
+        if self.pacer is not None:
+            self.pacer.stop()
+            self.pacer = None
+        if self.keeping is not None:
+            self.keeping.ended()
         self._connection = None
         if self._arm is not None or self.route.attended:
             self._tries_over()

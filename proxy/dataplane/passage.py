@@ -9,8 +9,10 @@ from math import inf
 from typing import Final
 
 from proxy.core.concurrency import Seat
+from proxy.core.decide import Decision
 from proxy.core.plan import Version
-from proxy.dataplane.record import Record
+from proxy.core.request import Response
+from proxy.dataplane.pacing import Paced, Pacer
 from proxy.errors import Flag
 
 _UNEXPECTED: Final = "an exchange says what to do about it"
@@ -27,12 +29,38 @@ class Waiter:
         """The exchange ended while it waited: the client left, or the whole took too long."""
 
 
-class Passage(Record):
+class Keeping:
+    """What a cache does for an exchange that it could not answer at once."""
+
+    def lines_for(self, served: int, kept: list[bytes]) -> list[bytes]:
+        """The request's field lines for the version in this place of the chain: it may be asked on a condition."""
+        raise AssertionError(_UNEXPECTED)
+
+    def on_answer(self, served: int, response: Response) -> bool:
+        """The head of the answer that the client is to get. True: it has got another one, and this one is of no use."""
+        raise AssertionError(_UNEXPECTED)
+
+    def on_body(self, data: bytes, complete: bool) -> None:
+        """More of that answer's body, decoded."""
+        raise AssertionError(_UNEXPECTED)
+
+    def on_failure(self, flag: Flag) -> bool:
+        """No version has answered. True: the client has got an old answer instead."""
+        raise AssertionError(_UNEXPECTED)
+
+    def ended(self) -> None:
+        """The exchange is over, however it ended."""
+        raise AssertionError(_UNEXPECTED)
+
+
+class Passage(Paced):
     """What a gate sees of an exchange, beside what `Record` knows of it."""
 
+    keeping: Keeping | None = None  # where its route has a cache
     added: bytes = b""  # whole field lines for the answer's head, whoever answers
     ends_at: float = inf  # monotonic seconds: when the whole exchange is too late
     seat: Seat | None = None  # the place it has, or waits for, where their number is limited
+    pacer: Pacer | None = None  # where the answer's body is let out slowly
     _waiter: Waiter | None = None
     _alarm: asyncio.TimerHandle | None = None
 
@@ -67,6 +95,21 @@ class Passage(Record):
         """When the upstream's answer began, in monotonic seconds; 0 where none did."""
         return self._upstream_started + self._upstream_seconds if self._upstream_seconds >= 0.0 else 0.0
 
+    @property
+    def decision(self) -> Decision | None:
+        """Why this version; None before it was decided."""
+        return self._decision
+
+    @property
+    def chain(self) -> list[Version]:
+        """The version assigned and its fallbacks."""
+        return self._chain
+
+    @property
+    def unit_hash(self) -> bytes:
+        """What the upstream is told in x-tidegate-unit-hash."""
+        return self._unit_hash.encode()
+
     # What an exchange does.
 
     def advance(self) -> None:
@@ -75,6 +118,21 @@ class Passage(Record):
 
     def refuse(self, flag: Flag, status: int = 0, detail: str = "", added: bytes = b"") -> None:
         """Answer in the upstream's place; `status` is the flag's own where it is 0, `added` are whole field lines."""
+        raise AssertionError(_UNEXPECTED)
+
+    def cut_off(self, flag: Flag) -> None:
+        """End the exchange by cutting the client's connection off."""
+        raise AssertionError(_UNEXPECTED)
+
+    def answer(self, status: int, head: bytes, body: bytes, served: int, flag: Flag | None, stale: bool) -> None:
+        """Answer with what is held: `head` is status line and field lines, each with CRLF, the body's framing among them.
+
+        `served` is the place of its version in the chain; `flag` what had gone wrong, if anything.
+        """
+        raise AssertionError(_UNEXPECTED)
+
+    def head_for(self, version: Version, without: frozenset[bytes], lines: list[bytes]) -> bytes:
+        """The head of this request for `version`, `without` these fields and with these `lines`."""
         raise AssertionError(_UNEXPECTED)
 
     def too_late(self) -> None:
@@ -119,6 +177,13 @@ class Passage(Record):
         if ends_at < self.ends_at:
             self.ends_at = ends_at
             self.runtime.wheel.arm(self, ends_at)
+
+    def time_left(self, now: float) -> bytes:
+        """The field line that tells the next hop how long it has, where the route names one and there is an end."""
+        deadline = self.route.deadline
+        if deadline is None or self.ends_at == inf:
+            return b""
+        return deadline.line(self.ends_at - now)
 
     def expired(self, now: float) -> None:
         if not self._over:

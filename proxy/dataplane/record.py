@@ -12,7 +12,7 @@ from proxy.core.request import Request
 from proxy.core.trace import trace_id_of
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.upstream import UpstreamUser
-from proxy.errors import DN, E5, FB, URX, Flag
+from proxy.errors import DI, DN, E5, FB, ST, URX, Flag
 from proxy.telemetry.access_log import format_line
 from proxy.telemetry.counters import (
     V_DURATION,
@@ -52,7 +52,11 @@ class Record(UpstreamUser):
     _over: bool = False
     _failed: Flag | None = None  # what it counted as, where that was an error
     _exhausted: bool = False  # all tries were used up, and this is what the last one gave
+    cache_state: str = ""  # what became of it at the cache, where its route has one
+    replaced: int = 0  # the status of an answer of 500 or above in whose place the client got an old one
+    _stale: bool = False
     marked: int = 0  # MARK_*: why analysis leaves this sample out
+    delayed: bool = False  # on purpose
 
     def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
         self.client: Final = client
@@ -86,10 +90,13 @@ class Record(UpstreamUser):
         if self._request_bytes:
             view[slot + V_REQUEST_BYTES] += self._request_bytes
         view[slot + V_RESPONSE_BYTES] += self._response_bytes
-        failed = E5 if status in self.route.error_codes else None
+        # A failure that an old answer hid from the client is the version's all the same.
+        failed = E5 if (self.replaced or status) in self.route.error_codes else None
         if flag is not None:
             blamed = flag.code in self.route.error_flags or (failed is not None and not flag.blameless)
             failed = flag if blamed else None
+        elif self.delayed and failed is None and DI.code in self.route.error_flags:
+            failed = DI
         if failed is not None:
             self._failed = failed
             view[slot + V_FLAGS + failed.index] += 1
@@ -125,6 +132,7 @@ class Record(UpstreamUser):
                 request_id=self._request_id,
                 trace_id=trace_id_of(self._traceparent),
                 marked=_MARKS[self.marked],
+                cache=self.cache_state,
             )
         )
 
@@ -139,7 +147,7 @@ class Record(UpstreamUser):
         return (
             f"x-tidegate-route: {self.route.name}\r\nx-tidegate-version: {self._chain[0].name}\r\n"
             f"x-tidegate-served: {served}\r\nx-tidegate-reason: {REASONS[decision.reason]}\r\n"
-            f"x-tidegate-flags: {flags}\r\n"
+            f"x-tidegate-flags: {flags}\r\n" + (f"x-tidegate-cache: {self.cache_state}\r\n" if self.cache_state else "")
         ).encode("latin-1")
 
     def _flags(self) -> list[str]:
@@ -148,4 +156,8 @@ class Record(UpstreamUser):
             flags.append(URX.code)
         if self._served > 0:
             flags.append(FB.code)
+        if self.delayed:
+            flags.append(DI.code)
+        if self._stale and self._flag is not ST:
+            flags.append(ST.code)
         return flags

@@ -47,6 +47,7 @@ class Runtime:
         self.cookies: UnitCookies = UnitCookies([])
         self.rates: RateTable | None = None  # once something is limited by rate
         self.draining: bool = False
+        self.faults_killed: bool = False
         self._lines: list[bytes] = []
         self._lines_size: int = 0
         self._tasks: Final[set[asyncio.Task[None]]] = set()

@@ -94,6 +94,7 @@ class Worker:
             "workers": self._runtime.cells.workers,
             "generation": -1 if plan is None else plan.generation,
             "compiled": compiled(),
+            "faults_killed": self._runtime.faults_killed,
             "listeners": [_name(one) for one in self._open_sockets()],
             "draining": max(0.0, self._drain_end - self._runtime.now()) if self._runtime.draining else None,
         }
@@ -137,6 +138,8 @@ class Worker:
             self._runtime.cells.share(int(said["workers"]), [int(one) for one in said["living"]])
             if not self._runtime.cells.alone:
                 self._upstreams.not_alone()
+        elif kind == messages.FAULTS:
+            self._runtime.faults_killed = bool(json.loads(payload)["killed"])
         else:
             self._intake.take(kind, payload)
 

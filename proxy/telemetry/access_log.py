@@ -51,6 +51,7 @@ def format_line(
     request_id: bytes,
     trace_id: bytes,
     marked: str = "",
+    cache: str = "",
 ) -> bytes:
     """One line, ended by LF.
 
@@ -67,7 +68,7 @@ def format_line(
     return (
         b'%s%03dZ","route":%s,"assigned":%s,"served":%s,"reason":"%s","unit_hash":%s,"client":%s,'
         b'"method":%s,"host":%s,"path":%s,"status":%d,"flag":"%s","duration_ms":%.3f,"upstream_ms":%s,'
-        b'"request_bytes":%d,"response_bytes":%d,"request_id":%s,"trace_id":%s,"marked":"%s"}\n'
+        b'"request_bytes":%d,"response_bytes":%d,"request_id":%s,"trace_id":%s,"marked":"%s","cache":"%s"}\n'
     ) % (
         _stamp.text,
         fraction,
@@ -89,4 +90,5 @@ def format_line(
         json_string(request_id),
         json_string(trace_id),
         marked.encode(),
+        cache.encode(),
     )

@@ -15,6 +15,7 @@ from bisect import bisect_left
 from itertools import pairwise
 from typing import Final
 
+from proxy.core.faults import KINDS
 from proxy.core.plan import REASONS
 from proxy.errors import FLAGS
 
@@ -111,11 +112,14 @@ V_RETRY_OUTCOMES: Final = V_BREAKER_OPENED + 1
 V_HEDGE_OUTCOMES: Final = V_RETRY_OUTCOMES + 8
 V_LIMITED: Final = V_HEDGE_OUTCOMES + 8  # refused, by cause
 V_CACHE_OUTCOMES: Final = V_LIMITED + 8
-V_FAULTS: Final = V_CACHE_OUTCOMES + 8  # disturbed on purpose, by kind
+V_FAULTS: Final = V_CACHE_OUTCOMES + 8  # disturbed on purpose, by FAULT_OUTCOMES
 VERSION_SLOTS: Final = V_FAULTS + 8
 
 LIMITED_CAUSES: Final[tuple[str, ...]] = ("rate", "queue_full", "queue_timeout", "shed", "admission")
 LIMITED_RATE, LIMITED_QUEUE_FULL, LIMITED_QUEUE_TIMEOUT, LIMITED_SHED, LIMITED_ADMISSION = range(len(LIMITED_CAUSES))
+FAULT_OUTCOMES: Final[tuple[str, ...]] = (*KINDS, "capped")
+"""What was put in, and "capped" where a fault would have been but for the share of requests that may be disturbed."""
+FAULT_CAPPED: Final = len(KINDS)
 
 # The block of one (route, assigned version, served version): a count for each status code 0..999, clamped.
 CODES_SLOTS: Final = 1000
@@ -173,6 +177,7 @@ W_FAILURES: Final = 6  # exceptions that nothing expected
 W_REFUSED: Final = 7  # connections refused because `client.limits.connections` was reached
 W_TUNNELS_RETIRED: Final = 8  # tunnels ended because their version was out of service, or the worker drained
 W_RATE_KEYS_FORGOTTEN: Final = 9  # keys of rate limits that had to make room while they were in use
+W_DEADLINES_IGNORED: Final = 10  # deadlines asked for by trusted peers that could not be read
 WORKER_SLOTS: Final = 16
 
 IN_FLIGHT_SLOTS: Final = {
@@ -210,6 +215,7 @@ assert len(LIMITED_CAUSES) <= V_CACHE_OUTCOMES - V_LIMITED  # noqa: S101
 assert len(RETRY_OUTCOMES) <= 8  # noqa: S101
 assert len(HEDGE_OUTCOMES) <= 8  # noqa: S101
 assert len(MIRROR_OUTCOMES) <= M_DURATION - M_OUTCOMES  # noqa: S101
+assert len(FAULT_OUTCOMES) <= VERSION_SLOTS - V_FAULTS  # noqa: S101
 
 
 ROOM: Final = 32

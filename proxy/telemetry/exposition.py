@@ -19,6 +19,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from proxy.core.outlier import CAUSES
 from proxy.core.plan import REASONS
+from proxy.core.route_cache import CACHE_OUTCOMES
 from proxy.errors import FLAGS
 from proxy.telemetry import metrics
 from proxy.telemetry.counters import (
@@ -31,6 +32,7 @@ from proxy.telemetry.counters import (
     E_FAILURES,
     E_UNHEALTHY,
     EXPORTED_EDGES,
+    FAULT_OUTCOMES,
     FINE_EDGES,
     LEDGER_SLOTS,
     LIMITED_CAUSES,
@@ -48,11 +50,15 @@ from proxy.telemetry.counters import (
     U_PANIC,
     U_PENDING,
     U_REQUESTS,
+    V_CACHE_OUTCOMES,
     V_DURATION,
+    V_FAULTS,
     V_FLAGS,
     V_IN_FLIGHT,
     V_LIMIT,
     V_LIMITED,
+    V_MARKED_ERRORS,
+    V_MARKED_REQUESTS,
     V_QUEUED,
     V_REASONS,
     V_REQUEST_BYTES,
@@ -60,6 +66,7 @@ from proxy.telemetry.counters import (
     V_UPSTREAM,
     W_ACCEPTED,
     W_CONNECTIONS,
+    W_DEADLINES_IGNORED,
     W_FAILURES,
     W_LOG_DROPPED,
     W_LOOP_LAG,
@@ -210,6 +217,16 @@ class Exposition:
             _histogram(lines, metrics.DURATION, labels, values, V_DURATION)
             _histogram(lines, metrics.UPSTREAM_DURATION, labels, values, V_UPSTREAM)
             add_tries(lines, labels, values)
+            out = lines[metrics.FAULTS.name]
+            for index, outcome in enumerate(FAULT_OUTCOMES, V_FAULTS):
+                if values[index]:
+                    out.append(f'tidegate_faults_total{{{labels},kind="{outcome}"}} {values[index]}')
+            if values[V_MARKED_REQUESTS]:
+                for metric, slot in (
+                    (metrics.MARKED_REQUESTS, V_MARKED_REQUESTS),
+                    (metrics.MARKED_ERRORS, V_MARKED_ERRORS),
+                ):
+                    lines[metric.name].append(f"{metric.name}{{{labels}}} {values[slot]}")
             out = lines[metrics.DECISIONS.name]
             for index, reason in enumerate(REASONS, V_REASONS):
                 if values[index]:
@@ -222,6 +239,10 @@ class Exposition:
                 lines[metrics.CONCURRENCY_LIMIT.name].append(
                     f"tidegate_concurrency_limit{{{labels}}} {abs(values[V_LIMIT])}"
                 )
+            out = lines[metrics.CACHE.name]
+            for index, outcome in enumerate(CACHE_OUTCOMES, V_CACHE_OUTCOMES):
+                if values[index]:
+                    out.append(f'tidegate_cache_total{{{labels},outcome="{outcome}"}} {values[index]}')
             out = lines[metrics.ERRORS.name]
             for flag in FLAGS:
                 if values[V_FLAGS + flag.index]:
@@ -290,6 +311,7 @@ class Exposition:
                 (metrics.RATE_KEYS_FORGOTTEN, W_RATE_KEYS_FORGOTTEN),
                 (metrics.TUNNELS, W_TUNNELS),
                 (metrics.TUNNELS_RETIRED, W_TUNNELS_RETIRED),
+                (metrics.DEADLINES_IGNORED, W_DEADLINES_IGNORED),
                 (metrics.WORKER_FAILURES, W_FAILURES),
                 (metrics.WORKER_REQUESTS, W_REQUESTS),
             ):
@@ -323,6 +345,7 @@ class Exposition:
             (metrics.PROBLEMS, repr(len(facts.problems))),
             (metrics.LOG_LOST, repr(facts.log_lines_lost)),
             (metrics.LOG_REPEATED, repr(facts.log_lines_repeated)),
+            (metrics.FAULTS_KILLED, repr(int(facts.faults_killed))),
         ):
             lines[metric.name].append(f"{metric.name} {value}")
         name = metrics.RELOADS.name

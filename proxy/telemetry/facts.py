@@ -72,6 +72,7 @@ class Facts:
     """What is wrong with the file as it lies there now, one line each; empty when it is the one in force."""
     weights: list[Weight] = field(default_factory=list)
     workers: dict[int, Worker] = field(default_factory=dict)
+    faults_killed: bool = False
     log_lines_lost: int = 0
     log_lines_repeated: int = 0
     health_checks: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)

@@ -82,6 +82,22 @@ QUEUED: Final = Metric("tidegate_queued", GAUGE, _ROUTE, "Requests that wait for
 CONCURRENCY_LIMIT: Final = Metric(
     "tidegate_concurrency_limit", GAUGE, _ROUTE, "Requests there may be at once, where the limit follows the latency."
 )
+FAULTS: Final = Metric(
+    "tidegate_faults_total", COUNTER, ("route", "version", "kind"),
+    "Requests disturbed on purpose, by what was put in; capped: not disturbed, for `faults.max_percent` were already.",
+)  # fmt: skip
+MARKED_REQUESTS: Final = Metric(
+    "tidegate_marked_requests_total", COUNTER, _ROUTE,
+    "Requests that analysis leaves out: disturbed on purpose, or answered by what had just begun.",
+)  # fmt: skip
+MARKED_ERRORS: Final = Metric(
+    "tidegate_marked_errors_total", COUNTER, _ROUTE, "Those of them that count in tidegate_errors_total."
+)
+CACHE: Final = Metric(
+    "tidegate_cache_total", COUNTER, ("route", "version", "outcome"),
+    "Requests by what became of them at the cache: hit, stale, revalidated, miss or bypass. And answers: stored, evicted,"
+    " refreshed.",
+)  # fmt: skip
 MIRROR: Final = Metric(
     "tidegate_mirror_total",
     COUNTER,
@@ -182,6 +198,10 @@ RATE_KEYS_FORGOTTEN: Final = Metric(
     "tidegate_rate_keys_forgotten_total", COUNTER, _WORKER,
     "Keys of rate limits that made room for others while they were in use.",
 )  # fmt: skip
+DEADLINES_IGNORED: Final = Metric(
+    "tidegate_deadlines_ignored_total", COUNTER, _WORKER, "Deadlines of trusted peers that could not be read."
+)
+FAULTS_KILLED: Final = Metric("tidegate_faults_killed", GAUGE, (), "1 while faults are switched off by hand.")
 TUNNELS: Final = Metric("tidegate_tunnels", GAUGE, _WORKER, "Upgraded connections (WebSocket) open now.")
 TUNNELS_RETIRED: Final = Metric(
     "tidegate_tunnels_retired_total", COUNTER, _WORKER,
@@ -202,11 +222,13 @@ SLOTS: Final = Metric(
 METRICS: Final[tuple[Metric, ...]] = (
     REQUESTS, DURATION, UPSTREAM_DURATION, REQUEST_BYTES, RESPONSE_BYTES, IN_FLIGHT, ERRORS, DECISIONS, WEIGHT,
     RETRIES, RETRYING, HEDGES, BREAKER_STATE, BREAKER_OPENED,
-    LIMITED, QUEUED, CONCURRENCY_LIMIT,
+    LIMITED, QUEUED, CONCURRENCY_LIMIT, CACHE,
+    FAULTS, MARKED_REQUESTS, MARKED_ERRORS,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,
     HEALTH_CHECKS,
     GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
     WORKER_UP, WORKER_RESTARTS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
-    CONNECTIONS, ACCEPTED, REFUSED, RATE_KEYS_FORGOTTEN, TUNNELS, TUNNELS_RETIRED, ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,
+    CONNECTIONS, ACCEPTED, REFUSED, RATE_KEYS_FORGOTTEN, DEADLINES_IGNORED, FAULTS_KILLED, TUNNELS, TUNNELS_RETIRED,
+    ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,
 )  # fmt: skip

@@ -13,8 +13,10 @@ from proxy.telemetry.counters import (
     E_IN_FLIGHT,
     E_UNHEALTHY,
     ENDPOINT_SLOTS,
+    FAULT_OUTCOMES,
     U_PANIC,
     UPSTREAM_SLOTS,
+    V_FAULTS,
     V_FLAGS,
     V_IN_FLIGHT,
     VERSION_SLOTS,
@@ -70,6 +72,15 @@ class Totals:
                 found[route, assigned].requests += answers
             if (route, served) in found:
                 found[route, served].served += answers
+        return found
+
+    def faults(self) -> dict[tuple[str, str], dict[str, int]]:
+        """By (route, version), for the versions in the plan: requests by what was put in; kinds never seen are left out."""
+        snapshot = Snapshot(self._cells)
+        found: dict[tuple[str, str], dict[str, int]] = {}
+        for (route, version), offset in self._ledger.live("version"):
+            counts = snapshot.sparse(offset + V_FAULTS, len(FAULT_OUTCOMES))
+            found[route, version] = {FAULT_OUTCOMES[place]: count for place, count in sorted(counts.items())}
         return found
 
     def endpoints(self) -> dict[tuple[str, str], EndpointTotals]:

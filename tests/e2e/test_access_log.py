@@ -24,6 +24,7 @@ def test_access_log_has_a_line_for_every_request(tmp_path: Path) -> None:
             "flag": "", "client": "127.0.0.1", "request_bytes": 3, "response_bytes": 5, "request_id": "find-me",
             "trace_id": "0af7651916cd43dd8448eb211c80319c",
             "marked": "",
+            "cache": "",
         }  # fmt: skip
         assert {key: first[key] for key in expected} == expected
         assert first["duration_ms"] >= first["upstream_ms"] >= 0

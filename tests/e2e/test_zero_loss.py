@@ -137,14 +137,14 @@ def test_tunnels_leave_a_version_that_was_flipped_away_one_by_one(tmp_path: Path
 
 
 class Installed:
-    """This program, installed a second time somewhere else; `spoil` breaks it."""
+    """This program, installed a second time somewhere else and interpreted there; `spoil` breaks it."""
 
     def __init__(self, directory: Path) -> None:
         import proxy
 
         self.home = directory
         self.package = directory / "proxy"
-        shutil.copytree(Path(proxy.__path__[0]), self.package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(Path(proxy.__path__[0]), self.package, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
 
     def spoil(self, module: str) -> None:
         """Have `module` fail when it is imported."""

@@ -9,10 +9,11 @@ import click
 import pytest
 
 import proxy
+from proxy.core.route_cache import CACHE_OUTCOMES
 from proxy.errors import FLAGS
 from proxy.settings.loader import load
 from proxy.surfaces.cli.main import tidegate
-from proxy.telemetry.counters import LIMITED_CAUSES, MIRROR_OUTCOMES
+from proxy.telemetry.counters import FAULT_OUTCOMES, LIMITED_CAUSES, MIRROR_OUTCOMES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "bench/README.md", *(ROOT / "docs").glob("*.md")])
@@ -91,6 +92,35 @@ def test_table_of_causes_is_that_of_the_code() -> None:
         (ROOT / "docs/limits.md").read_text().partition("<!-- causes:begin -->")[2].partition("<!-- causes:end -->")[0]
     )
     assert tuple(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == LIMITED_CAUSES
+
+
+def test_table_of_faults_is_that_of_the_code() -> None:
+    text = (ROOT / "docs/faults.md").read_text()
+    table = text.partition("<!-- kinds:begin -->")[2].partition("<!-- kinds:end -->")[0]
+    assert tuple(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == FAULT_OUTCOMES
+
+
+def test_table_of_deadlines_has_every_deadline_of_the_reference_with_its_default() -> None:
+    text = (ROOT / "docs/deadlines.md").read_text()
+    table = text.partition("<!-- deadlines:begin -->")[2].partition("<!-- deadlines:end -->")[0]
+    shown = dict(re.findall(r"^\| `([^`]+)` \| (\w+) \|", table, re.MULTILINE))
+    known = {}
+    for section in re.split(r"^## ", (ROOT / "docs/configuration.md").read_text(), flags=re.MULTILINE)[1:]:
+        name = section.partition("\n")[0].strip("`")
+        timeouts = name.endswith(".timeouts")
+        for key, default, unit in re.findall(
+            r"^\| `(\w+)` \| .* \| ([^|]*) \| (\w*) \| \w+ \|$", section, re.MULTILINE
+        ):
+            if unit == "duration" and (timeouts or (key.endswith("timeout") and name.startswith("routes[]"))):
+                known[f"{name}.{key}"] = default.strip()
+    known.pop("routes[].concurrency.queue_timeout")  # bounds a queue, and is said where the queue is
+    assert {key: "off" if default in {"", "0s"} else default for key, default in known.items()} == shown
+
+
+def test_table_of_cache_outcomes_is_that_of_the_code() -> None:
+    text = (ROOT / "docs/caching.md").read_text()
+    table = text.partition("<!-- outcomes:begin -->")[2].partition("<!-- outcomes:end -->")[0]
+    assert tuple(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == CACHE_OUTCOMES
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -5,6 +5,7 @@ from typing import Final
 
 from aiohttp import web
 
+from proxy.surfaces.admin.faults import FAULTS, KILL, FaultPaths
 from proxy.surfaces.admin.guard import Token, guard
 from proxy.surfaces.admin.openapi import document
 from proxy.surfaces.admin.redaction import shown
@@ -22,6 +23,7 @@ _PAGE: Final = """<!doctype html>
 <li><a href="/api/v1/config">/api/v1/config</a>: the configuration in force, and what is wrong with the file</li>
 <li><a href="/api/v1/routes">/api/v1/routes</a>: routes, weights, endpoints, counts</li>
 <li><a href="/api/v1/upstreams">/api/v1/upstreams</a>: upstreams, health and drains of their endpoints</li>
+<li><a href="/api/v1/faults">/api/v1/faults</a>: faults put in on purpose, and whether they are switched off</li>
 <li><a href="/api/v1/openapi.json">/api/v1/openapi.json</a>: this API described</li>
 </ul></body></html>
 """
@@ -57,6 +59,10 @@ def make_app(
         application.router.add_get(UPSTREAM, upstreams.one)
         application.router.add_post(f"{ENDPOINT}/drain", upstreams.drain)
         application.router.add_delete(f"{ENDPOINT}/drain", upstreams.undrain)
+        faults = FaultPaths(state)
+        application.router.add_get(FAULTS, faults.all)
+        application.router.add_post(KILL, faults.kill)
+        application.router.add_delete(KILL, faults.lift)
     return application
 
 

@@ -28,7 +28,7 @@ def document() -> Schema:
         "info": {
             "title": "Tidegate admin API",
             "version": getattr(proxy, "__version__", "1"),
-            "description": "What is in force, how it fares, and draining endpoints.",
+            "description": "What is in force, how it fares, draining endpoints, and ending faults.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -80,6 +80,33 @@ def document() -> Schema:
                 ),
             ),
             "/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain": _with([_UPSTREAM, _ENDPOINT], _drain()),
+            "/api/v1/faults": _get(
+                "faults",
+                "Faults put in on purpose, what they did, and whether they are switched off",
+                {"200": _json("The faults", _ref("Faults"))},
+            ),
+            "/api/v1/faults/kill": {
+                "post": {
+                    **_operation(
+                        "killFaults",
+                        "End all faults at once, whatever the file says, until this is taken back",
+                        {
+                            "200": _json("The faults, which have ended", _ref("Faults")),
+                            "400": _json("The body cannot be read", _ref("Error")),
+                            "503": _json("They have ended, but a restart will not know of it", _ref("Error")),
+                        },
+                    ),
+                    "requestBody": _body(reason=_STRING, by=_STRING),
+                },
+                "delete": _operation(
+                    "liftKill",
+                    "Let faults hold again, as the file says",
+                    {
+                        "200": _json("The faults", _ref("Faults")),
+                        "503": _json("Nothing has changed: the state store cannot be written", _ref("Error")),
+                    },
+                ),
+            },
             "/api/v1/openapi.json": _get(
                 "openapi", "This document", {"200": _json("The document", {"type": "object"})}
             ),
@@ -128,6 +155,42 @@ def document() -> Schema:
                     in_flight=_INTEGER,
                 ),
                 "Upstreams": _object(generation=_INTEGER, upstreams={"type": "array", "items": _ref("Upstream")}),
+                "Faults": _object(
+                    generation=_INTEGER,
+                    enabled={"type": "boolean", "description": "`faults.enabled` of the file."},
+                    max_percent=_NUMBER,
+                    killed={"oneOf": [{"type": "null"}, _object(reason=_STRING, by=_STRING, since=_NUMBER)]},
+                    routes={"type": "array", "items": _ref("FaultsOfRoute")},
+                ),
+                "FaultsOfRoute": _object(
+                    name=_STRING,
+                    faults={"type": "array", "items": _ref("Fault")},
+                    versions={
+                        "type": "array",
+                        "items": _object(
+                            name=_STRING,
+                            counts={
+                                "type": "object",
+                                "additionalProperties": _INTEGER,
+                                "description": "Requests by what was put in; capped: for the share was reached, nothing.",
+                            },
+                        ),
+                    },
+                ),
+                "Fault": _object(
+                    label=_STRING,
+                    kind={"enum": ["delay", "abort", "reset", "slow_body"]},
+                    value={
+                        "type": ["number", "null"],
+                        "description": "Seconds of a delay, status of an abort, bytes per second of a slow body.",
+                    },
+                    percent=_NUMBER,
+                    versions=_STRINGS,
+                    where={"type": ["object", "null"], "description": "The matcher, as in the plan's spec."},
+                    header=_NULLABLE,
+                    until={"type": ["number", "null"], "description": "Its end, Unix seconds."},
+                    over={"type": "boolean", "description": "Whether that has passed."},
+                ),
                 "Upstream": _object(
                     name=_STRING,
                     balance=_STRING,
@@ -208,6 +271,12 @@ def _answer(description: str, media: str, schema: Schema) -> Schema:
 
 def _json(description: str, schema: Schema) -> Schema:
     return _answer(description, "application/json", schema)
+
+
+def _body(**properties: Schema) -> Schema:
+    """A JSON body whose properties may all be left out."""
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {"required": False, "content": {"application/json": {"schema": schema}}}
 
 
 def _operation(name: str, summary: str, responses: Schema) -> Schema:

@@ -7,6 +7,7 @@ control/ must not import surfaces/, yet has to start this server. So `tidegate r
 from typing import Any, Protocol
 
 from proxy.control.endpoints import Endpoints
+from proxy.control.kill_switch import KillSwitch
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.totals import Totals
@@ -30,6 +31,10 @@ class State(Protocol):
     @property
     def endpoints(self) -> Endpoints:
         """Which endpoints are healthy, and which are drained; drains them."""
+
+    @property
+    def faults(self) -> KillSwitch:
+        """The switch that ends all faults."""
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class FakeWorker:
         self.endpoints: dict[str, list] = {}
         self.health: dict[str, list] = {}
         self.ledger = b""
+        self.faults_killed = False
         self.done = False
 
     def hello(self) -> bytes:
@@ -47,6 +48,7 @@ class FakeWorker:
                 "workers": self.options.workers,
                 "generation": self.generation,
                 "compiled": False,
+                "faults_killed": self.faults_killed,
                 "ledger": base64.b64encode(self.ledger).decode(),
                 "listeners": ["{}:{}".format(*one.getsockname()[:2]) for one in self.listeners],
             },
@@ -91,6 +93,8 @@ class FakeWorker:
             self.endpoints[said["upstream"]] = said["endpoints"]
         elif kind == messages.HEALTH:
             self.health[said["upstream"]] = [said["unhealthy"], said["drained"]]
+        elif kind == messages.FAULTS:
+            self.faults_killed = said["killed"]
         elif kind == messages.DRAIN and MANNER != "deaf":
             self.say(messages.DRAINED, {"aborted": 0})
             self.done = True
@@ -129,6 +133,7 @@ class FakeWorker:
             "hosts": {name: [one["host"] for one in endpoints] for name, endpoints in self.endpoints.items()},
             "health": self.health,
             "secrets": self.spec["spec"]["secrets"],
+            "faults_killed": self.faults_killed,
         }
         with client:
             client.sendall(json.dumps(knows).encode())

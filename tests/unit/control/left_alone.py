@@ -5,6 +5,7 @@ Arguments: configuration, run directory, the worker's program.
 
 import asyncio
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -30,6 +31,8 @@ async def open_ports(control, settings):
 async def say(control):
     while not (hasattr(control, "_supervisor") and control._supervisor.serving == control.settings.worker_count):  # noqa: ASYNC110
         await asyncio.sleep(0.005)
+    if os.environ.get("LEFT_ALONE_KILLS_FAULTS"):
+        await control.faults.throw("before it died", "alice")
     found = {
         "pids": [place.process.pid for place in control._supervisor.places.values()],
         "address": control.listening[0],

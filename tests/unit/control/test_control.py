@@ -259,6 +259,35 @@ def test_workers_old_and_new_are_told_what_is_unhealthy_and_drained(house):
 
 
 @pytest.mark.slow
+def test_killed_faults_stay_killed_over_workers_that_die_and_starts(house):
+    house.path.write_text(f"state: sqlite:{house.tmp_path}/state.db\n{house.path.read_text()}")
+
+    async def killed(control):
+        return (await ask(control.listening[0]))["faults_killed"]
+
+    async def script(house, control):
+        await ready(control)
+        assert await killed(control) is False
+        await control.faults.throw("enough", "alice")
+        assert await killed(control) is True
+        os.kill((await ask(control.listening[0]))["pid"], signal.SIGKILL)
+        await until(lambda: control.facts.worker(0).restarts == 1 and control._supervisor.serving == 1)
+        assert await killed(control) is True
+
+    async def script_after(house, control):
+        await ready(control)
+        assert await killed(control) is True
+        assert (control.faults.kill.reason, control.faults.kill.by) == ("enough", "alice")
+        assert control.facts.faults_killed
+        await control.faults.lift("alice")
+        assert await killed(control) is False
+        assert not control.facts.faults_killed
+
+    assert house.play(script) == 0
+    assert house.play(script_after) == 0
+
+
+@pytest.mark.slow
 def test_an_access_log_can_be_moved_and_turned_off_while_running(house):
     async def script(house, control):
         await ready(control)
@@ -343,6 +372,20 @@ def test_workers_outlive_their_control_and_the_next_takes_them_over(house):
 
     assert house.play(script) == 0
     assert [birth(pid) for pid in left["pids"]] == [None, None]
+
+
+@pytest.mark.slow
+def test_killed_faults_stay_killed_when_control_is_without_a_store_and_dies(house, monkeypatch):
+    monkeypatch.setenv("LEFT_ALONE_KILLS_FAULTS", "1")
+    left = leave_alone(house)
+    assert asyncio.run(ask(left["address"]))["faults_killed"] is True
+
+    async def script(house, control):
+        await ready(control)
+        assert control.faults.kill.reason == "before it died"
+        assert (await ask(left["address"]))["faults_killed"] is True
+
+    assert house.play(script) == 0
 
 
 @pytest.mark.slow

@@ -259,3 +259,25 @@ def test_a_worker_that_was_taken_over_is_told_at_once(heard, wire):
     link.connection_made(wire)
     say(link, messages.HELLO, {"generation": 4})
     assert marks(wire) == [MARKS | {"unhealthy": []}]
+
+
+def test_killed_faults_are_told_before_the_plan_and_only_where_the_worker_believes_otherwise(heard, wire):
+    link = Link(heard)
+    link.kill_faults(True)
+    link.publish(plan(1, "a"))
+    link.connection_made(wire)
+    say(link, messages.HELLO, {"generation": -1})
+    assert [kind for kind, _ in wire.taken()] == [messages.FAULTS, messages.PART, messages.PLAN]
+    link.kill_faults(True)
+    assert wire.taken() == []
+    link.kill_faults(False)
+    assert wire.taken() == [(messages.FAULTS, '{"killed":false}')]
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_worker_that_was_told_by_an_earlier_control_process_is_told_anew(heard, wire, killed):
+    link = Link(heard)
+    link.kill_faults(killed)
+    link.connection_made(wire)
+    say(link, messages.HELLO, {"generation": 3, "faults_killed": not killed})
+    assert wire.taken() == [(messages.FAULTS, json.dumps({"killed": killed}, separators=(",", ":")))]

@@ -117,7 +117,9 @@ def test_made_keys_are_told():
 
 
 def test_a_legacy_is_read_as_it_was_written():
-    legacy = Legacy(7, b'{"serial":3}', Keys("a", "b"), {0: 2, 1: 0}, {0: 1.5}, ["127.0.0.1:80", "unix:/s"])
+    legacy = Legacy(
+        7, b'{"serial":3}', Keys("a", "b"), {0: 2, 1: 0}, {0: 1.5}, ["127.0.0.1:80", "unix:/s"], [3], {"by": "me"}
+    )
     assert Legacy.unpack(legacy.pack()) == legacy
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from proxy.control.drained import Drained
 from proxy.control.endpoints import Endpoints
 from proxy.control.health import Prober
+from proxy.control.kill_switch import KillSwitch
 from proxy.control.probe import Result
 from proxy.control.state import MemoryStore
 from proxy.control.tasks import Tasks
@@ -42,6 +43,8 @@ class StandIn:
         )
         self.exposition = Exposition(cells, ledger, self.facts)
         self.totals = Totals(cells, ledger)
+        self.told = []
+        self.faults = KillSwitch(MemoryStore(), lambda: 12.5, lambda: self.told.append(self.faults.kill is not None))
         view = cells.view
         stable, canary = self.spec["routes"][0]["versions"]
         view[canary["codes"][0] + 200] = 3

@@ -17,21 +17,23 @@ from tests.specs import upstream_spec
 from tests.unit.surfaces.admin_state import stand_in
 from tests.unit.telemetry.memory import endpoint_spec, shop_spec
 
-ADMIN_PATHS = {
+READ_PATHS = {
     "/", "/metrics", "/healthz", "/readyz",
-    "/api/v1/config", "/api/v1/routes", "/api/v1/upstreams", "/api/v1/openapi.json",
+    "/api/v1/config", "/api/v1/routes", "/api/v1/upstreams", "/api/v1/faults", "/api/v1/openapi.json",
 }  # fmt: skip
+ADMIN_PATHS = READ_PATHS | {"/api/v1/faults/kill"}
 TEMPLATES = {"/api/v1/upstreams/{upstream}", "/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain"}
 
 
 def ask(application, *requests):
-    """Each request as (method, path, fields); answers as (status, fields, body)."""
+    """Each request as (method, path, fields) or with a JSON body after them; answers as (status, fields, body)."""
 
     async def run():
         async with TestClient(TestServer(application)) as client:
             answers = []
-            for method, path, fields in requests:
-                async with client.request(method, path, headers=fields) as response:
+            for method, path, fields, *body in requests:
+                sent = json.dumps(body[0]) if body and body[0] is not None else None
+                async with client.request(method, path, headers=fields, data=sent) as response:
                     answers.append((response.status, response.headers.copy(), await response.read()))
             return answers
 
@@ -213,7 +215,7 @@ def test_the_openapi_document_is_valid_and_lists_every_path():
 def test_answers_are_what_the_openapi_document_says():
     described = document()
     with stand_in() as state:
-        for path in sorted(ADMIN_PATHS - {"/", "/metrics"}):
+        for path in sorted(READ_PATHS - {"/", "/metrics"}):
             body = json.loads(get(make_app(state), path)[2])
             schema = described["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
             Draft202012Validator(schema | {"components": described["components"]}).validate(body)
@@ -222,4 +224,4 @@ def test_answers_are_what_the_openapi_document_says():
 def test_the_page_links_to_every_path():
     with stand_in() as state:
         page = get(make_app(state), "/")[2].decode()
-    assert set(re.findall(r'href="([^"]+)"', page)) == ADMIN_PATHS - {"/"}
+    assert set(re.findall(r'href="([^"]+)"', page)) == READ_PATHS - {"/"}

@@ -27,7 +27,7 @@ def test_a_line_says_everything_in_json():
         "time": "2023-11-14T22:13:20.456Z", "route": "shop", "assigned": "canary", "served": "stable",
         "reason": "split", "unit_hash": "ab12", "client": "192.0.2.1", "method": "GET", "host": "shop.example.com",
         "path": "/cart", "status": 200, "flag": "FB", "duration_ms": 12.346, "upstream_ms": 10.0, "request_bytes": 1,
-        "response_bytes": 2, "request_id": "r-1", "trace_id": "0af7", "marked": "",
+        "response_bytes": 2, "request_id": "r-1", "trace_id": "0af7", "marked": "", "cache": "",
     }  # fmt: skip
 
 

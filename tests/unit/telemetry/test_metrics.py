@@ -22,6 +22,7 @@ FIXED = {
     "tidegate_endpoint_up": "upstream endpoint",
     "tidegate_health_checks_total": "upstream endpoint outcome",
     "tidegate_retries_total": "route version outcome",
+    "tidegate_cache_total": "route version outcome",
     "tidegate_config_generation": "",
     "tidegate_config_last_reload_success": "",
     "tidegate_config_last_reload_seconds": "",
