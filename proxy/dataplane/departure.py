@@ -1,0 +1,254 @@
+"""The way of a request to its upstream: the decision, the gates, the head as the upstream gets it, the body as it comes.
+
+What comes back is in exchange.py, and how a connection is found in attempt.py.
+"""
+
+from typing import Final
+
+from proxy.core.cookies import set_cookie_line
+from proxy.core.decide import decide, find_unit
+from proxy.core.fields import kept_lines, request_head
+from proxy.core.framing import encode_chunk, last_chunk
+from proxy.core.plan import Plan, Route, Version
+from proxy.core.request import Request
+from proxy.core.retry import IDEMPOTENT
+from proxy.core.trace import make_traceparent, trace_id_of, valid_request_id, valid_traceparent
+from proxy.dataplane.caching import not_cached
+from proxy.dataplane.concurrency import admitted
+from proxy.dataplane.deadlines import in_time
+from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.faults import undisturbed
+from proxy.dataplane.mirror import Copy, start_copies
+from proxy.dataplane.rates import within_rates
+from proxy.dataplane.record import MARK_WARMING
+from proxy.dataplane.tries import HELD, Tries
+from proxy.dataplane.upstream import UpstreamConnection
+from proxy.errors import DN, DPE
+from proxy.telemetry.counters import (
+    V_IN_FLIGHT,
+    V_REASONS,
+)
+
+_IN_TIME, _WITHIN_RATES, _UNDISTURBED, _NOT_CACHED, _ADMITTED, _GATES = range(6)
+
+_NOTHING_DROPPED: Final[frozenset[bytes]] = frozenset()
+
+
+class Departure(Tries):
+    """An exchange until its request is with the upstream."""
+
+    _identity: bytes = b""
+    _mint: bytes = b""  # the whole set-cookie line, where one is due
+    _copies: list[Copy] | None = None
+    _gate: int = 0  # the next to be passed
+
+    def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
+        super().__init__(client, plan, route, request)
+        self._kept = []
+        if request.chunked or request.content_length > 0:
+            self._sent = []
+        else:
+            self.request_done = True
+
+    # The way up.
+
+    def begin(self) -> None:
+        """Decide, and set off."""
+        route = self.route
+        request = self.request
+        runtime = self.runtime
+        unit, _, mint = find_unit(route, request, runtime.cookies)
+        if mint:
+            unit, signed = runtime.cookies.mint(runtime.rng.randbytes(16))
+            self._mint = set_cookie_line(mint, signed, self.client.secure)
+        decision = decide(route, request, unit)
+        self._decision = decision
+        version = decision.version
+        dropped = self._take_ids(request)
+        view = runtime.view
+        if version is None:
+            assigned = route.default
+            view[assigned.slot + V_IN_FLIGHT] += 1
+            view[assigned.slot + V_REASONS + decision.reason] += 1
+            self._chain = route.chains[assigned.index]
+            self._fail(DN)
+            return
+        view[version.slot + V_IN_FLIGHT] += 1
+        view[version.slot + V_REASONS + decision.reason] += 1
+        self._chain = route.chains[version.index]
+        if 0 <= route.max_body < request.content_length:
+            self._fail(DPE, 413, "the body is larger than this route takes")
+            return
+        if unit is not None:
+            self._unit_hash = runtime.hasher(unit)
+            self._identity += b"x-tidegate-unit-hash: " + self._unit_hash.encode() + b"\r\n"
+        if route.deadline is not None:
+            dropped |= route.deadline.dropped
+        self._kept = kept_lines(request, dropped, route.rewrite)
+        if route.guarded:
+            self.advance()
+        else:
+            self._try_version(0)
+        if route.mirrors and not self._over:
+            self._copies = start_copies(
+                self.client.door.upstreams,
+                route,
+                request,
+                unit,
+                self._kept,
+                self.client.forwarding(request),
+                self._identity,
+            )
+
+    def advance(self) -> None:
+        """Through what is left of the gates; each may answer, or hold the exchange up and call this later."""
+        while self._gate < _GATES:
+            gate = self._gate
+            self._gate = gate + 1
+            if not self._passes(gate):
+                return
+        self._try_version(0)
+
+    def _passes(self, gate: int) -> bool:
+        """Whether the gate in this place lets the exchange go on. Their order: what costs least refuses first."""
+        if gate == _IN_TIME:
+            return in_time(self)
+        if gate == _WITHIN_RATES:
+            return within_rates(self)
+        if gate == _UNDISTURBED:
+            return undisturbed(self)
+        if gate == _NOT_CACHED:
+            return not_cached(self)
+        return admitted(self)
+
+    def head_for(self, version: Version, without: frozenset[bytes], lines: list[bytes]) -> bytes:
+        kept = [line for line in self._kept if line.partition(b":")[0].lower() not in without] + lines
+        return self._whole_head(version, kept)
+
+    def _take_ids(self, request: Request) -> frozenset[bytes]:
+        """Keep or make x-request-id and traceparent; answers the names of those that came and cannot be kept."""
+        fields = request.fields
+        request_id = fields.get(b"x-request-id")
+        trace = fields.get(b"traceparent")
+        dropped = _NOTHING_DROPPED
+        if request_id is not None and not valid_request_id(request_id):
+            request_id = None
+            dropped |= {b"x-request-id"}
+        if trace is not None and not valid_traceparent(trace):
+            trace = None
+            dropped |= {b"traceparent", b"tracestate"}
+        if trace is None:
+            trace = make_traceparent(self.runtime.rng.getrandbits(192))
+            self._identity = b"traceparent: " + trace + b"\r\n"
+        if request_id is None:
+            request_id = trace_id_of(trace)
+            self._identity += b"x-request-id: " + request_id + b"\r\n"
+        self._request_id = request_id
+        self._traceparent = trace
+        return dropped
+
+    def on_connected(self, connection: UpstreamConnection) -> None:
+        version = self._chain[self._served]
+        if self._claim is not None:
+            self._claim = None
+        self._connection = connection
+        now = self.runtime.now()
+        self._upstream_started = now
+        if now < connection.endpoint.warm_at:
+            self.marked |= MARK_WARMING
+        head = self._head_of(version, self._kept)
+        attended = self.route.attended
+        sent = self._sent
+        if sent:
+            connection.write(head + b"".join(sent))
+        else:
+            connection.write(head)
+        if self.request_done:
+            connection.deadline_in(now, version.upstream.response if not attended else self._patience(version))
+            if attended:
+                self._expect_hedge()
+            if sent is not None:  # its body came while there was no connection; a client that leaves must be noticed
+                self.client.set_reading(True)
+        else:
+            retry = self.route.retry
+            if self.method not in (IDEMPOTENT if retry is None else retry.methods):
+                self._sent = None
+            if not connection.paused:  # else what waited filled it, and `on_upstream_pause` has said so
+                connection.no_deadline()
+                self.client.set_reading(True)
+
+    def _head_of(self, version: Version, kept: list[bytes]) -> bytes:
+        keeping = self.keeping
+        if keeping is not None:  # the cache may ask on a condition, with every try and hedge alike
+            kept = keeping.lines_for(self._served, kept)
+        return self._whole_head(version, kept)
+
+    def _whole_head(self, version: Version, kept: list[bytes]) -> bytes:
+        request = self.request
+        return request_head(
+            request,
+            kept,
+            self.client.forwarding(request),
+            version.head_lines + self._identity + self.time_left(self.runtime.now()),
+            self.route.rewrite,
+            self.route.raw_paths,
+            request.upgrade,
+        )
+
+    def body(self, data: bytes) -> None:
+        """More of the request's body, decoded; the end is yet to come."""
+        if self._over:
+            return
+        self._request_bytes += len(data)
+        if 0 <= self.route.max_body < self._request_bytes:
+            self._fail(DPE, 413, "the body is larger than this route takes")
+            return
+        self._send(encode_chunk(data) if self.request.chunked else data)
+        if self._answering:  # an upstream that answers early and then waits for the rest is not idle
+            connection = self._connection
+            if connection is not None and not self.client.paused:
+                connection.deadline_in(self.runtime.now(), connection.silence)
+        copies = self._copies
+        if copies is not None:
+            for copy in copies:
+                copy.body(data)
+
+    def last_body(self, data: bytes, trailers: list[bytes]) -> None:
+        """The rest of the request's body."""
+        if self._over:
+            return
+        self._request_bytes += len(data)
+        if 0 <= self.route.max_body < self._request_bytes:
+            self._fail(DPE, 413, "the body is larger than this route takes")
+            return
+        self.request_done = True
+        self._send(encode_chunk(data) + last_chunk(trailers) if self.request.chunked else data)
+        connection = self._connection
+        if connection is not None and not self._answering:
+            connection.deadline_in(self.runtime.now(), self._patience(self._chain[self._served]))
+        copies = self._copies
+        if copies is not None:
+            for copy in copies:
+                copy.last_body(data, trailers)
+
+    def _send(self, data: bytes) -> None:
+        sent = self._sent
+        if sent is not None:
+            sent.append(data)
+            self._sent_size += len(data)
+            if self._connection is not None:
+                retry = self.route.retry
+                if self._sent_size > (HELD if retry is None else retry.body_limit):
+                    self._sent = None
+        if self._connection is not None:
+            self._connection.write(data)
+
+    def on_upstream_pause(self, paused: bool) -> None:
+        connection = self._connection
+        if connection is None or self.request_done:
+            return
+        self.client.set_reading(not paused)
+        if paused:
+            connection.deadline_in(self.runtime.now(), connection.silence)
+        elif not self._answering:
+            connection.no_deadline()
