@@ -32,6 +32,7 @@ class Seen:
     served: str
     flags: frozenset[str]
     body: str
+    retry_after: str = ""
 
     @property
     def good(self) -> bool:
@@ -72,21 +73,23 @@ class Record(list[Seen]):
 
 
 class Traffic:
-    """Users under way. `target` and `fields` are what each sends; the field X-User-Id names the user."""
+    """Users under way. `target` and `fields` are what each sends; the field X-User-Id says who it is, by `name`."""
 
     def __init__(
         self,
         address: tuple[str, int],
         users: int = 20,
         *fields: str,
-        target: str | Callable[[int], str] = "/",
+        target: str = "/",
+        name: Callable[[int], str] = "user-{}".format,
         rest: float = 0.02,
         host: str = "plain.test",
         method: str = "GET",
     ) -> None:
         self._address = address
         self._users = users
-        self._target = target if callable(target) else lambda number: target
+        self._target = target
+        self._name = name
         self._head = "\r\n".join(["", f"Host: {host}", *fields, ""])
         self._method = method
         self._rest = rest
@@ -154,8 +157,8 @@ class Traffic:
         await asyncio.gather(*(self._user(number) for number in range(self._users)))
 
     async def _user(self, number: int) -> None:
-        user = f"user-{number}"
-        request = f"{self._method} {self._target(number)} HTTP/1.1{self._head}X-User-Id: {user}\r\n\r\n".encode()
+        user = self._name(number)
+        request = f"{self._method} {self._target} HTTP/1.1{self._head}X-User-Id: {user}\r\n\r\n".encode()
         await asyncio.sleep(self._rest * number / self._users)  # not all at once
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         while not self._stopping:
@@ -223,4 +226,5 @@ def _seen(at: float, user: str, answer: Message | None) -> Seen:
         served or assigned,
         frozenset(flags.split(",")) - {"-", ""},
         answer.body.decode(),
+        (answer.get(b"retry-after") or b"").decode(),
     )
