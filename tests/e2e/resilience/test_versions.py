@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from ..harness.proxy import Config, Proxy
 from ..harness.services import Service
 from ..harness.traffic import Record, Seen, Traffic
@@ -28,13 +30,14 @@ RETRY = {
 }
 
 
-def broken(stable: Service, canary: Service, **more: object) -> Config:
+def with_breaker(stable: Service, canary: Service, **more: object) -> Config:
     return two_versions(stable, canary, version={"breaker": BREAKER}, **more)
 
 
 def breaker(proxy: Proxy, state: str) -> bool:
-    """Whether the canary's breaker is in that state, as /metrics shows it."""
-    return proxy.metrics().value("tidegate_breaker_state", version="canary", state=state) == 1
+    """Whether the canary's breaker is in that state in all workers, as /metrics shows it."""
+    workers = proxy.config.get("workers", 1)
+    return proxy.metrics().value("tidegate_breaker_state", version="canary", state=state) == workers
 
 
 def opened(proxy: Proxy) -> int:
@@ -54,9 +57,14 @@ def at_home(one: Seen) -> bool:
     return one.served == one.assigned
 
 
-def test_failing_canary_costs_its_users_the_threshold_and_nobody_else_anything(tmp_path: Path, services: Open) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_failing_canary_costs_its_users_the_threshold_and_nobody_else_anything(
+    tmp_path: Path, services: Open, workers: int
+) -> None:
+    """With two workers each of them sees half of it, and the bounds are the same."""
     stable, canary = services("stable", "canary")
-    with Proxy(broken(stable, canary), tmp_path) as proxy, Traffic(proxy.address, USERS) as traffic:
+    config = with_breaker(stable, canary, workers=workers)
+    with Proxy(config, tmp_path) as proxy, Traffic(proxy.address, USERS) as traffic:
         calm = traffic.more(10 * USERS)
         assert not calm.bad()
         assert all(map(at_home, calm))
@@ -83,9 +91,9 @@ def test_failing_canary_costs_its_users_the_threshold_and_nobody_else_anything(t
         during = traffic.since(mark)
         assert not during.of("stable").bad()
         assert set(during.of("stable").served()) == {"stable"}
-        # From then on, only probes fail: as many as may be under way for each time the breaker tried.
+        # Once what was under way is over only probes fail: as many as there may be, for each time the breaker tried.
         openings = opened(proxy)
-        assert len(during.of("canary").bad()) <= errors + PROBES * openings
+        assert len(during.of("canary").bad()) <= errors + canary_users + PROBES * openings
 
         canary.well()
         wait_for(lambda: breaker(proxy, "closed"), "the breaker to close")
@@ -97,7 +105,7 @@ def test_failing_canary_costs_its_users_the_threshold_and_nobody_else_anything(t
 
 def test_failing_canary_costs_nothing_with_retries(tmp_path: Path, services: Open) -> None:
     stable, canary = services("stable", "canary")
-    config = broken(stable, canary, route={"retry": RETRY})
+    config = with_breaker(stable, canary, route={"retry": RETRY})
     with Proxy(config, tmp_path) as proxy, Traffic(proxy.address, USERS) as traffic:
         traffic.more(5 * USERS)
         canary.tell(status=503)
@@ -134,7 +142,7 @@ def test_canary_that_dies_costs_nothing_with_retries(tmp_path: Path, services: O
 
 def test_slow_canary_opens_its_breaker(tmp_path: Path, services: Open) -> None:
     stable, canary = services("stable", "canary")
-    config = broken(stable, canary)
+    config = with_breaker(stable, canary)
     config["routes"][0]["versions"]["canary"]["breaker"] = {
         **BREAKER,
         "error_percent": 0,
@@ -154,7 +162,7 @@ def test_slow_canary_opens_its_breaker(tmp_path: Path, services: Open) -> None:
 
 def test_open_breaker_outlives_an_edit(tmp_path: Path, services: Open) -> None:
     stable, canary = services("stable", "canary")
-    config = broken(stable, canary)
+    config = with_breaker(stable, canary)
     config["routes"][0]["versions"]["canary"]["breaker"] = {**BREAKER, "open": "60s", "max_open": "60s"}
     with Proxy(config, tmp_path) as proxy, Traffic(proxy.address, USERS) as traffic:
         traffic.more(5 * USERS)
