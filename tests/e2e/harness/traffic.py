@@ -16,6 +16,9 @@ from typing import Self
 from .message import Message, announce, split_fields
 from .wait import wait_for
 
+PATIENCE = 30.0
+"""Seconds for a count of requests to come together. A loaded machine sends far fewer of them than an idle one."""
+
 BROKEN = 0
 """The status of a request that got no whole answer."""
 
@@ -131,13 +134,13 @@ class Traffic:
         began = self._seen[mark - 1].at + self._seen[mark - 1].seconds if mark else 0.0
         return Record(one for one in self._seen[mark:] if one.at >= began)
 
-    def more(self, count: int, choose: Callable[[Seen], bool] = lambda one: True, deadline: float = 10.0) -> Record:
+    def more(self, count: int, choose: Callable[[Seen], bool] = lambda one: True, deadline: float = PATIENCE) -> Record:
         """Wait until `count` requests that were sent from now on and that `choose` takes are answered; those of them."""
         mark = self.mark()
         wait_for(lambda: len(self.since(mark).only(choose)) >= count, f"{count} more requests", deadline)
         return self.since(mark).only(choose)
 
-    def until(self, reached: Callable[[Record], bool], what: str, deadline: float = 10.0) -> Record:
+    def until(self, reached: Callable[[Record], bool], what: str, deadline: float = PATIENCE) -> Record:
         """Wait until `reached` says yes to the requests sent from now on; those."""
         mark = self.mark()
         wait_for(lambda: reached(self.since(mark)), what, deadline)

@@ -9,7 +9,7 @@ from ..harness.wait import wait_for
 from .configs import one_version
 from .conftest import Open
 
-TIMEOUT = 0.25
+TIMEOUT = 0.5
 """Seconds that an upstream has to answer. Slow is what took at least that long."""
 EJECTION = 1.5
 """Seconds of an ejection: within one of them the answers must be quick again."""

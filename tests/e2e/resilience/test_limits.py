@@ -46,7 +46,8 @@ def test_each_user_has_a_bucket_of_its_own_and_is_told_when_to_come_back(tmp_pat
         began = time.monotonic()
         assert [ask("ann")[0] for _ in range(3)] == [200] * 3
         status, wait = ask("ann")
-        assert (status, wait) == (429, b"2")
+        assert status == 429
+        assert wait in {b"1", b"2"}
         assert [ask("bob")[0] for _ in range(3)] == [200] * 3
         wait_for(lambda: ask("ann")[0] == 200, "a token")
         # 30 a minute: one every two seconds. To be refused costs nothing, however often.

@@ -45,8 +45,8 @@ def test_retries_hide_an_endpoint_that_fails_now_and_then(tmp_path: Path, servic
 
 
 def test_hedges_cut_a_slow_tail(tmp_path: Path, services: Open) -> None:
-    """Every fiftieth answer takes half a second: a second request, sent when the first takes long, has an answer sooner."""
-    slow, share, budget = 0.6, 0.02, 10
+    """Every fiftieth answer takes a second: a second request, sent when the first takes long, has an answer sooner."""
+    slow, share, budget = 1.0, 0.02, 10
     found = services("first", "second")
     for one in found:
         one.tell(slow=slow, slow_share=share)

@@ -164,7 +164,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             name: {
                 "endpoints": [url, good.url],
                 "balance": "first",
-                "timeouts": {"connect": "250ms", "response": "250ms", "idle": "250ms"},
+                "timeouts": {"connect": "400ms", "response": "400ms", "idle": "400ms"},
             }
             for name, url in urls.items()
         }
