@@ -1,0 +1,104 @@
+"""Faults on purpose under load: whom they hit, how many, what else they set off, and how they end."""
+
+from pathlib import Path
+
+from ..harness.proxy import Config, Proxy
+from ..harness.services import Service
+from ..harness.traffic import Record, Seen, Traffic
+from ..test_faults import change
+from .configs import two_versions
+from .conftest import Open
+
+USERS = 60
+
+
+def name(number: int) -> str:
+    return f"{'staff' if number % 2 else 'guest'}-{number}"
+
+
+def disturbed(one: Seen) -> bool:
+    return bool(one.flags & {"FI", "DI"})
+
+
+def affected(seen: Record) -> set[str]:
+    return {one.user for one in seen if disturbed(one)}
+
+
+def experiment(stable: Service, canary: Service, fault: Config, **more: object) -> Config:
+    """A fault for those of the staff that the canary has; a breaker and retries that must not take it for a failure."""
+    breaker = {"window": "1s", "minimum_requests": 5, "error_percent": 10}
+    route = {
+        "faults": [{"segment": "staff", "versions": ["canary"], **fault}],
+        "retry": {"on": ["5xx"], "budget": {"percent": 100, "minimum": 100}},
+    }
+    return two_versions(
+        stable,
+        canary,
+        weight=50,
+        version={"breaker": breaker},
+        route=route,
+        segments={"staff": {"header": "x-user-id", "prefix": "staff-"}},
+        **{"faults": {"max_percent": 100}, **more},
+    )
+
+
+def test_abort_hits_its_share_of_its_segment_until_it_is_switched_off(tmp_path: Path, services: Open) -> None:
+    stable, canary = services("stable", "canary")
+    config = experiment(stable, canary, {"abort": 503, "percent": 50})
+    with Proxy(config, tmp_path) as proxy, Traffic(proxy.address, USERS, name=name) as traffic:
+        traffic.more(10 * USERS)
+        seen = traffic.seen
+        staff = {one.user for one in seen.of("canary") if one.user.startswith("staff-")}
+        hit = affected(seen)
+        assert hit < staff
+        assert 0.2 <= len(hit) / len(staff) <= 0.8
+        assert {one.user for one in seen.bad()} == hit
+        for one in seen:
+            assert disturbed(one) == (one.user in hit), "the same users, every time"
+            elsewhere = one.served not in {one.assigned, "none" if disturbed(one) else ""}
+            assert not elsewhere, "a fault opens no breaker and sends nobody to another version"
+        assert {(one.status, *one.flags) for one in seen.bad()} == {(503, "FI")}
+        metrics = proxy.metrics()
+        assert metrics.value("tidegate_breaker_opened_total") == 0
+        assert metrics.value("tidegate_retries_total") == 0
+        assert metrics.value("tidegate_errors_total") == 0
+
+        change(proxy, "POST", "/api/v1/faults/kill", {"reason": "enough"})
+        after = traffic.more(10 * USERS)
+        assert affected(after) == set()
+        assert not after.bad()
+        total = traffic.stop().only(disturbed)
+        proxy.wait_metric(len(total), "tidegate_faults_total", version="canary", kind="abort")
+        proxy.wait_metric(len(total), "tidegate_marked_requests_total", version="canary")
+
+
+def test_delays_slow_nobody_else_down_and_end_with_the_switch(tmp_path: Path, services: Open) -> None:
+    stable, canary = services("stable", "canary")
+    delay = 30.0
+    config = experiment(stable, canary, {"delay": f"{delay}s", "percent": 50})
+    with Proxy(config, tmp_path) as proxy, Traffic(proxy.address, USERS, name=name) as traffic:
+        traffic.more(10 * USERS)
+        held = int(proxy.metrics().value("tidegate_faults_total", kind="delay"))
+        assert 3 <= held <= USERS / 2
+        assert not affected(traffic.seen), "they wait"
+        change(proxy, "POST", "/api/v1/faults/kill", {"reason": "enough"})
+        # Those that were held up go on: the same users that had waited, and nobody had to wait for the delay's end.
+        traffic.until(lambda seen: len(affected(traffic.seen)) == held, "those that waited")
+        after = traffic.more(5 * USERS)
+        seen = traffic.stop()
+        assert not affected(after)
+        assert all(user.startswith("staff-") for user in affected(seen))
+        assert not seen.bad()
+        assert max(one.seconds for one in seen) < delay
+        undisturbed = seen.only(lambda one: not disturbed(one))
+        assert undisturbed.share(lambda one: one.seconds > 1.0) <= 0.01
+
+
+def test_blast_radius_holds_under_load(tmp_path: Path, services: Open) -> None:
+    stable, canary = services("stable", "canary")
+    config = experiment(stable, canary, {"abort": 503, "percent": 100}, faults={"max_percent": 10})
+    with Proxy(config, tmp_path) as proxy, Traffic(proxy.address, USERS, name=name) as traffic:
+        traffic.more(20 * USERS)
+        seen = traffic.stop().of("canary")
+        assert 0.05 <= seen.share(disturbed) <= 0.1
+        assert proxy.metrics().value("tidegate_faults_total", kind="capped") > 0
