@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from ..harness.proxy import Proxy
-from ..harness.traffic import Traffic
-from .configs import one_version
-from .conftest import Open
+from tests.e2e.harness.proxy import Proxy
+from tests.e2e.harness.traffic import Traffic
+from tests.e2e.resilience.configs import one_version
+from tests.e2e.resilience.conftest import Open
 
 
 def test_retry_storm_stays_within_its_budget(tmp_path: Path, services: Open) -> None:
