@@ -112,7 +112,7 @@ def test_panic_asks_all_where_most_are_ejected(tmp_path: Path, services: Open) -
             one.well()
         seen = traffic.more(200)
         assert set(seen.bodies()) == {"first", "second", "third"}
-        assert len(seen.bad()) <= 20
+        assert not seen.bad()
 
 
 def test_ejection_outlives_an_edit(tmp_path: Path, services: Open) -> None:
