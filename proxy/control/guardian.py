@@ -107,7 +107,9 @@ class Guardian:
             elif number == signal.SIGUSR2:
                 self._listen()
             elif number in PASSED_ON:
-                code = self._pass_on(number)
+                code = self._reap()  # what is for control must not go to one that is dead: it would be lost
+                if code is None:
+                    code = self._pass_on(number)
                 if code is not None:
                     return code
 
