@@ -8,7 +8,6 @@ from tests.e2e.harness.services import Service
 from tests.e2e.harness.traffic import Record, Seen, Traffic
 from tests.e2e.resilience.configs import two_versions
 from tests.e2e.resilience.conftest import Open
-from tests.e2e.test_faults import change
 
 USERS = 60
 
@@ -64,7 +63,7 @@ def test_abort_hits_its_share_of_its_segment_until_it_is_switched_off(tmp_path: 
         assert metrics.value("tidegate_retries_total") == 0
         assert metrics.value("tidegate_errors_total") == 0
 
-        change(proxy, "POST", "/api/v1/faults/kill", {"reason": "enough"})
+        proxy.change("POST", "/api/v1/faults/kill", {"reason": "enough"})
         after = traffic.more(10 * USERS)
         assert affected(after) == set()
         assert not after.bad()
@@ -82,7 +81,7 @@ def test_delays_slow_nobody_else_down_and_end_with_the_switch(tmp_path: Path, se
         held = int(proxy.metrics().value("tidegate_faults_total", kind="delay"))
         assert 3 <= held <= USERS / 2
         assert not affected(traffic.seen), "they wait"
-        change(proxy, "POST", "/api/v1/faults/kill", {"reason": "enough"})
+        proxy.change("POST", "/api/v1/faults/kill", {"reason": "enough"})
         # Those that were held up go on: the same users that had waited, and nobody had to wait for the delay's end.
         traffic.until(lambda seen: len(affected(traffic.seen)) == held, "those that waited")
         after = traffic.more(5 * USERS)
