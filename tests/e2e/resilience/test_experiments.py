@@ -89,8 +89,13 @@ def test_delays_slow_nobody_else_down_and_end_with_the_switch(tmp_path: Path, se
     delay = 30.0
     config = experiment(stable, canary, {"delay": f"{delay}s", "percent": 50})
     with Proxy(config, tmp_path) as proxy, Traffic(proxy.address, USERS, name=name) as traffic:
-        traffic.more(10 * USERS)
-        held = int(proxy.metrics().value("tidegate_faults_total", kind="delay"))
+
+        def waiting() -> int:
+            return int(proxy.metrics().value("tidegate_faults_total", kind="delay"))
+
+        wait_for(lambda: len({one.user for one in traffic.seen}) + waiting() == USERS, "everybody to have asked")
+        traffic.more(5 * USERS)
+        held = waiting()
         assert 3 <= held <= USERS / 2
         assert not affected(traffic.seen), "they wait"
         proxy.change("POST", "/api/v1/faults/kill", {"reason": "enough"})
