@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from proxy.control.briefing import Briefing
 from proxy.control.drain import Departure
 from proxy.control.endpoints import Endpoints, look_after
 from proxy.control.errand import ALONE, Errand
@@ -23,6 +24,7 @@ from proxy.control.handover import Inventory, send_away, take_stock
 from proxy.control.keys import Keys, keep_keys, warn_of_keys
 from proxy.control.kill_switch import KillSwitch
 from proxy.control.legacy import Legacy
+from proxy.control.places import running
 from proxy.control.publish import compose
 from proxy.control.reload import Reloader
 from proxy.control.resolver import Resolver, look_up, names_of, with_addresses
@@ -183,7 +185,7 @@ class Control:
             self._start_workers()
             self._endpoints = look_after(
                 store,
-                self._supervisor.mark,
+                self._briefing.mark,
                 self._totals.endpoints,
                 self.facts.health_checks,
                 random.random,
@@ -261,8 +263,9 @@ class Control:
         )
         loop = asyncio.get_running_loop()
         room = inventory.cells.room
-        self._supervisor = Supervisor(workers, room, launcher, loop, random.random, self, self._tasks)
-        self._supervisor.kill_faults(self._faults.kill is not None)
+        self._briefing = Briefing({})
+        self._supervisor = Supervisor(workers, room, launcher, loop, random.random, self, self._tasks, self._briefing)
+        self._briefing.kill_faults(self._faults.kill is not None)
         self.facts.faults_killed = self._faults.kill is not None
         if inventory.survivors:
             log.info(
@@ -356,8 +359,8 @@ class Control:
         self.spec = placed
         self.facts.generation = generation
         self.facts.weights = weights_of(placed)
-        self._supervisor.keep(self._legacy())
-        self._supervisor.publish(compose(placed))
+        self._briefing.keep(self._legacy())
+        self._briefing.publish(compose(placed))
         self._endpoints.bring(placed["upstreams"], spec["upstreams"])
 
     def _stop_listening(self) -> None:
@@ -385,8 +388,8 @@ class Control:
     def _tell_of_faults(self) -> None:
         killed = self._faults.kill is not None
         self.facts.faults_killed = killed
-        self._supervisor.kill_faults(killed)
-        self._supervisor.keep(self._legacy())
+        self._briefing.kill_faults(killed)
+        self._briefing.keep(self._legacy())
 
     def _moved(self, names: set[str]) -> None:
         """Names have other addresses: told to the workers at once, and part of every later plan."""
@@ -407,10 +410,10 @@ class Control:
                 continue
             log.info(_ENDPOINT_WORDS, one["name"], ", ".join(f"{e['host']}:{e['port']}" for e in endpoints))
             upstreams.append({**one, "endpoints": endpoints})
-            self._supervisor.keep(self._legacy())
-            self._supervisor.send_endpoints(one["name"], endpoints)
+            self._briefing.keep(self._legacy())
+            self._briefing.send_endpoints(one["name"], endpoints)
         self.spec = {**self.spec, "upstreams": upstreams}
-        self._supervisor.prepare(compose(self.spec))
+        self._briefing.prepare(compose(self.spec))
         self._endpoints.bring(upstreams, self._loaded.spec["upstreams"])
 
     # The file.
@@ -532,7 +535,7 @@ class Control:
         self.facts.worker(index).started(pid)
         self._record()
         if self._generation > self._inventory.legacy.generation:  # else there is nothing yet for anyone to go on with
-            self._supervisor.keep(self._legacy())
+            self._briefing.keep(self._legacy())
 
     def died(self, index: int, cpu: float) -> None:
         """A worker's process has ended."""
@@ -544,7 +547,7 @@ class Control:
         """A worker has drained and nobody comes after it in its place."""
         self.facts.worker(index).left = True
         if self._generation > self._inventory.legacy.generation:
-            self._supervisor.keep(self._legacy())
+            self._briefing.keep(self._legacy())
 
     def shared(self, workers: int, living: list[int]) -> None:
         """Limits are divided among `workers`, and those of the numbers `living` run."""
@@ -583,7 +586,7 @@ class Control:
     def settled(self, generation: int) -> None:
         """No worker has an exchange left on an older plan."""
         if self._inventory.ledger.settled(generation):
-            self._supervisor.keep(self._legacy())
+            self._briefing.keep(self._legacy())
 
     def accessed(self, lines: bytes) -> None:
         """Whole lines for the access log."""
@@ -594,7 +597,7 @@ class Control:
         if self._run_dir is None or self._ending:
             return
         try:
-            self._run_dir.record(self._supervisor.running())
+            self._run_dir.record(running(self._supervisor.places))
         except OSError as error:
             log.warning("the run directory cannot be written (%s): taking over may miss workers", error)
 

@@ -9,7 +9,9 @@ import pytest
 
 from proxy.channel import messages
 from proxy.channel.frames import FrameReader, encode, encode_json
+from proxy.control.briefing import Briefing
 from proxy.control.life import State
+from proxy.control.places import running
 from proxy.control.publish import Publication
 from proxy.control.supervisor import DRAIN_GRACE, START_LIMIT, Supervisor
 from proxy.control.takeover import Survivor
@@ -91,7 +93,10 @@ class House:
         self.launcher = FakeLauncher()
         self.heard = Heard()
         self.tasks = Tasks()
-        self.supervisor = Supervisor(count, room, self.launcher, self.timers, lambda: 0.0, self.heard, self.tasks)
+        self.briefing = Briefing({})
+        self.supervisor = Supervisor(
+            count, room, self.launcher, self.timers, lambda: 0.0, self.heard, self.tasks, self.briefing
+        )
 
     @property
     def last(self):
@@ -134,8 +139,8 @@ PLAN = Publication(1, {}, encode(messages.PLAN, b"{}"))
 
 def test_workers_start_are_told_the_plan_and_serve():
     async def script(house):
-        house.supervisor.publish(PLAN)
-        house.supervisor.keep(b"legacy")
+        house.briefing.publish(PLAN)
+        house.briefing.keep(b"legacy")
         house.supervisor.start(3.0)
         assert len(house.launcher.started) == 2
         await house.settle()
@@ -151,11 +156,11 @@ def test_workers_start_are_told_the_plan_and_serve():
 
 def test_a_worker_that_comes_later_is_told_what_is_unhealthy_and_drained():
     async def script(house):
-        house.supervisor.publish(PLAN)
+        house.briefing.publish(PLAN)
         house.supervisor.start(3.0)
-        house.supervisor.mark("shop", ["a"], [])
-        house.supervisor.mark("well", ["b"], [])
-        house.supervisor.mark("well", [], [])
+        house.briefing.mark("shop", ["a"], [])
+        house.briefing.mark("well", ["b"], [])
+        house.briefing.mark("well", [], [])
         await house.serve(house.last)
         assert house.last.heard() == [messages.SHARE, messages.PLAN, messages.HEALTH, messages.HEALTH]
         house.last.end()
@@ -168,7 +173,7 @@ def test_a_worker_that_comes_later_is_told_what_is_unhealthy_and_drained():
 
 def test_a_dead_worker_is_replaced_after_its_place_is_cleared():
     async def script(house):
-        house.supervisor.publish(PLAN)
+        house.briefing.publish(PLAN)
         house.supervisor.start(3.0)
         await house.serve(house.last)
         house.last.end()
@@ -363,7 +368,7 @@ def test_a_worker_that_died_settles_what_it_had():
 
 def test_a_refused_plan_is_told(caplog):
     async def script(house):
-        house.supervisor.publish(PLAN)
+        house.briefing.publish(PLAN)
         house.supervisor.start(3.0)
         house.last.hello()
         await house.settle()
@@ -404,11 +409,11 @@ def test_survivors_serve_on_and_take_the_next_plan():
         house.supervisor.start(3.0)
         assert len(house.launcher.started) == 1
         assert house.supervisor.serving == 1
-        house.supervisor.publish(PLAN)
+        house.briefing.publish(PLAN)
         await house.settle()
         told = FrameReader().feed(theirs.recv(1000))
         assert told == [(messages.SHARE, b'{"workers":1,"living":[0]}'), (messages.PLAN, b"{}")]
-        assert house.supervisor.running() == {0: (900, 9000)}
+        assert running(house.supervisor.places) == {0: (900, 9000)}
         theirs.close()
 
     in_house(script)
