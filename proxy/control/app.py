@@ -23,11 +23,9 @@ from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
 from proxy.control.handover import Inventory, send_away, take_stock
 from proxy.control.keys import Keys, keep_keys, warn_of_keys
 from proxy.control.kill_switch import KillSwitch
-from proxy.control.legacy import Legacy
 from proxy.control.places import running
-from proxy.control.publish import compose
+from proxy.control.plans import Plans
 from proxy.control.reload import Reloader
-from proxy.control.resolver import Resolver, look_up, names_of, with_addresses
 from proxy.control.run_dir import RunDir
 from proxy.control.sockets import bound_address, close_listeners
 from proxy.control.state import Store, open_store
@@ -42,7 +40,7 @@ from proxy.settings.loader import Loaded, Loader
 from proxy.settings.models.top import Settings
 from proxy.settings.problems import SettingsError, excerpt
 from proxy.telemetry.exposition import Exposition
-from proxy.telemetry.facts import Facts, weights_of
+from proxy.telemetry.facts import Facts
 from proxy.telemetry.ledger import LedgerFullError
 from proxy.telemetry.log_file import LogFile
 from proxy.telemetry.logs import LogWriter, install
@@ -50,10 +48,7 @@ from proxy.telemetry.totals import Totals
 
 log = logging.getLogger("tidegate.control")
 
-NAMES_PATIENCE: Final = 1.0
-"""Seconds that the first plan waits for names to resolve."""
 _TICK: Final = 1.0  # seconds between two looks at what nothing tells of: CPU times, lost lines
-_ENDPOINT_WORDS: Final = "the endpoints of %s are now %s"
 
 Spec = dict[str, Any]
 
@@ -104,7 +99,6 @@ class Control:
         self.file: Final = str(config)
         self.facts: Final = Facts()
         self.warnings: list[str] = []
-        self.spec: Spec = loaded.spec
         self.settings: Settings = loaded.settings
         self._loader: Final = loader
         self._loaded = loaded
@@ -113,7 +107,6 @@ class Control:
         self._environ: Final = environ
         self._module: Final = module
         self._tasks: Final = Tasks()
-        self._generation = 0
         self._keys = Keys()
         self._access: LogFile | None = None
         self._ports: Ports | None = None
@@ -125,6 +118,11 @@ class Control:
         self._upgraded = not succeeding  # whether the workers are all this program's
 
     # What the admin port reads beside the attributes.
+
+    @property
+    def spec(self) -> Spec:
+        """Of the plan in force."""
+        return self._plans.spec
 
     @property
     def exposition(self) -> Exposition:
@@ -182,7 +180,9 @@ class Control:
             self._keys = await keep_keys(store, self._inventory.legacy.keys)
             self._faults = KillSwitch(store, time.time, self._tell_of_faults)
             await self._faults.load(self._inventory.legacy.faults_killed)
-            self._start_workers()
+            self._briefing = Briefing({})
+            self._exposition = Exposition(self._inventory.cells, self._inventory.ledger, self.facts)
+            self._totals = Totals(self._inventory.cells, self._inventory.ledger)
             self._endpoints = look_after(
                 store,
                 self._briefing.mark,
@@ -192,6 +192,16 @@ class Control:
                 self._tasks,
                 inherit=bool(self._inventory.survivors),
             )
+            self._plans = Plans(
+                self._loaded.spec,
+                self._inventory,
+                self._keys,
+                self._faults,
+                self._endpoints,
+                self._briefing,
+                self.facts,
+            )
+            self._start_workers()
             await self._endpoints.load()
             ports = asyncio.ensure_future(asyncio.to_thread(find_ports))
             await self._start_plan(lasting=store.lasting)
@@ -201,7 +211,7 @@ class Control:
                 log.info("the %s port listens on %s", name, address)
             self._work("watch", self._reloader.watch())
             self._work("reload", self._reloader.run())
-            self._work("resolve", self._resolver.run())
+            self._work("resolve", self._plans.resolver.run())
             self._work("tick", self._tick())
             self._open_ports = open_ports
             self._open_desk()
@@ -242,9 +252,6 @@ class Control:
     def _start_workers(self) -> None:
         inventory: Inventory = self._inventory
         workers = self.settings.worker_count
-        self._exposition = Exposition(inventory.cells, inventory.ledger, self.facts)
-        self._totals = Totals(inventory.cells, inventory.ledger)
-        self._generation = inventory.legacy.generation
         alive = {one.index for one in inventory.survivors}
         left = set(inventory.legacy.left) - alive
         for index, restarts in inventory.legacy.restarts.items():
@@ -263,7 +270,6 @@ class Control:
         )
         loop = asyncio.get_running_loop()
         room = inventory.cells.room
-        self._briefing = Briefing({})
         self._supervisor = Supervisor(workers, room, launcher, loop, random.random, self, self._tasks, self._briefing)
         self._briefing.kill_faults(self._faults.kill is not None)
         self.facts.faults_killed = self._faults.kill is not None
@@ -276,9 +282,8 @@ class Control:
         self._supervisor.start(self.settings.drain.limit)
 
     async def _start_plan(self, *, lasting: bool) -> None:
-        self._resolver = Resolver(look_up, random.random, self._moved)
         self._lasting = lasting
-        self._publish(await self._prepare(self._loaded))
+        await self._plans.publish(self._loaded.spec)
         self._taken(self._loaded)
         for line in warn_of_keys(self._loaded.spec["secrets"], lasting=lasting):
             log.warning(line)
@@ -331,90 +336,17 @@ class Control:
         """Leave without the workers."""
         self._departure.hand_over()
 
-    async def _prepare(self, loaded: Loaded) -> Spec:
-        await self._resolver.want(names_of(loaded.spec["upstreams"]), NAMES_PATIENCE)
-        return loaded.spec
-
     def _work(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.spawn(name, work)
 
-    # The plan.
-
-    def _publish(self, spec: Spec) -> None:
-        """Send `spec` to all workers as the next generation. Raises LedgerFullError, and then nothing has changed."""
-        generation = self._generation + 1
-        placed = self._inventory.ledger.place(
-            {
-                **spec,
-                "generation": generation,
-                "listeners": self._running_listeners(spec),
-                "secrets": self._keys.fill(spec["secrets"]),
-                "upstreams": [
-                    {**one, "endpoints": with_addresses(one["endpoints"], self._resolver.addresses)}
-                    for one in spec["upstreams"]
-                ],
-            }
-        )
-        self._generation = generation
-        self.spec = placed
-        self.facts.generation = generation
-        self.facts.weights = weights_of(placed)
-        self._briefing.keep(self._legacy())
-        self._briefing.publish(compose(placed))
-        self._endpoints.bring(placed["upstreams"], spec["upstreams"])
-
     def _stop_listening(self) -> None:
         close_listeners(self._inventory.listeners, unlink=True)
-
-    def _running_listeners(self, spec: Spec) -> list[Spec]:
-        """What the sockets that are open shall do: the file's word where it still names their address."""
-        wanted = {one["address"]: one for one in spec["listeners"]}
-        before = {one["address"]: one for one in self.spec["listeners"]}
-        addresses = [listener.address for listener in self._inventory.listeners]
-        return [wanted.get(address) or before[address] for address in addresses]
-
-    def _legacy(self) -> bytes:
-        return Legacy(
-            self._generation,
-            self._inventory.ledger.dump(),
-            self._keys,
-            {index: worker.restarts for index, worker in self.facts.workers.items()},
-            {index: worker.cpu_before for index, worker in self.facts.workers.items()},
-            [listener.address for listener in self._inventory.listeners],
-            [index for index, worker in self.facts.workers.items() if worker.left],
-            self._faults.packed(),
-        ).pack()
 
     def _tell_of_faults(self) -> None:
         killed = self._faults.kill is not None
         self.facts.faults_killed = killed
         self._briefing.kill_faults(killed)
-        self._briefing.keep(self._legacy())
-
-    def _moved(self, names: set[str]) -> None:
-        """Names have other addresses: told to the workers at once, and part of every later plan."""
-        configured = {one["name"]: one for one in self._loaded.spec["upstreams"]}
-        upstreams = []
-        for one in self.spec["upstreams"]:
-            named = configured.get(one["name"])
-            if named is None or not names & names_of([named]):
-                upstreams.append(one)
-                continue
-            try:
-                endpoints = self._inventory.ledger.place_endpoints(
-                    one["name"], with_addresses(named["endpoints"], self._resolver.addresses)
-                )
-            except LedgerFullError as error:
-                log.error("%s; the endpoints of %s stay as they were", error, one["name"])
-                upstreams.append(one)
-                continue
-            log.info(_ENDPOINT_WORDS, one["name"], ", ".join(f"{e['host']}:{e['port']}" for e in endpoints))
-            upstreams.append({**one, "endpoints": endpoints})
-            self._briefing.keep(self._legacy())
-            self._briefing.send_endpoints(one["name"], endpoints)
-        self.spec = {**self.spec, "upstreams": upstreams}
-        self._briefing.prepare(compose(self.spec))
-        self._endpoints.bring(upstreams, self._loaded.spec["upstreams"])
+        self._plans.bequeath()
 
     # The file.
 
@@ -427,9 +359,8 @@ class Control:
         stamped = old.spec != loaded.spec
         self.facts.reloads += 1
         if changes or stamped:
-            spec = await self._prepare(loaded)
             try:
-                self._publish(spec)
+                await self._plans.publish(loaded.spec)
             except LedgerFullError as error:
                 self._fail([str(error)])
                 return
@@ -438,7 +369,7 @@ class Control:
         mended = not self.facts.last_reload_success
         self._taken(loaded)
         if mended:
-            log.info("the configuration is valid again; plan %d is in force", self._generation)
+            log.info("the configuration is valid again; plan %d is in force", self._plans.generation)
         for line in changes.lines:
             log.info(line)
         if changes.restart:
@@ -508,7 +439,7 @@ class Control:
         self.facts.reload_failures += 1
         self.facts.last_reload_success = False
         self.facts.problems = problems
-        log.error("the configuration is not used (%d errors); plan %d goes on", len(problems), self._generation)
+        log.error("the configuration is not used (%d errors); plan %d goes on", len(problems), self._plans.generation)
 
     def _hang_up(self) -> None:
         log.info("SIGHUP: reading the configuration again")
@@ -534,8 +465,8 @@ class Control:
         """A process runs in this place."""
         self.facts.worker(index).started(pid)
         self._record()
-        if self._generation > self._inventory.legacy.generation:  # else there is nothing yet for anyone to go on with
-            self._briefing.keep(self._legacy())
+        if self._plans.begun:
+            self._plans.bequeath()
 
     def died(self, index: int, cpu: float) -> None:
         """A worker's process has ended."""
@@ -546,8 +477,8 @@ class Control:
     def left(self, index: int) -> None:
         """A worker has drained and nobody comes after it in its place."""
         self.facts.worker(index).left = True
-        if self._generation > self._inventory.legacy.generation:
-            self._briefing.keep(self._legacy())
+        if self._plans.begun:
+            self._plans.bequeath()
 
     def shared(self, workers: int, living: list[int]) -> None:
         """Limits are divided among `workers`, and those of the numbers `living` run."""
@@ -579,14 +510,14 @@ class Control:
 
     def refused(self, index: int, generation: int, error: str) -> None:
         """A worker could not take this plan."""
-        if generation == self._generation:
+        if generation == self._plans.generation:
             self.facts.last_reload_success = False
             self.facts.problems = [f"worker {index} cannot take plan {generation}: {error}"]
 
     def settled(self, generation: int) -> None:
         """No worker has an exchange left on an older plan."""
         if self._inventory.ledger.settled(generation):
-            self._briefing.keep(self._legacy())
+            self._plans.bequeath()
 
     def accessed(self, lines: bytes) -> None:
         """Whole lines for the access log."""
