@@ -48,7 +48,7 @@ UT: Final = Flag(3, "UT", 504, UPSTREAM, "the upstream did not answer in time", 
 UC: Final = Flag(4, "UC", 502, UPSTREAM, "the upstream closed the connection", error=True)
 UR: Final = Flag(5, "UR", 502, UPSTREAM, "the upstream reset the connection", error=True)
 UPE: Final = Flag(6, "UPE", 502, UPSTREAM, "the upstream's answer was not valid HTTP", error=True)
-URX: Final = Flag(7, "URX", 503, UPSTREAM, "retries exhausted")
+URX: Final = Flag(7, "URX", 0, UPSTREAM, "retries exhausted")
 NR: Final = Flag(8, "NR", 404, CLIENT, "no route")
 DC: Final = Flag(9, "DC", 499, CLIENT, "the client went away", blameless=True)
 SI: Final = Flag(10, "SI", 408, CLIENT, "the client was silent too long")

@@ -9,6 +9,7 @@ import click
 import pytest
 
 import proxy
+from proxy.core.breaker import STATES, TABLE, Event
 from proxy.core.route_cache import CACHE_OUTCOMES
 from proxy.errors import FLAGS
 from proxy.settings.loader import load
@@ -121,6 +122,52 @@ def test_table_of_cache_outcomes_is_that_of_the_code() -> None:
     text = (ROOT / "docs/caching.md").read_text()
     table = text.partition("<!-- outcomes:begin -->")[2].partition("<!-- outcomes:end -->")[0]
     assert tuple(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == CACHE_OUTCOMES
+
+
+def test_table_of_the_breaker_is_that_of_the_code() -> None:
+    text = (ROOT / "docs/resilience.md").read_text()
+    table = text.partition("<!-- breaker:begin -->")[2].partition("<!-- breaker:end -->")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()]
+    assert rows[0] == ["event", *(state.value for state in STATES)]
+    assert rows[2:] == [
+        [
+            event.value,
+            *(f"{after.value}: {action.value}" for after, action in (TABLE[state, event] for state in STATES)),
+        ]
+        for event in Event
+    ]
+
+
+def _what_happens() -> list[list[str]]:
+    """The cells of the tables of what happens when: what, for the client, next, where it shows, the key."""
+    text = (ROOT / "docs/resilience.md").read_text().partition("## What happens when")[2].partition("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| ")]
+    assert {len(row) for row in rows} == {5}
+    return rows
+
+
+def test_keys_of_what_happens_when_have_the_defaults_of_the_reference() -> None:
+    known: dict[str, set[str]] = {}
+    for section in re.split(r"^## ", (ROOT / "docs/configuration.md").read_text(), flags=re.MULTILINE)[1:]:
+        name = section.partition("\n")[0].strip("`").replace("[]", "").replace(".NAME", "")
+        for key, default in re.findall(r"^\| `(\w+)` \| .* \| ([^|]*) \| \w* \| \w+ \|$", section, re.MULTILINE):
+            words = f"{name}.{key}".split(".")
+            value = "off" if default.strip() in {"", "0s", "0.0"} else default.strip()
+            for start in range(len(words)):
+                known.setdefault(".".join(words[start:]), set()).add(value)
+    shown = [found for row in _what_happens() for found in re.findall(r"`([\w.]+)` \(((?:[^()]|`)*)\)", row[4])]
+    assert len(shown) > 50
+    assert [(key, default) for key, default in shown if default not in known.get(key, ())] == []
+
+
+def test_metrics_and_log_lines_of_what_happens_when_exist() -> None:
+    named = (ROOT / "docs/metrics.md").read_text()
+    sources = "".join(file.read_text() for file in Path(proxy.__file__).parent.rglob("*.py"))
+    for row in _what_happens()[1:]:
+        for name in re.findall(r"`([a-z_]+)(?:\{[^}]*\})?`", row[3]):
+            assert f"tidegate_{name} " in named or f"tidegate_{name}_total " in named or name == "marked", name
+        for line in re.findall(r'log "([^"]+)"', row[3]):
+            assert line in sources, line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -61,7 +61,9 @@ class BackOff(Part):
 class RetryBudget(Part):
     """How many retries of a version are under way at once, so that retries never are the load that breaks it."""
 
-    percent: Percent = option("Share of the version's requests under way.", 20.0, unit="percent")
+    percent: Percent = option(
+        "Share of the version's requests under way that are not being retried already.", 20.0, unit="percent"
+    )
     minimum: int = option("So many are always allowed.", 3, unit="count", ge=0)
 
 
@@ -87,7 +89,9 @@ class Retry(Part):
         int, BeforeValidator(_parse_attempts), WithJsonSchema({"type": "integer", "minimum": 2, "maximum": _MOST_TRIES})
     ] = option("All tries of a version, the first one too.", 2, unit="count")
     per_try_timeout: Duration | None = option(
-        "From a try's start until its answer's head. Absent: the upstream's `timeouts.response`.", None, unit="duration"
+        "Each connect of a try, and from the request's end until its answer's head. Absent: the upstream's `timeouts`.",
+        None,
+        unit="duration",
     )
     back_off: BackOff = option("The wait before a try.", makes=BackOff)
     budget: Annotated[RetryBudget, Short(dict, _expand_budget, "number")] = option(

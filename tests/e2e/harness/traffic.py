@@ -22,6 +22,9 @@ PATIENCE = 30.0
 BROKEN = 0
 """The status of a request that got no whole answer."""
 
+Mark = tuple[int, float]
+"""A place in a record, and when it was taken."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -125,14 +128,14 @@ class Traffic:
         """All that was seen so far."""
         return Record(self._seen)
 
-    def mark(self) -> int:
-        """A place in the record: now."""
-        return len(self._seen)
+    def mark(self) -> Mark:
+        """Now, as a place in the record."""
+        return len(self._seen), time.monotonic()
 
-    def since(self, mark: int) -> Record:
+    def since(self, mark: Mark) -> Record:
         """Requests that were sent after `mark` was taken (and not only answered after it)."""
-        began = self._seen[mark - 1].at + self._seen[mark - 1].seconds if mark else 0.0
-        return Record(one for one in self._seen[mark:] if one.at >= began)
+        place, began = mark
+        return Record(one for one in self._seen[place:] if one.at >= began)
 
     def more(self, count: int, choose: Callable[[Seen], bool] = lambda one: True, deadline: float = PATIENCE) -> Record:
         """Wait until `count` requests that were sent from now on and that `choose` takes are answered; those of them."""

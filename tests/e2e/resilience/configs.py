@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ..harness.proxy import Config, configuration
-from ..harness.services import Service
+from tests.e2e.harness.proxy import Config, configuration
+from tests.e2e.harness.services import Service
 
 CANARY_PERCENT = 20
 USERS = 40

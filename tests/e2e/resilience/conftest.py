@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ..harness.services import Fleet, Service
+from tests.e2e.harness.services import Fleet, Service
 
 Open = Callable[..., list[Service]]
 

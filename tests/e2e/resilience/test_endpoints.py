@@ -1,13 +1,15 @@
 """One endpoint of several fails: it is left alone, the others carry its share, and it comes back."""
 
+import json
 from pathlib import Path
+from typing import Any
 
-from ..harness.proxy import Config, Proxy
-from ..harness.services import Service
-from ..harness.traffic import Seen, Traffic
-from ..harness.wait import wait_for
-from .configs import one_version
-from .conftest import Open
+from tests.e2e.harness.proxy import Config, Proxy
+from tests.e2e.harness.services import Service
+from tests.e2e.harness.traffic import Seen, Traffic
+from tests.e2e.harness.wait import wait_for
+from tests.e2e.resilience.configs import one_version
+from tests.e2e.resilience.conftest import Open
 
 TIMEOUT = 0.5
 """Seconds that an upstream has to answer. Slow is what took at least that long."""
@@ -19,7 +21,7 @@ def slow(one: Seen) -> bool:
     return one.seconds >= TIMEOUT
 
 
-def ejecting(*services: Service, **more: object) -> Config:
+def ejecting(*services: Service, **more: Any) -> Config:
     return one_version(
         *services,
         policy={
@@ -88,11 +90,9 @@ def test_failing_endpoint_is_ejected_longer_each_time(tmp_path: Path, services: 
         failed = [one for one in seen if one.status == 500]
         # Five in a row eject, each time; what was under way then comes on top.
         assert 15 <= len(failed) <= 15 + 3 * 20
-        # It failed in three bursts, and the second pause was longer than the first.
-        times = [one.at for one in failed]
-        pauses = [late - early for early, late in zip(times, times[1:], strict=False) if late - early > 0.2]
-        assert len(pauses) == 2, pauses
-        assert pauses[0] < pauses[1], pauses
+        lines = [json.loads(line) for line in proxy.log().splitlines() if '"endpoint ejected"' in line]
+        assert [(one["times"], round(one["seconds"], 1)) for one in lines] == [(1, 0.3), (2, 0.6), (3, 0.9)]
+        assert {one["cause"] for one in lines} == {"consecutive_5xx"}
         traffic.until(lambda seen: "second" in seen.bodies(), "the endpoint to be asked again")
 
 
@@ -112,7 +112,7 @@ def test_panic_asks_all_where_most_are_ejected(tmp_path: Path, services: Open) -
             one.well()
         seen = traffic.more(200)
         assert set(seen.bodies()) == {"first", "second", "third"}
-        assert len(seen.bad()) <= 20
+        assert not seen.bad()
 
 
 def test_ejection_outlives_an_edit(tmp_path: Path, services: Open) -> None:

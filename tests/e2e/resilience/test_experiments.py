@@ -1,13 +1,14 @@
 """Faults on purpose under load: whom they hit, how many, what else they set off, and how they end."""
 
 from pathlib import Path
+from typing import Any
 
-from ..harness.proxy import Config, Proxy
-from ..harness.services import Service
-from ..harness.traffic import Record, Seen, Traffic
-from ..test_faults import change
-from .configs import two_versions
-from .conftest import Open
+from tests.e2e.harness.proxy import Config, Proxy
+from tests.e2e.harness.services import Service
+from tests.e2e.harness.traffic import Record, Seen, Traffic
+from tests.e2e.resilience.configs import two_versions
+from tests.e2e.resilience.conftest import Open
+from tests.e2e.test_faults import change
 
 USERS = 60
 
@@ -24,7 +25,7 @@ def affected(seen: Record) -> set[str]:
     return {one.user for one in seen if disturbed(one)}
 
 
-def experiment(stable: Service, canary: Service, fault: Config, **more: object) -> Config:
+def experiment(stable: Service, canary: Service, fault: Config, **more: Any) -> Config:
     """A fault for those of the staff that the canary has; a breaker and retries that must not take it for a failure."""
     breaker = {"window": "1s", "minimum_requests": 5, "error_percent": 10}
     route = {

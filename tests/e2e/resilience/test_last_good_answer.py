@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from ..harness.proxy import Proxy
-from ..harness.traffic import Record, Seen, Traffic
-from .configs import USERS, two_versions
-from .conftest import Open
+from tests.e2e.harness.proxy import Proxy
+from tests.e2e.harness.traffic import Record, Seen, Traffic
+from tests.e2e.resilience.configs import USERS, two_versions
+from tests.e2e.resilience.conftest import Open
 
 
 def of_its_own(one: Seen) -> bool:

@@ -4,12 +4,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..harness.proxy import Config, Proxy
-from ..harness.services import Service
-from ..harness.traffic import Traffic
-from ..harness.wait import wait_for
-from .configs import one_version, two_versions
-from .conftest import Open
+from tests.e2e.harness.proxy import Config, Proxy
+from tests.e2e.harness.services import Service
+from tests.e2e.harness.traffic import Traffic
+from tests.e2e.harness.wait import wait_for
+from tests.e2e.resilience.configs import one_version, two_versions
+from tests.e2e.resilience.conftest import Open
 
 
 def test_rate_limit_holds_over_two_workers(tmp_path: Path, services: Open) -> None:
@@ -51,7 +51,7 @@ def test_each_user_has_a_bucket_of_its_own_and_is_told_when_to_come_back(tmp_pat
         assert [ask("bob")[0] for _ in range(3)] == [200] * 3
         wait_for(lambda: ask("ann")[0] == 200, "a token")
         # 30 a minute: one every two seconds. To be refused costs nothing, however often.
-        assert 1.9 < time.monotonic() - began
+        assert time.monotonic() - began > 1.9
         assert ask("ann")[0] == 429
 
 
@@ -128,7 +128,7 @@ def test_canary_is_shed_first(tmp_path: Path, services: Open) -> None:
             # Less load: the canary's users are served again, too.
             for one in (stable, canary):
                 one.tell(latency=0.0)
-            calm = traffic.until(lambda seen: seen.served()["canary"] and seen[-1].at - seen[0].at > 0.2, "calm")
+            calm = traffic.until(lambda seen: seen.served()["canary"] > 0 and seen[-1].at - seen[0].at > 0.2, "calm")
             everything = traffic.stop()
         assert not everything.of("stable").bad()
         shed = seen.of("canary").bad()

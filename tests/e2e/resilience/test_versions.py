@@ -1,15 +1,16 @@
 """A version fails as a whole: its users go to another one while it does, nobody else notices, and they come back."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ..harness.proxy import Config, Proxy
-from ..harness.services import Service
-from ..harness.traffic import Record, Seen, Traffic
-from ..harness.wait import wait_for
-from .configs import CANARY_PERCENT, USERS, two_versions
-from .conftest import Open
+from tests.e2e.harness.proxy import Config, Proxy
+from tests.e2e.harness.services import Service
+from tests.e2e.harness.traffic import Record, Seen, Traffic
+from tests.e2e.harness.wait import wait_for
+from tests.e2e.resilience.configs import CANARY_PERCENT, USERS, two_versions
+from tests.e2e.resilience.conftest import Open
 
 WINDOW = 1.0
 ERROR_PERCENT = 50
@@ -30,14 +31,14 @@ RETRY = {
 }
 
 
-def with_breaker(stable: Service, canary: Service, **more: object) -> Config:
+def with_breaker(stable: Service, canary: Service, **more: Any) -> Config:
     return two_versions(stable, canary, version={"breaker": BREAKER}, **more)
 
 
 def breaker(proxy: Proxy, state: str) -> bool:
     """Whether the canary's breaker is in that state in all workers, as /metrics shows it."""
     workers = proxy.config.get("workers", 1)
-    return proxy.metrics().value("tidegate_breaker_state", version="canary", state=state) == workers
+    return bool(proxy.metrics().value("tidegate_breaker_state", version="canary", state=state) == workers)
 
 
 def opened(proxy: Proxy) -> int:
@@ -80,7 +81,9 @@ def test_failing_canary_costs_its_users_the_threshold_and_nobody_else_anything(
         errors = len(first.of("canary").bad())
         # What of the window may be errors, and what each user had under way when it opened. A bucket more than the window.
         end = first[-1].at
-        window = traffic.seen.of("canary").only(lambda one: end - 1.1 * WINDOW - 0.1 <= one.at and one.served == "canary")
+        window = traffic.seen.of("canary").only(
+            lambda one: end - 1.1 * WINDOW - 0.1 <= one.at and one.served == "canary"
+        )
         assert errors <= ERROR_PERCENT / 100 * len(window) + PROBES * opened(proxy) + canary_users + 1
         assert errors >= ERROR_PERCENT / 100 * 10 / 2
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ..corpus import ANSWERS
-from ..corpus.rows import CLOSE, KEEP, RESET
-from ..harness.client import Wire
-from ..harness.message import Ended, Message
-from ..harness.origin import Connection, Origin, answer
-from ..harness.proxy import Config, Proxy, configuration, free_port
-from ..harness.wait import wait_for
+from tests.e2e.corpus import ANSWERS
+from tests.e2e.corpus.rows import CLOSE, KEEP, RESET
+from tests.e2e.harness.client import Wire
+from tests.e2e.harness.message import Ended, Message
+from tests.e2e.harness.origin import Connection, Origin, answer
+from tests.e2e.harness.proxy import Config, Proxy, configuration, free_port
+from tests.e2e.harness.wait import wait_for
 
 SILENT = "silent"
 """It says nothing more, and keeps the connection."""
@@ -204,7 +204,8 @@ def read(wire: Wire, bad: Bad, method: str) -> tuple[Message, bool]:
     try:
         return wire.response(method.encode()), True
     except Ended as end:
-        assert end.message is not None, end
+        if end.message is None:
+            raise
         return end.message, False
 
 
