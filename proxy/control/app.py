@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from proxy.control.access_file import AccessFile
 from proxy.control.briefing import Briefing
 from proxy.control.drain import Departure
 from proxy.control.endpoints import Endpoints, look_after
@@ -42,7 +43,6 @@ from proxy.settings.problems import SettingsError, excerpt
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.ledger import LedgerFullError
-from proxy.telemetry.log_file import LogFile
 from proxy.telemetry.logs import LogWriter, install
 from proxy.telemetry.totals import Totals
 
@@ -108,7 +108,7 @@ class Control:
         self._module: Final = module
         self._tasks: Final = Tasks()
         self._keys = Keys()
-        self._access: LogFile | None = None
+        self._access: Final = AccessFile()
         self._ports: Ports | None = None
         self._ending = False
         self._errand: Final = errand
@@ -176,7 +176,7 @@ class Control:
             found = [] if self._run_dir is None else find_survivors(self._run_dir)
             addresses = [listener["address"] for listener in self._loaded.spec["listeners"]]
             self._inventory = take_stock(found, addresses, self.settings.worker_count, anew=self._succeeding)
-            self._open_access_log()
+            self._access.open(self.settings.access_log)
             self._keys = await keep_keys(store, self._inventory.legacy.keys)
             self._faults = KillSwitch(store, time.time, self._tell_of_faults)
             await self._faults.load(self._inventory.legacy.faults_killed)
@@ -237,15 +237,14 @@ class Control:
                 self._endpoints.close()
             await self._tasks.close()
             await store.close()
-            if self._access is not None:
-                self._access.close()
+            self._access.close()
         return OK
 
     def _install_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._departure.signalled, number)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        loop.add_signal_handler(signal.SIGUSR1, self._rotate)
+        loop.add_signal_handler(signal.SIGUSR1, self._access.reopen)
         loop.add_signal_handler(signal.SIGUSR2, lambda: None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (*PASSED_ON, signal.SIGCHLD))  # the guardian's child is born deaf
 
@@ -414,13 +413,7 @@ class Control:
         if old.log != new.log:
             self._writer = install(style=new.log.format, level=new.log.level, clock=time.time)
         if old.access_log != new.access_log:
-            closing, self._access = self._access, None
-            try:
-                self._open_access_log()
-            except TidegateError as error:
-                log.error(str(error))
-            if closing is not None:
-                await asyncio.to_thread(closing.close)
+            await self._access.move(new.access_log)
         if self._ports is None or old.admin.tokens != new.admin.tokens:
             if self._ports is not None:
                 await self._ports.close()
@@ -443,21 +436,8 @@ class Control:
 
     def _hang_up(self) -> None:
         log.info("SIGHUP: reading the configuration again")
-        self._rotate()
+        self._access.reopen()
         self._reloader.ask()
-
-    def _rotate(self) -> None:
-        if self._access is not None:
-            self._access.reopen()
-
-    def _open_access_log(self) -> None:
-        target = self.settings.access_log
-        if target == "off":
-            return
-        try:
-            self._access = LogFile(target, lambda level, text: log.log(getattr(logging, level.upper()), text))
-        except OSError as error:
-            raise TidegateError(f"access_log: {target} cannot be opened: {error.strerror or error}") from error
 
     # What the supervisor tells.
 
@@ -521,8 +501,7 @@ class Control:
 
     def accessed(self, lines: bytes) -> None:
         """Whole lines for the access log."""
-        if self._access is not None:
-            self._access.write(lines)
+        self._access.write(lines)
 
     def _record(self) -> None:
         if self._run_dir is None or self._ending:
@@ -541,8 +520,7 @@ class Control:
                     self.facts.worker(place.index).cpu(place.process.cpu_seconds())
             self.facts.log_lines_lost = self._writer.lost
             self.facts.log_lines_repeated = self._writer.repeated
-            if self._access is not None:
-                self.facts.access_lines_lost = dict(self._access.lost)
+            self.facts.access_lines_lost = self._access.lost or self.facts.access_lines_lost
             self._writer.tick()
             self._endpoints.tick()
             await asyncio.sleep(_TICK)

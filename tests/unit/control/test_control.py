@@ -295,7 +295,7 @@ def test_an_access_log_can_be_moved_and_turned_off_while_running(house):
         house.write(weight=1, access_log=moved)
         await until(moved.exists)
         house.write(weight=2, access_log="off")
-        await until(lambda: control._access is None)
+        await until(lambda: control._access.target == "off")
 
     assert house.play(script) == 0
 
