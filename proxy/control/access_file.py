@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from typing import Final
 
 from proxy.errors import TidegateError
@@ -19,6 +20,8 @@ class AccessFile:
         self.target = OFF
         """Where lines go now: "off", "stdout" or a path."""
         self._file: LogFile | None = None
+        self._closing: LogFile | None = None  # the one before, as long as it still writes
+        self._lost_before: Final[Counter[str]] = Counter()  # of those that are closed
 
     def open(self, target: str) -> None:
         """Have lines go to `target`. Raises TidegateError when it cannot be opened."""
@@ -32,13 +35,15 @@ class AccessFile:
 
     async def move(self, target: str) -> None:
         """Have lines go to `target` from now on, and nowhere where it cannot be opened: that is logged."""
-        closing, self._file, self.target = self._file, None, OFF
+        self._closing, self._file, self.target = self._file, None, OFF
         try:
             self.open(target)
         except TidegateError as error:
             log.error(str(error))
-        if closing is not None:
-            await asyncio.to_thread(closing.close)
+        if self._closing is not None:
+            await asyncio.to_thread(self._closing.close)
+            self._lost_before.update(self._closing.lost)
+            self._closing = None
 
     def reopen(self) -> None:
         """The file was rotated: open its path anew."""
@@ -51,9 +56,13 @@ class AccessFile:
             self._file.write(lines)
 
     @property
-    def lost(self) -> dict[str, int] | None:
-        """By reason, the lines that never reached the open file; None while none is open."""
-        return None if self._file is None else dict(self._file.lost)
+    def lost(self) -> dict[str, int]:
+        """By reason, the lines that never reached a file, this one or one before."""
+        lost = self._lost_before.copy()
+        for one in (self._closing, self._file):
+            if one is not None:
+                lost.update(one.lost)
+        return lost
 
     def close(self) -> None:
         """Write what is queued, and stop."""

@@ -520,7 +520,7 @@ class Control:
                     self.facts.worker(place.index).cpu(place.process.cpu_seconds())
             self.facts.log_lines_lost = self._writer.lost
             self.facts.log_lines_repeated = self._writer.repeated
-            self.facts.access_lines_lost = self._access.lost or self.facts.access_lines_lost
+            self.facts.access_lines_lost = self._access.lost
             self._writer.tick()
             self._endpoints.tick()
             await asyncio.sleep(_TICK)

@@ -19,7 +19,7 @@ def access():
 def test_lines_go_nowhere_until_it_is_opened(access, tmp_path):
     access.write(b"lost\n")
     access.reopen()
-    assert access.lost is None
+    assert access.lost == {}
     access.open("off")
     access.write(b"lost\n")
     assert access.target == "off"
@@ -61,3 +61,14 @@ def test_a_rotated_file_is_opened_anew(access, tmp_path):
     access.write(b"1\n")
     access.close()
     assert path.read_bytes() == b"1\n"
+
+
+def test_lost_lines_stay_counted_when_the_log_moves(access, tmp_path):
+    access.open("/dev/full")
+    access.write(b"1\n2\n")
+    asyncio.run(access.move("/dev/full"))
+    access.write(b"3\n")
+    asyncio.run(access.move("off"))
+    assert access.lost == {"full": 0, "failed": 3}
+    access.open(str(tmp_path / "log"))
+    assert access.lost == {"full": 0, "failed": 3}
