@@ -21,7 +21,7 @@ from proxy.control.drain import Departure
 from proxy.control.endpoints import Endpoints, look_after
 from proxy.control.errand import ALONE, Errand
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
-from proxy.control.handover import Inventory, send_away, take_stock
+from proxy.control.handover import Inventory, take_stock
 from proxy.control.keys import Keys, keep_keys, warn_of_keys
 from proxy.control.kill_switch import KillSwitch
 from proxy.control.places import running
@@ -30,8 +30,9 @@ from proxy.control.reload import Reloader
 from proxy.control.run_dir import RunDir
 from proxy.control.sockets import bound_address, close_listeners
 from proxy.control.state import Store, open_store
+from proxy.control.strangers import Strangers
 from proxy.control.supervisor import Supervisor
-from proxy.control.takeover import Survivor, find_survivors
+from proxy.control.takeover import find_survivors
 from proxy.control.tasks import Tasks
 from proxy.control.upgrade import Desk
 from proxy.control.worker_process import WorkerLauncher
@@ -114,7 +115,6 @@ class Control:
         self._errand: Final = errand
         self._succeeding: Final = succeeding
         self._desk: Desk | None = None
-        self._leaving_strangers: Final[list[Survivor]] = []
         self._upgraded = not succeeding  # whether the workers are all this program's
 
     # What the admin port reads beside the attributes.
@@ -176,6 +176,7 @@ class Control:
             found = [] if self._run_dir is None else find_survivors(self._run_dir)
             addresses = [listener["address"] for listener in self._loaded.spec["listeners"]]
             self._inventory = take_stock(found, addresses, self.settings.worker_count, anew=self._succeeding)
+            self._strangers = Strangers(self._inventory.strangers)
             self._access.open(self.settings.access_log)
             self._keys = await keep_keys(store, self._inventory.legacy.keys)
             self._faults = KillSwitch(store, time.time, self._tell_of_faults)
@@ -319,7 +320,7 @@ class Control:
             "file": str(Path(self.file).absolute()),
             "workers": self._supervisor.count,
             "serving": self._supervisor.serving,
-            "draining": self._supervisor.draining + len(self._inventory.strangers) + len(self._leaving_strangers),
+            "draining": self._supervisor.draining + len(self._strangers),
             "drain_limit": self.settings.drain.limit,
             "upgraded": self._upgraded,
             "failure": self._errand.failure,
@@ -468,25 +469,7 @@ class Control:
         """A worker serves this plan."""
         self.facts.worker(index).up = True
         log.debug("worker %d serves plan %d, taken in %.3f s", index, generation, seconds)
-        for stranger in self._inventory.strangers:
-            log.info("worker %d of another version (process %d) is drained", stranger.index, stranger.pid)
-            send_away(stranger, self.settings.drain.limit)
-            self._leaving_strangers.append(stranger)
-            asyncio.get_running_loop().add_reader(stranger.channel, self._stranger_said, stranger)
-        self._inventory.strangers.clear()
-
-    def _stranger_said(self, stranger: Survivor) -> None:
-        """Words of another version mean nothing, and their end means that it is gone."""
-        try:
-            if stranger.channel.recv(1 << 16):
-                return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass  # it is gone all the same
-        asyncio.get_running_loop().remove_reader(stranger.channel)
-        stranger.channel.close()
-        self._leaving_strangers.remove(stranger)
+        self._strangers.send_away(self.settings.drain.limit)
 
     def refused(self, index: int, generation: int, error: str) -> None:
         """A worker could not take this plan."""
