@@ -22,10 +22,10 @@ from proxy.control.endpoints import Endpoints, look_after
 from proxy.control.errand import ALONE, Errand
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
 from proxy.control.handover import Inventory, take_stock
-from proxy.control.keys import Keys, keep_keys, warn_of_keys
+from proxy.control.keys import keep_keys, warn_of_keys
 from proxy.control.kill_switch import KillSwitch
-from proxy.control.places import running
 from proxy.control.plans import Plans
+from proxy.control.register import Register
 from proxy.control.reload import Reloader
 from proxy.control.run_dir import RunDir
 from proxy.control.sockets import bound_address, close_listeners
@@ -89,7 +89,6 @@ class Control:
         loaded: Loaded,
         run_dir: RunDir | None,
         writer: LogWriter,
-        environ: Mapping[str, str],
         module: tuple[str, ...] = ("-m", "proxy.dataplane.worker"),
         errand: Errand = ALONE,
         *,
@@ -105,13 +104,10 @@ class Control:
         self._loaded = loaded
         self._run_dir: Final = run_dir
         self._writer = writer
-        self._environ: Final = environ
         self._module: Final = module
         self._tasks: Final = Tasks()
-        self._keys = Keys()
         self._access: Final = AccessFile()
         self._ports: Ports | None = None
-        self._ending = False
         self._errand: Final = errand
         self._succeeding: Final = succeeding
         self._desk: Desk | None = None
@@ -178,7 +174,7 @@ class Control:
             self._inventory = take_stock(found, addresses, self.settings.worker_count, anew=self._succeeding)
             self._strangers = Strangers(self._inventory.strangers)
             self._access.open(self.settings.access_log)
-            self._keys = await keep_keys(store, self._inventory.legacy.keys)
+            keys = await keep_keys(store, self._inventory.legacy.keys)
             self._faults = KillSwitch(store, time.time, self._tell_of_faults)
             await self._faults.load(self._inventory.legacy.faults_killed)
             self._briefing = Briefing({})
@@ -196,7 +192,7 @@ class Control:
             self._plans = Plans(
                 self._loaded.spec,
                 self._inventory,
-                self._keys,
+                keys,
                 self._faults,
                 self._endpoints,
                 self._briefing,
@@ -218,13 +214,13 @@ class Control:
             self._open_desk()
             self._work("replace workers", self._replace_misfits())
             if await self._departure.wait() is None:
-                self._ending = True
+                self._register.close()
                 log.info("the control process of another program takes over")
                 await self._supervisor.let_go()
                 return HANDED_OVER
             drain = self.settings.drain
             await self._departure.leave(self._supervisor, drain.delay, drain.limit, self._stop_listening)
-            self._ending = True
+            self._register.close()
         except TidegateError:
             if hasattr(self, "_supervisor") and not self._inventory.survivors:
                 self._supervisor.kill()  # a start that failed leaves nothing behind but what others left
@@ -252,15 +248,15 @@ class Control:
     def _start_workers(self) -> None:
         inventory: Inventory = self._inventory
         workers = self.settings.worker_count
-        alive = {one.index for one in inventory.survivors}
-        left = set(inventory.legacy.left) - alive
-        for index, restarts in inventory.legacy.restarts.items():
-            self.facts.worker(index).restarts = restarts + (index not in alive and index not in left)
-            self.facts.worker(index).left = index in left
-        for index, seconds in inventory.legacy.cpu.items():
-            self.facts.worker(index).cpu_before = seconds
-        for index in set(range(inventory.cells.regions)) - alive:
-            inventory.ledger.reset_present(inventory.cells.view, index)
+        self._register = Register(
+            inventory,
+            self.facts,
+            self._plans,
+            self._briefing.places,
+            self._run_dir,
+            self._access,
+            self._send_strangers_away,
+        )
         launcher = WorkerLauncher(
             workers,
             inventory.cells.descriptor,
@@ -270,9 +266,10 @@ class Control:
         )
         loop = asyncio.get_running_loop()
         room = inventory.cells.room
-        self._supervisor = Supervisor(workers, room, launcher, loop, random.random, self, self._tasks, self._briefing)
-        self._briefing.kill_faults(self._faults.kill is not None)
-        self.facts.faults_killed = self._faults.kill is not None
+        self._supervisor = Supervisor(
+            workers, room, launcher, loop, random.random, self._register, self._tasks, self._briefing
+        )
+        self._tell_of_faults()
         if inventory.survivors:
             log.info(
                 "took over %d workers of an earlier control process", len(inventory.survivors),
@@ -341,6 +338,9 @@ class Control:
 
     def _stop_listening(self) -> None:
         close_listeners(self._inventory.listeners, unlink=True)
+
+    def _send_strangers_away(self) -> None:
+        self._strangers.send_away(self.settings.drain.limit)
 
     def _tell_of_faults(self) -> None:
         killed = self._faults.kill is not None
@@ -440,67 +440,11 @@ class Control:
         self._access.reopen()
         self._reloader.ask()
 
-    # What the supervisor tells.
-
-    def started(self, index: int, pid: int) -> None:
-        """A process runs in this place."""
-        self.facts.worker(index).started(pid)
-        self._record()
-        if self._plans.begun:
-            self._plans.bequeath()
-
-    def died(self, index: int, cpu: float) -> None:
-        """A worker's process has ended."""
-        self.facts.worker(index).ended(cpu)
-        self._inventory.ledger.reset_present(self._inventory.cells.view, index)
-        self._record()
-
-    def left(self, index: int) -> None:
-        """A worker has drained and nobody comes after it in its place."""
-        self.facts.worker(index).left = True
-        if self._plans.begun:
-            self._plans.bequeath()
-
-    def shared(self, workers: int, living: list[int]) -> None:
-        """Limits are divided among `workers`, and those of the numbers `living` run."""
-        self._inventory.cells.share(workers, living)
-
-    def serving(self, index: int, generation: int, seconds: float) -> None:
-        """A worker serves this plan."""
-        self.facts.worker(index).up = True
-        log.debug("worker %d serves plan %d, taken in %.3f s", index, generation, seconds)
-        self._strangers.send_away(self.settings.drain.limit)
-
-    def refused(self, index: int, generation: int, error: str) -> None:
-        """A worker could not take this plan."""
-        if generation == self._plans.generation:
-            self.facts.last_reload_success = False
-            self.facts.problems = [f"worker {index} cannot take plan {generation}: {error}"]
-
-    def settled(self, generation: int) -> None:
-        """No worker has an exchange left on an older plan."""
-        if self._inventory.ledger.settled(generation):
-            self._plans.bequeath()
-
-    def accessed(self, lines: bytes) -> None:
-        """Whole lines for the access log."""
-        self._access.write(lines)
-
-    def _record(self) -> None:
-        if self._run_dir is None or self._ending:
-            return
-        try:
-            self._run_dir.record(running(self._supervisor.places))
-        except OSError as error:
-            log.warning("the run directory cannot be written (%s): taking over may miss workers", error)
-
     # The clock.
 
     async def _tick(self) -> None:
         while True:
-            for place in self._supervisor.places.values():
-                if place.process is not None:
-                    self.facts.worker(place.index).cpu(place.process.cpu_seconds())
+            self._register.look()
             self.facts.log_lines_lost = self._writer.lost
             self.facts.log_lines_repeated = self._writer.repeated
             self.facts.access_lines_lost = self._access.lost

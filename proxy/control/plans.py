@@ -82,13 +82,11 @@ class Plans:
         self._briefing.publish(compose(placed))
         self._endpoints.bring(placed["upstreams"], self._configured)
 
-    @property
-    def begun(self) -> bool:
-        """Whether there is a plan of this control process: before the first there is nothing yet for anyone to go on with."""
-        return self.generation > self._inventory.legacy.generation
-
     def bequeath(self) -> None:
-        """Have the workers keep what a control process that takes over needs to go on from here."""
+        """Have the workers keep what a control process that takes over needs to go on from here; nothing before the first
+        plan."""
+        if self.generation == self._inventory.legacy.generation:
+            return
         workers = self._facts.workers
         legacy = Legacy(
             self.generation,

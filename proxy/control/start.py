@@ -59,7 +59,7 @@ def run_control(
         ours = _take_run_dir(config, loaded.settings, environ, run_dir, _LETTING_GO if succeed else 0.0)
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                control = Control(config, loader, loaded, ours, writer, environ, errand=errand, succeeding=succeed)
+                control = Control(config, loader, loaded, ours, writer, errand=errand, succeeding=succeed)
                 return runner.run(control.run(find_ports))
         finally:
             if ours is not None:

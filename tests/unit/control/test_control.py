@@ -65,7 +65,7 @@ class House:
         loader = Loader(self.path, {})
         loaded = loader.load()
         run_dir = RunDir(self.tmp_path / "run")
-        return Control(self.path, loader, loaded, run_dir, install(clock=time.time), {}, module=(FAKE,)), run_dir
+        return Control(self.path, loader, loaded, run_dir, install(clock=time.time), module=(FAKE,)), run_dir
 
     async def _play(self, script):
         self.control, run_dir = self.make()
