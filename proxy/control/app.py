@@ -17,12 +17,13 @@ from typing import Any, Final, Protocol
 
 from proxy.control.access_file import AccessFile
 from proxy.control.briefing import Briefing
+from proxy.control.configuration import Configuration
 from proxy.control.drain import Departure
 from proxy.control.endpoints import Endpoints, look_after
 from proxy.control.errand import ALONE, Errand
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
 from proxy.control.handover import Inventory, take_stock
-from proxy.control.keys import keep_keys, warn_of_keys
+from proxy.control.keys import keep_keys
 from proxy.control.kill_switch import KillSwitch
 from proxy.control.plans import Plans
 from proxy.control.register import Register
@@ -37,13 +38,10 @@ from proxy.control.tasks import Tasks
 from proxy.control.upgrade import Desk
 from proxy.control.worker_process import WorkerLauncher
 from proxy.errors import TidegateError
-from proxy.settings.changes import compare
 from proxy.settings.loader import Loaded, Loader
 from proxy.settings.models.top import Settings
-from proxy.settings.problems import SettingsError, excerpt
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts
-from proxy.telemetry.ledger import LedgerFullError
 from proxy.telemetry.logs import LogWriter, install
 from proxy.telemetry.totals import Totals
 
@@ -72,13 +70,6 @@ FindPorts = Callable[[], OpenPorts]
 """Imports what opens the ports. Called on a thread, while the workers start."""
 
 
-def show_problems(error: SettingsError) -> None:
-    """All that is wrong with a configuration, one line a problem."""
-    for problem in error.problems:
-        lines = "\n".join(excerpt(problem, error.sources.get(problem.place.file)))
-        log.error(problem.line(), extra={"fields": {"exception": lines} if lines else {}})
-
-
 class Control:
     """The control process. Also what the admin port reads (surfaces/admin/state.py)."""
 
@@ -98,10 +89,8 @@ class Control:
         program, whose workers are all replaced."""
         self.file: Final = str(config)
         self.facts: Final = Facts()
-        self.warnings: list[str] = []
-        self.settings: Settings = loaded.settings
         self._loader: Final = loader
-        self._loaded = loaded
+        self._configuration: Final = Configuration(loaded, self.facts)
         self._run_dir: Final = run_dir
         self._writer = writer
         self._module: Final = module
@@ -114,6 +103,16 @@ class Control:
         self._upgraded = not succeeding  # whether the workers are all this program's
 
     # What the admin port reads beside the attributes.
+
+    @property
+    def settings(self) -> Settings:
+        """The values in force."""
+        return self._configuration.settings
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is doubtful in the configuration in force, one line each."""
+        return self._configuration.warnings
 
     @property
     def spec(self) -> Spec:
@@ -165,12 +164,15 @@ class Control:
         """Start, serve until a signal says otherwise, drain. Raises TidegateError when it cannot start."""
         loop = asyncio.get_running_loop()
         self._departure = Departure()
-        self._reloader = Reloader(self._loader, self._take, self._refuse, lambda: self.settings.watch == "poll")
+        self._reloader = Reloader(
+            self._loader, self._take, self._configuration.refuse, lambda: self.settings.watch == "poll"
+        )
         self._install_signals(loop)
         store: Store = open_store(self.settings.state, Path.cwd())
         try:
+            spec = self._configuration.loaded.spec
             found = [] if self._run_dir is None else find_survivors(self._run_dir)
-            addresses = [listener["address"] for listener in self._loaded.spec["listeners"]]
+            addresses = [listener["address"] for listener in spec["listeners"]]
             self._inventory = take_stock(found, addresses, self.settings.worker_count, anew=self._succeeding)
             self._strangers = Strangers(self._inventory.strangers)
             self._access.open(self.settings.access_log)
@@ -190,7 +192,7 @@ class Control:
                 inherit=bool(self._inventory.survivors),
             )
             self._plans = Plans(
-                self._loaded.spec,
+                spec,
                 self._inventory,
                 keys,
                 self._faults,
@@ -279,11 +281,7 @@ class Control:
         self._supervisor.start(self.settings.drain.limit)
 
     async def _start_plan(self, *, lasting: bool) -> None:
-        self._lasting = lasting
-        await self._plans.publish(self._loaded.spec)
-        self._taken(self._loaded)
-        for line in warn_of_keys(self._loaded.spec["secrets"], lasting=lasting):
-            log.warning(line)
+        await self._configuration.begin(self._plans.publish, lasting=lasting)
         if self._inventory.misfits:
             why = "are another program's" if self._succeeding else "do not fit the configuration"
             log.info("surviving workers %s %s", self._inventory.misfits, why)
@@ -354,28 +352,10 @@ class Control:
         """Bring a configuration that was read anew into force."""
         if self._departure.begun:
             return
-        old = self._loaded
-        changes = compare(old.spec, loaded.spec, old.settings, loaded.settings)
-        stamped = old.spec != loaded.spec
-        self.facts.reloads += 1
-        if changes or stamped:
-            try:
-                await self._plans.publish(loaded.spec)
-            except LedgerFullError as error:
-                self._fail([str(error)])
-                return
-        else:
-            log.debug("the configuration was read again; nothing has changed")
-        mended = not self.facts.last_reload_success
-        self._taken(loaded)
-        if mended:
-            log.info("the configuration is valid again; plan %d is in force", self._plans.generation)
-        for line in changes.lines:
-            log.info(line)
-        if changes.restart:
-            log.warning("takes effect with the next start only: %s", ", ".join(changes.restart))
-        await self._apply(old.settings, loaded.settings)
-        self._resize()
+        old = self._configuration.loaded.settings
+        if await self._configuration.take(loaded, self._plans.publish):
+            await self._apply(old, loaded.settings)
+            self._resize()
 
     def _resize(self) -> None:
         wanted = self.settings.worker_count
@@ -387,27 +367,6 @@ class Control:
                 "the next reload tries again, and a restart makes room",
                 self._supervisor.count, wanted, self._inventory.cells.room,
             )  # fmt: skip
-
-    def _taken(self, loaded: Loaded) -> None:
-        self._loaded = loaded
-        self.facts.last_reload_success = True
-        self.facts.last_reload_time = time.time()
-        self.facts.problems = []
-        self.warnings = [warning.line() for warning in loaded.warnings]
-        self.warnings += warn_of_keys(loaded.spec["secrets"], lasting=self._lasting)
-        running, wanted = self._running_settings(loaded.settings)
-        self.settings = running
-        self.warnings += [f"{key} was changed and takes effect with the next start" for key in wanted]
-
-    def _running_settings(self, new: Settings) -> tuple[Settings, list[str]]:
-        """`new` with the values of restart-only keys that are in force, and the keys where they differ."""
-        changes = compare(self.spec, self.spec, self.settings, new)
-        kept = {key.split(".")[0] for key in changes.restart} - {"listen"}
-        held = {name: getattr(self.settings, name) for name in kept if name != "admin"}
-        if "admin" in kept:
-            held["admin"] = self.settings.admin.model_copy(update={"tokens": new.admin.tokens})
-        held["listen"] = self.settings.listen if "listen" in changes.restart else new.listen
-        return new.model_copy(update=held), changes.restart
 
     async def _apply(self, old: Settings, new: Settings) -> None:
         """The live keys that are control's own."""
@@ -423,17 +382,6 @@ class Control:
                 self._ports = await self._open_ports(self, self.settings)
             except TidegateError as error:
                 log.error("%s; the ports stay closed until a reload opens them", error)
-
-    def _refuse(self, error: SettingsError) -> None:
-        show_problems(error)
-        self._fail([problem.line() for problem in error.problems])
-
-    def _fail(self, problems: list[str]) -> None:
-        self.facts.reloads += 1
-        self.facts.reload_failures += 1
-        self.facts.last_reload_success = False
-        self.facts.problems = problems
-        log.error("the configuration is not used (%d errors); plan %d goes on", len(problems), self._plans.generation)
 
     def _hang_up(self) -> None:
         log.info("SIGHUP: reading the configuration again")

@@ -9,7 +9,8 @@ from typing import Final
 
 import uvloop
 
-from proxy.control.app import Control, FindPorts, show_problems
+from proxy.control.app import Control, FindPorts
+from proxy.control.configuration import show_problems
 from proxy.control.errand import ALONE, Errand
 from proxy.control.guardian import BAD_CONFIGURATION
 from proxy.control.run_dir import AlreadyRunningError, RunDir, RunDirError, default_run_dir

@@ -174,22 +174,6 @@ def test_sighup_reads_the_file_again_where_events_do_not_come(house):
 
 
 @pytest.mark.slow
-def test_a_restart_only_key_is_told_and_not_applied(house):
-    async def script(house, control):
-        await ready(control)
-        house.write(weight=40)
-        house.path.write_text("metrics: 127.0.0.1:0\n" + house.path.read_text())
-        await until(lambda: control.facts.generation == 2)
-        assert control.settings.metrics is None
-        assert any("metrics was changed and takes effect with the next start" in line for line in control.warnings)
-        house.write(weight=41)
-        await until(lambda: control.facts.generation == 3)
-        assert not any("next start" in line for line in control.warnings)
-
-    assert house.play(script) == 0
-
-
-@pytest.mark.slow
 def test_workers_become_more_and_fewer_while_the_others_serve(house):
     async def script(house, control):
         await ready(control)
