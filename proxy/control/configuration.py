@@ -52,7 +52,6 @@ class Configuration:
         old = self.loaded
         changes = compare(old.spec, loaded.spec, old.settings, loaded.settings)
         stamped = old.spec != loaded.spec
-        self._facts.reloads += 1
         if changes or stamped:
             try:
                 await publish(loaded.spec)
@@ -62,6 +61,7 @@ class Configuration:
         else:
             log.debug("the configuration was read again; nothing has changed")
         mended = not self._facts.last_reload_success
+        self._facts.reloads += 1
         self._taken(loaded)
         if mended:
             log.info("the configuration is valid again; plan %d is in force", self._facts.generation)

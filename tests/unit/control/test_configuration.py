@@ -9,6 +9,7 @@ from proxy.control.configuration import Configuration
 from proxy.settings.loader import Loader
 from proxy.settings.problems import SettingsError
 from proxy.telemetry.facts import Facts
+from proxy.telemetry.ledger import LedgerFullError
 
 CONFIG = """
 listen: 127.0.0.1:0
@@ -125,3 +126,14 @@ def test_a_bad_one_is_shown_and_the_next_good_one_ends_that(house, caplog):
     assert house.facts.problems == []
     assert (house.facts.reloads, house.facts.reload_failures) == (2, 1)
     assert "the configuration is valid again; plan 2 is in force" in caplog.text
+
+
+def test_one_that_the_counters_have_no_room_for_is_one_failed_reload(house):
+    house.begin()
+    house.full = LedgerFullError("no room")
+    house.write(old="weight: 95", new="weight: 50")
+    before = house.configuration.loaded
+    assert not house.take()
+    assert house.configuration.loaded is before
+    assert house.facts.problems == ["no room"]
+    assert (house.facts.reloads, house.facts.reload_failures) == (1, 1)
