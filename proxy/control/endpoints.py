@@ -49,7 +49,7 @@ class DrainedOtherwiseError(TidegateError):
 
 
 @dataclass(slots=True)
-class Marks:
+class Held:
     """What surviving workers hold of one upstream's endpoints: keys of the unhealthy, labels of the drained."""
 
     unhealthy: list[str] = field(default_factory=list)
@@ -286,16 +286,16 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(every[:_NAMED]) + more
 
 
-def _marks(upstreams: list[Spec], totals: Totals) -> dict[str, Marks]:
+def _marks(upstreams: list[Spec], totals: Totals) -> dict[str, Held]:
     """By upstream, what workers hold of its endpoints, where they hold anything."""
-    found: dict[str, Marks] = {}
+    found: dict[str, Held] = {}
     for upstream in upstreams:
         for endpoint in upstream["endpoints"]:
             place = endpoint_key(upstream["name"], endpoint)
             counted = totals.get((place[0], place[1]))
             if counted is None or not (counted.unhealthy or counted.drained):
                 continue
-            marks = found.setdefault(upstream["name"], Marks())
+            marks = found.setdefault(upstream["name"], Held())
             if counted.unhealthy:
                 marks.unhealthy.append(Endpoint(endpoint, 0).key)
             if counted.drained:
