@@ -12,8 +12,9 @@ import random
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from proxy.control.access_file import AccessFile
 from proxy.control.briefing import Briefing
@@ -26,6 +27,7 @@ from proxy.control.handover import Inventory, take_stock
 from proxy.control.keys import keep_keys
 from proxy.control.kill_switch import KillSwitch
 from proxy.control.plans import Plans
+from proxy.control.ports import AdminPorts, Ports
 from proxy.control.register import Register
 from proxy.control.reload import Reloader
 from proxy.control.run_dir import RunDir
@@ -50,17 +52,6 @@ log = logging.getLogger("tidegate.control")
 _TICK: Final = 1.0  # seconds between two looks at what nothing tells of: CPU times, lost lines
 
 Spec = dict[str, Any]
-
-
-class Ports(Protocol):
-    """The open admin ports."""
-
-    @property
-    def addresses(self) -> Mapping[str, str]:
-        """Where they listen, by name."""
-
-    async def close(self) -> None:
-        """Close them."""
 
 
 OpenPorts = Callable[["Control", Settings], Awaitable[Ports]]
@@ -96,10 +87,8 @@ class Control:
         self._module: Final = module
         self._tasks: Final = Tasks()
         self._access: Final = AccessFile()
-        self._ports: Ports | None = None
         self._errand: Final = errand
         self._succeeding: Final = succeeding
-        self._desk: Desk | None = None
         self._upgraded = not succeeding  # whether the workers are all this program's
 
     # What the admin port reads beside the attributes.
@@ -132,7 +121,7 @@ class Control:
     @property
     def ports(self) -> Mapping[str, str]:
         """Where the admin ports listen, by name."""
-        return {} if self._ports is None else self._ports.addresses
+        return self._ports.addresses
 
     @property
     def listening(self) -> list[str]:
@@ -162,84 +151,75 @@ class Control:
 
     async def run(self, find_ports: FindPorts) -> int:
         """Start, serve until a signal says otherwise, drain. Raises TidegateError when it cannot start."""
-        loop = asyncio.get_running_loop()
         self._departure = Departure()
         self._reloader = Reloader(
             self._loader, self._take, self._configuration.refuse, lambda: self.settings.watch == "poll"
         )
-        self._install_signals(loop)
-        store: Store = open_store(self.settings.state, Path.cwd())
-        try:
-            spec = self._configuration.loaded.spec
-            found = [] if self._run_dir is None else find_survivors(self._run_dir)
-            addresses = [listener["address"] for listener in spec["listeners"]]
-            self._inventory = take_stock(found, addresses, self.settings.worker_count, anew=self._succeeding)
-            self._strangers = Strangers(self._inventory.strangers)
-            self._access.open(self.settings.access_log)
-            keys = await keep_keys(store, self._inventory.legacy.keys)
-            self._faults = KillSwitch(store, time.time, self._tell_of_faults)
-            await self._faults.load(self._inventory.legacy.faults_killed)
-            self._briefing = Briefing({})
-            self._exposition = Exposition(self._inventory.cells, self._inventory.ledger, self.facts)
-            self._totals = Totals(self._inventory.cells, self._inventory.ledger)
-            self._endpoints = look_after(
-                store,
-                self._briefing.mark,
-                self._totals.endpoints,
-                self.facts.health_checks,
-                random.random,
-                self._tasks,
-                inherit=bool(self._inventory.survivors),
-            )
-            self._plans = Plans(
-                spec,
-                self._inventory,
-                keys,
-                self._faults,
-                self._endpoints,
-                self._briefing,
-                self.facts,
-            )
+        self._install_signals()
+        async with AsyncExitStack() as closing:
+            closing.callback(self._access.close)
+            store = open_store(self.settings.state, Path.cwd())
+            closing.push_async_callback(store.close)
+            closing.push_async_callback(self._tasks.close)
+            await self._take_up(store)
+            closing.callback(self._endpoints.close)
             self._start_workers()
-            await self._endpoints.load()
-            ports = asyncio.ensure_future(asyncio.to_thread(find_ports))
-            await self._start_plan(lasting=store.lasting)
-            open_ports = await ports
-            self._ports = await open_ports(self, self.settings)
-            for name, address in self._ports.addresses.items():
-                log.info("the %s port listens on %s", name, address)
+            try:
+                await self._endpoints.load()
+                ports = asyncio.ensure_future(asyncio.to_thread(find_ports))
+                await self._start_plan(lasting=store.lasting)
+                await self._open_ports(await ports, closing)
+            except TidegateError:
+                if not self._inventory.survivors:
+                    self._supervisor.kill()  # a start that failed leaves nothing behind but what others left
+                raise
             self._work("watch", self._reloader.watch())
             self._work("reload", self._reloader.run())
             self._work("resolve", self._plans.resolver.run())
             self._work("tick", self._tick())
-            self._open_ports = open_ports
-            self._open_desk()
+            self._open_desk(closing)
             self._work("replace workers", self._replace_misfits())
-            if await self._departure.wait() is None:
-                self._register.close()
-                log.info("the control process of another program takes over")
-                await self._supervisor.let_go()
-                return HANDED_OVER
-            drain = self.settings.drain
-            await self._departure.leave(self._supervisor, drain.delay, drain.limit, self._stop_listening)
+            return await self._leave(hands_over=await self._departure.wait() is None)
+
+    async def _take_up(self, store: Store) -> None:
+        """Find what is there already, and put together what works on it."""
+        spec = self._configuration.loaded.spec
+        found = [] if self._run_dir is None else find_survivors(self._run_dir)
+        addresses = [listener["address"] for listener in spec["listeners"]]
+        inventory = take_stock(found, addresses, self.settings.worker_count, anew=self._succeeding)
+        self._inventory = inventory
+        self._strangers = Strangers(inventory.strangers)
+        self._access.open(self.settings.access_log)
+        keys = await keep_keys(store, inventory.legacy.keys)
+        self._faults = KillSwitch(store, time.time, self._tell_of_faults)
+        await self._faults.load(inventory.legacy.faults_killed)
+        self._briefing = Briefing({})
+        self._exposition = Exposition(inventory.cells, inventory.ledger, self.facts)
+        self._totals = Totals(inventory.cells, inventory.ledger)
+        self._endpoints = look_after(
+            store,
+            self._briefing.mark,
+            self._totals.endpoints,
+            self.facts.health_checks,
+            random.random,
+            self._tasks,
+            inherit=bool(inventory.survivors),
+        )
+        self._plans = Plans(spec, inventory, keys, self._faults, self._endpoints, self._briefing, self.facts)
+
+    async def _leave(self, *, hands_over: bool) -> int:
+        if hands_over:
             self._register.close()
-        except TidegateError:
-            if hasattr(self, "_supervisor") and not self._inventory.survivors:
-                self._supervisor.kill()  # a start that failed leaves nothing behind but what others left
-            raise
-        finally:
-            if self._desk is not None:
-                self._desk.close()
-            if self._ports is not None:
-                await self._ports.close()
-            if hasattr(self, "_endpoints"):
-                self._endpoints.close()
-            await self._tasks.close()
-            await store.close()
-            self._access.close()
+            log.info("the control process of another program takes over")
+            await self._supervisor.let_go()
+            return HANDED_OVER
+        drain = self.settings.drain
+        await self._departure.leave(self._supervisor, drain.delay, drain.limit, self._stop_listening)
+        self._register.close()
         return OK
 
-    def _install_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _install_signals(self) -> None:
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._departure.signalled, number)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
@@ -288,6 +268,11 @@ class Control:
         for address in self.listening:
             log.info("listening on %s", address)
 
+    async def _open_ports(self, open_ports: OpenPorts, closing: AsyncExitStack) -> None:
+        self._ports = AdminPorts(lambda settings: open_ports(self, settings))
+        closing.push_async_callback(self._ports.close)
+        await self._ports.open(self.settings)
+
     async def _replace_misfits(self) -> None:
         await self._supervisor.replace(self._inventory.misfits, self.settings.drain.limit)
         await self._supervisor.served()
@@ -298,13 +283,15 @@ class Control:
 
     # What is asked at the desk.
 
-    def _open_desk(self) -> None:
+    def _open_desk(self, closing: AsyncExitStack) -> None:
         if self._run_dir is None:
             return
         try:
-            self._desk = Desk(self._run_dir, self._errand, self, self._tasks)
+            desk = Desk(self._run_dir, self._errand, self, self._tasks)
         except OSError as error:
             log.warning("the run directory takes no socket (%s): there is no upgrade without a restart", error)
+        else:
+            closing.callback(desk.close)
 
     def status(self) -> dict[str, Any]:
         """Who this is and how far it is: `draining` counts workers that leave, `upgraded` says whether all others are this
@@ -374,14 +361,7 @@ class Control:
             self._writer = install(style=new.log.format, level=new.log.level, clock=time.time)
         if old.access_log != new.access_log:
             await self._access.move(new.access_log)
-        if self._ports is None or old.admin.tokens != new.admin.tokens:
-            if self._ports is not None:
-                await self._ports.close()
-            self._ports = None
-            try:
-                self._ports = await self._open_ports(self, self.settings)
-            except TidegateError as error:
-                log.error("%s; the ports stay closed until a reload opens them", error)
+        await self._ports.follow(self.settings, changed=old.admin.tokens != new.admin.tokens)
 
     def _hang_up(self) -> None:
         log.info("SIGHUP: reading the configuration again")

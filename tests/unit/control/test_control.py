@@ -102,7 +102,7 @@ async def until(true):
 
 
 async def ready(control):
-    await until(lambda: hasattr(control, "_supervisor") and not control.not_ready() and control.ports)
+    await until(lambda: hasattr(control, "_ports") and not control.not_ready() and control.ports)
 
 
 async def ask(address):
