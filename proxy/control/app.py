@@ -19,11 +19,12 @@ from typing import Any, Final
 from proxy.control.access_file import AccessFile
 from proxy.control.briefing import Briefing
 from proxy.control.configuration import Configuration
-from proxy.control.drain import Departure
+from proxy.control.departure import Departure
+from proxy.control.desk import Desk
 from proxy.control.endpoints import Endpoints, look_after
 from proxy.control.errand import ALONE, Errand
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
-from proxy.control.handover import Inventory, take_stock
+from proxy.control.handover import take_stock
 from proxy.control.keys import keep_keys
 from proxy.control.kill_switch import KillSwitch
 from proxy.control.plans import Plans
@@ -37,7 +38,6 @@ from proxy.control.strangers import Strangers
 from proxy.control.supervisor import Supervisor
 from proxy.control.takeover import find_survivors
 from proxy.control.tasks import Tasks
-from proxy.control.upgrade import Desk
 from proxy.control.worker_process import WorkerLauncher
 from proxy.errors import TidegateError
 from proxy.settings.loader import Loaded, Loader
@@ -52,7 +52,6 @@ log = logging.getLogger("tidegate.control")
 _TICK: Final = 1.0  # seconds between two looks at what nothing tells of: CPU times, lost lines
 
 Spec = dict[str, Any]
-
 
 OpenPorts = Callable[["Control", Settings], Awaitable[Ports]]
 """Opens the admin ports over the control process. Raises TidegateError. Handed in, for control imports no surface."""
@@ -228,7 +227,7 @@ class Control:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (*PASSED_ON, signal.SIGCHLD))  # the guardian's child is born deaf
 
     def _start_workers(self) -> None:
-        inventory: Inventory = self._inventory
+        inventory = self._inventory
         workers = self.settings.worker_count
         self._register = Register(
             inventory,

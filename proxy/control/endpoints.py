@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from proxy.control.backoff import Rng
 from proxy.control.clock import Timers
-from proxy.control.drained import Drain, Drained
+from proxy.control.drained_endpoints import Drain, Drained
 from proxy.control.health import Counts, Health, Prober
 from proxy.control.probe import Contexts, check
 from proxy.control.state import Store, StoreError

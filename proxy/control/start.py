@@ -11,10 +11,10 @@ import uvloop
 
 from proxy.control.app import Control, FindPorts
 from proxy.control.configuration import show_problems
+from proxy.control.desk import ask_for_place, tell_failure
 from proxy.control.errand import ALONE, Errand
 from proxy.control.guardian import BAD_CONFIGURATION
 from proxy.control.run_dir import AlreadyRunningError, RunDir, RunDirError, default_run_dir
-from proxy.control.upgrade import ask_for_place, tell_failure
 from proxy.errors import TidegateError
 from proxy.settings.loader import Loader
 from proxy.settings.models.top import Settings

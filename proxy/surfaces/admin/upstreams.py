@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from proxy.control.drained import TooManyDrainedError
+from proxy.control.drained_endpoints import TooManyDrainedError
 from proxy.control.endpoints import DrainedOtherwiseError, LastEndpointError, UnknownEndpointError
 from proxy.control.state import StoreError
 from proxy.surfaces.admin.guard import error_response
