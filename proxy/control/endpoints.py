@@ -20,7 +20,7 @@ from proxy.control.state import Store, StoreError
 from proxy.control.tasks import Tasks
 from proxy.core.plan import Endpoint
 from proxy.errors import TidegateError
-from proxy.telemetry.ledger import endpoint_key
+from proxy.telemetry.labels import endpoint_key
 from proxy.telemetry.totals import EndpointTotals
 
 log = logging.getLogger("tidegate.health")

@@ -75,7 +75,8 @@ from proxy.telemetry.counters import (
 )
 from proxy.telemetry.exposition_tries import add_tries
 from proxy.telemetry.facts import Facts
-from proxy.telemetry.ledger import Key, Ledger
+from proxy.telemetry.labels import Key
+from proxy.telemetry.ledger import Ledger
 from proxy.telemetry.samples import Samples, escape
 from proxy.telemetry.snapshot import Snapshot
 

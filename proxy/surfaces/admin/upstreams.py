@@ -20,7 +20,7 @@ from proxy.surfaces.admin.guard import error_response
 from proxy.surfaces.admin.redaction import without_userinfo
 from proxy.surfaces.admin.state import State
 from proxy.surfaces.admin.wish import BadWishError, read_wish
-from proxy.telemetry.ledger import endpoint_key
+from proxy.telemetry.labels import endpoint_key
 from proxy.telemetry.totals import EndpointTotals
 
 UPSTREAMS: Final = "/api/v1/upstreams"
