@@ -109,9 +109,11 @@ async def ask(address):
     """What the worker that accepts knows."""
     host, port = address.rsplit(":", 1)
     reader, writer = await asyncio.open_connection(host, int(port))
-    knows = json.loads(await reader.read())
-    writer.close()
-    return knows
+    try:
+        return json.loads(await reader.read())
+    finally:
+        writer.close()
+        await writer.wait_closed()
 
 
 @pytest.mark.slow
