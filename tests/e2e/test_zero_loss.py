@@ -19,6 +19,8 @@ from .test_streaming import echoes, open_tunnel, upgraded
 from .test_workers import went_back
 
 FLIPS = 200
+LONG = 240
+"""Seconds that the load would go on; it is stopped before. A loaded machine needs far longer than an idle one."""
 CALLERS = 6
 
 
@@ -39,12 +41,13 @@ class Once(Callers):
         super().__init__(address, count, "Connection: close")
 
 
+@pytest.mark.timeout(LONG)
 def test_blue_green_flips_under_load_lose_no_request(tmp_path: Path) -> None:
     with (
         Origin(answer(b"blue"), record=False) as blue,
         Origin(answer(b"green"), record=False) as green,
         Proxy(blue_green(blue, green), tmp_path) as proxy,
-        Wrk(f"http://127.0.0.1:{proxy.port}/", connections=16, seconds=60) as load,
+        Wrk(f"http://127.0.0.1:{proxy.port}/", connections=16, seconds=LONG) as load,
         Once(proxy.address) as callers,
     ):
         callers.wait_more(20)
@@ -68,7 +71,7 @@ def test_more_and_fewer_workers_under_load_lose_no_request(tmp_path: Path) -> No
     with (
         Origin(record=False) as origin,
         Proxy(single(origin), tmp_path) as proxy,
-        Wrk(f"http://127.0.0.1:{proxy.port}/", connections=16, seconds=60) as load,
+        Wrk(f"http://127.0.0.1:{proxy.port}/", connections=16, seconds=LONG) as load,
         Callers(proxy.address, CALLERS) as callers,
         Once(proxy.address) as others,
     ):
@@ -188,7 +191,7 @@ def test_upgrade_under_load_loses_no_request(tmp_path: Path, fresh: Installed, w
     with (
         Origin(record=False) as origin,
         Proxy(single(origin, workers=workers, access_log=str(tmp_path / "access.log")), tmp_path) as proxy,
-        Wrk(f"http://127.0.0.1:{proxy.port}/", connections=16, seconds=60) as load,
+        Wrk(f"http://127.0.0.1:{proxy.port}/", connections=16, seconds=LONG) as load,
         Callers(proxy.address, CALLERS) as callers,
         Once(proxy.address) as others,
     ):
