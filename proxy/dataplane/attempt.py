@@ -92,7 +92,10 @@ class Attempt(Hedged):
             self._tries += 1
         self._attempts = 0
         flag = self._try_endpoint()
-        if flag is not None and self._arm is not None:
+        if flag is None:
+            if arm is not None and self.seat is not None and self._served == 0:
+                self.seat.asked = True
+        elif self._arm is not None:
             self._try_ended(flag, 0)
         return flag
 
