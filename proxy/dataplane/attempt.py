@@ -42,6 +42,8 @@ class Attempt(Hedged):
     _claim: Claim | None = None
     _connection: UpstreamConnection | None = None
     _tried: list[Member] | None = None  # endpoints that failed, where there may be another try
+    _unsaid: int = 0  # the status of an answer of which the pool hears when its body has come, or has not
+    _took: float = 0.0  # seconds to its head
 
     # What the exchange does.
 
@@ -180,6 +182,22 @@ class Attempt(Hedged):
         connection = self._connection
         if pool is not None and connection is not None:
             pool.report(connection, status, seconds, now)
+
+    def _report_answer(self, status: int, complete: bool, seconds: float, now: float) -> None:
+        """The head of an answer came after `seconds`. Each try is reported once: what may still break off, at its end."""
+        pool = self._pool
+        if pool is not None and pool.watched:
+            if complete or status >= 500:
+                self._report(status, seconds, now)
+            else:
+                self._unsaid = status
+                self._took = seconds
+
+    def _say(self, flag: Flag | None) -> None:
+        """Tell the pool of the answer under way: that it is good, or went wrong after its head."""
+        status = self._unsaid
+        self._unsaid = 0
+        self._report(status if flag is None else flag.status, self._took, self.runtime.now())
 
     def _shun(self) -> None:
         """The endpoint that was asked failed: the next try goes to another, where there is one."""

@@ -24,6 +24,9 @@ from proxy.telemetry.counters import (
 _JOINED: Final = 64 << 10
 """Bytes of a stored body beyond which it is written by itself: copying it costs more than a second write."""
 
+GOES_WELL: Final = 10.0
+"""Seconds after its head in which an answer that has not ended counts as a good one of its endpoint: a stream may have no end."""
+
 
 class Exchange(Departure):
     """From a parsed head to the last byte of the answer."""
@@ -75,9 +78,8 @@ class Exchange(Departure):
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         now = self.runtime.now()
         self._upstream_seconds = now - self._upstream_started
-        pool = self._pool
-        if pool is not None and pool.watched:
-            self._report(response.status, self._upstream_seconds, now)
+        if self._pool is not None and self._pool.watched:
+            self._report_answer(response.status, complete, self._upstream_seconds, now)
         self._take_head(response, body, complete, trailers)
 
     def _take_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
@@ -127,6 +129,8 @@ class Exchange(Departure):
             self.client.write(response_head(response, added) + body)
 
     def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
+        if self._unsaid and (complete or self.runtime.now() - self.answered_at >= GOES_WELL):
+            self._say(None)
         if complete:
             self._connection = None
         keeping = self.keeping
@@ -205,7 +209,10 @@ class Exchange(Departure):
     def on_broken(self, flag: Flag, untouched: bool) -> None:
         if not untouched:  # a pooled connection that had been closed says nothing of its endpoint
             now = self.runtime.now()
-            self._report(flag.status, -1.0 if self._answering else now - self._upstream_started, now)
+            if self._unsaid:
+                self._say(flag)
+            elif not self._answering:
+                self._report(flag.status, now - self._upstream_started, now)
             if self.route.attended:
                 self._shun()
         self._connection = None

@@ -209,6 +209,8 @@ class Tries(Attempt):
         pause = self._may_go_again(retry, 0.0 if asked is None else retry_after(asked, self.runtime.wall()))
         if pause < 0.0:
             return False
+        if self._unsaid:
+            self._say(None)  # nobody waits for the rest of it
         self._shun()
         self._leave_pool()
         connection = self._connection
@@ -286,6 +288,9 @@ class Tries(Attempt):
         self._upstream_seconds = self.runtime.now() - self._upstream_started
         if hedge.warming:
             self.marked |= MARK_WARMING
+        if hedge.unsaid:
+            self._unsaid = hedge.unsaid
+            self._took = hedge.took
         connection, self._pool = hedge.hand_over()
         self._connection = connection
         if connection is not None:

@@ -23,6 +23,15 @@ def test_one_of_three_hangs_and_p99_recovers_within_an_ejection_interval() -> No
         assert sum(map(failed, world.made())) <= 5 + 100 / 3 * 1.1  # those under way when the fifth failed
 
 
+def test_one_of_three_breaks_its_answers_off_and_is_ejected_after_five() -> None:
+    with playing(endpoints(3, upstream={"outlier": outlier(max_ejected_percent=34.0)})) as world:
+        bad, *_ = (world.service(f"10.0.0.{number}") for number in (1, 2, 3))
+        world.at(10.0, lambda: setattr(bad, "breaking_off", True))
+        world.visits(rate=100, seconds=28)
+        world.run(30)
+        assert 5 <= sum(map(failed, world.made())) <= 7  # and those under way when the fifth failed
+
+
 def test_a_dead_endpoint_costs_its_users_nothing_with_retries() -> None:
     with playing(endpoints(3, upstream={"outlier": outlier()}, route={"retry": retry()})) as world:
         bad, *_ = (world.service(f"10.0.0.{number}") for number in (1, 2, 3))
