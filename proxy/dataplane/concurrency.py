@@ -251,7 +251,9 @@ class Turn(Seat):
         admission = arm.admission
         passage = self._passage
         flag = passage.flag
-        if admission is not None and self.asked and (flag is None or not (flag.blameless or flag.side == CLIENT)):
+        if admission is None or not self.asked or passage.unproven:
+            return
+        if flag is None or not (flag.blameless or flag.side == CLIENT):
             good = not passage.failed and passage.served_by <= 0
             admission.count(good, passage.runtime.now())
 
@@ -262,7 +264,7 @@ class Turn(Seat):
         passage = self._passage
         runtime = passage.runtime
         now = runtime.now()
-        if passage.flag is UT:
+        if passage.flag is UT and not passage.unproven:
             seconds = now - self._started
         elif passage.answered_at > self._started and passage.served_by == 0:
             seconds = passage.answered_at - self._started

@@ -33,6 +33,7 @@ class Exchange(Departure):
 
     _chunk_out: bool = False
     _keep: bool = True
+    _slowed: bool = False  # the client did not take the answer as fast as it came
 
     # What gates ask for.
 
@@ -60,14 +61,43 @@ class Exchange(Departure):
 
     def too_late(self) -> None:
         connection = self._connection
+        now = self.runtime.now()
         if self._answering:
-            self._cut_off(DC if self.client.paused else UT)
+            if self.client.paused:
+                self._cut_off(DC)
+                return
+            held = self._slowed or self.pacer is not None
+            if held or now - self.answered_at >= GOES_WELL or not self._had_its_time(now):
+                self.unproven = True
+            else:
+                if self._unsaid:
+                    self._say(UT)
+                self._try_spoiled()
+            self._cut_off(UT)
         elif connection is not None and not self.request_done and not connection.paused:
             self._fail(SI, 0, "the request's body did not come in time")  # everybody else was waiting for it
         else:
-            if self._arm is not None:
-                self._try_ended(UT, 0)
+            if not self._had_its_time(now):
+                self.unproven = True
+            else:
+                self._report(UT.status, now - self._upstream_started, now)
+                if self._arm is not None:
+                    self._try_ended(UT, 0)
             self._fail(UT)
+
+    def _had_its_time(self, now: float) -> bool:
+        """Whether it is the upstream's doing that the whole exchange takes too long.
+
+        The time that is over is the route's own, not what a caller asked for; and at least half of it was spent waiting for one
+        endpoint alone: for a connection to it or, with all of the request there, for its answer.
+        """
+        timeout = self.route.timeout
+        if timeout <= 0.0 or self.ends_at < self._started + timeout:
+            return False
+        if self._connection is not None:
+            return self.request_done and now - max(self._upstream_started, self._body_sent_at) >= timeout / 2
+        claim = self._claim
+        return claim is not None and claim.endpoint is not None and now - claim.since >= timeout / 2
 
     # The way down.
 
@@ -174,6 +204,7 @@ class Exchange(Departure):
         held = self.pacer is not None and self.pacer.full
         connection.set_reading(not paused and not held)
         if paused:
+            self._slowed = True
             connection.no_deadline()
             self.client.write_deadline(connection.silence)
         else:

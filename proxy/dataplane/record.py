@@ -57,6 +57,7 @@ class Record(UpstreamUser):
     _stale: bool = False
     marked: int = 0  # MARK_*: why analysis leaves this sample out
     delayed: bool = False  # on purpose
+    unproven: bool = False  # it took too long, which says nothing of the version
 
     def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
         self.client: Final = client
@@ -93,8 +94,9 @@ class Record(UpstreamUser):
         # A failure that an old answer hid from the client is the version's all the same.
         failed = E5 if (self.replaced or status) in self.route.error_codes else None
         if flag is not None:
-            blamed = flag.code in self.route.error_flags or (failed is not None and not flag.blameless)
-            failed = flag if blamed else None
+            cause = DI if self.delayed and self.unproven else flag
+            blamed = cause.code in self.route.error_flags or (failed is not None and not cause.blameless)
+            failed = cause if blamed else None
         elif self.delayed and failed is None and DI.code in self.route.error_flags:
             failed = DI
         if failed is not None:

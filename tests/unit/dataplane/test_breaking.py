@@ -168,10 +168,9 @@ def test_what_the_client_or_a_limit_did_does_not(stage_of: StageOf, how: str) ->
 
 
 def test_whole_exchanges_that_take_too_long_count(stage_of: StageOf) -> None:
-    stage = stage_of(guarded(minimum_requests=1))
+    stage = stage_of(guarded(minimum_requests=1, route={"timeout": 1.0}))
     client = stage.client()
     client.send(ASK)
-    client.protocol.exchange.end_within(1.0)
     stage.accept()
     stage.pass_time(1.1)
     assert client.take().startswith(b"HTTP/1.1 504 ")
