@@ -16,6 +16,7 @@ from proxy.core.request import Response
 from proxy.core.retry import IDEMPOTENT, Allowance, RetryPolicy, retry_after
 from proxy.dataplane.attempt import Attempt
 from proxy.dataplane.hedge import Hedge
+from proxy.dataplane.overtaken import Overtaken, may_go_on
 from proxy.dataplane.passage import Passage, Waiter
 from proxy.dataplane.record import MARK_WARMING
 from proxy.dataplane.remainder import Remainder
@@ -283,8 +284,15 @@ class Tries(Attempt):
             return
         self._hedge = None
         self._failed_with = None
-        self._drop_upstream()
-        self._leave_pool()
+        first = self._connection
+        pool = self._pool
+        if first is not None and pool is not None and may_go_on(first, pool):
+            self._connection = None
+            self._pool = None
+            Overtaken(first, pool, self.method, self._upstream_started, self._patience(self._chain[self._served]))
+        else:
+            self._drop_upstream()
+            self._leave_pool()
         self._upstream_seconds = self.runtime.now() - self._upstream_started
         if hedge.warming:
             self.marked |= MARK_WARMING

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.playbook.specs import endpoints, outlier, retry
+from tests.playbook.specs import endpoints, hedge, outlier, retry
 from tests.playbook.world import Visit, playing
 
 
@@ -33,6 +33,19 @@ def test_one_of_three_hangs_for_longer_than_the_route_allows_and_is_ejected_afte
         world.run(32)
         assert world.share(failed, 0, 10) == world.share(failed, 11, 30) == 0.0
         assert sum(map(failed, world.made())) <= 5 + 100 / 3 * 0.5 * 1.3  # those under way when the fifth failed
+
+
+def test_one_of_three_hangs_behind_hedges_and_is_ejected_when_five_are_late() -> None:
+    upstream = {"timeouts": {"response": 2.0}, "outlier": outlier(max_ejected_percent=34.0)}
+    with playing(endpoints(3, upstream=upstream, route={"hedge": hedge(budget_percent=100.0)})) as world:
+        bad, *_ = (world.service(f"10.0.0.{number}") for number in (1, 2, 3))
+        world.at(20.0, lambda: setattr(bad, "hanging", True))
+        world.visits(rate=100, seconds=45)
+        world.run(47)
+        assert world.share(failed) == 0.0  # the hedges answered
+        assert world.slowest(99, 20, 22) < 0.1
+        assert bad.asked_between(20.0, 22.0) > 50
+        assert bad.asked_between(22.5, 45.0) == 0
 
 
 def test_impatient_callers_eject_nobody() -> None:
