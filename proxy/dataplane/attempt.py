@@ -74,6 +74,8 @@ class Attempt(Hedged):
                 return
             if flag is UO and not self._barred:
                 break
+            if place == 0 and not self._barred:
+                self._let_down = flag
             place += 1
         self._give_up(flag or UH)
 
@@ -160,6 +162,8 @@ class Attempt(Hedged):
         if self._lost(flag, refused):
             return
         if flag is not UO and self._served + 1 < len(self._chain):
+            if self._served == 0:
+                self._let_down = flag
             self._try_version(self._served + 1)
         else:
             self._give_up(flag)

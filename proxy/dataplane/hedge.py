@@ -2,7 +2,8 @@
 
 It is the tail at scale (Dean and Barroso, 2013): a slow answer is mostly one endpoint's bad moment. A hedge has its own
 connection, to another endpoint where there is one; the exchange stays the one that answers the client, and takes the
-hedge's connection over if its head is the first to come. Whoever loses is cut off (but see overtaken.py), and that is nobody's error.
+hedge's connection over if its head is the first to come. Whoever loses is cut off (but see overtaken.py), and that is
+nobody's error.
 """
 
 from typing import Final

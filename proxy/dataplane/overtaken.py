@@ -1,8 +1,8 @@
 """A first request that its hedge overtook: it goes on without anybody waiting, so that its endpoint is known for what it does.
 
-Cut off, an endpoint that hangs would never be seen to fail where every request to it is hedged; and being slower than another is no
-failure. So it is either answered or late in the end, as if there had been no hedge. There are few of these at a time, and none where
-they could take a place from others.
+Cut off, an endpoint that hangs would never be seen to fail where every request to it is hedged; and being slower than another
+is no failure. So it is either answered or late in the end, as if there had been no hedge. There are few of these at a time, and
+none where they could take a place from others.
 """
 
 from typing import Final

@@ -51,6 +51,7 @@ class Record(UpstreamUser):
     _response_bytes: int = 0
     _over: bool = False
     _failed: Flag | None = None  # what it counted as, where that was an error
+    _let_down: Flag | None = None  # how the version assigned failed, where another was asked for that
     _exhausted: bool = False  # all tries were used up, and this is what the last one gave
     cache_state: str = ""  # what became of it at the cache, where its route has one
     replaced: int = 0  # the status of an answer of 500 or above in whose place the client got an old one
@@ -99,6 +100,12 @@ class Record(UpstreamUser):
             failed = cause if blamed else None
         elif self.delayed and failed is None and DI.code in self.route.error_flags:
             failed = DI
+        if (
+            failed is None and served > 0 and self._let_down is not None
+        ):  # another answered: the version failed all the same
+            cause = self._let_down
+            if cause is E5 or cause.code in self.route.error_flags:
+                failed = cause
         if failed is not None:
             self._failed = failed
             view[slot + V_FLAGS + failed.index] += 1
@@ -154,6 +161,8 @@ class Record(UpstreamUser):
 
     def _flags(self) -> list[str]:
         flags = [] if self._flag is None else [self._flag.code]
+        if self._served > 0 and self._flag is None and self._let_down is not None:
+            flags.append(self._let_down.code)
         if self._exhausted:
             flags.append(URX.code)
         if self._served > 0:

@@ -20,7 +20,7 @@ from proxy.dataplane.overtaken import Overtaken, may_go_on
 from proxy.dataplane.passage import Passage, Waiter
 from proxy.dataplane.record import MARK_WARMING
 from proxy.dataplane.remainder import Remainder
-from proxy.errors import DC, UO, Flag
+from proxy.errors import DC, E5, UO, Flag
 from proxy.telemetry.counters import (
     HEDGE_BUDGET,
     HEDGE_UNAVAILABLE,
@@ -82,6 +82,8 @@ class Tries(Attempt):
         pause = self._may_go_again(retry, 0.0)
         if pause < 0.0:
             return False
+        if self._served == 0:
+            self._let_down = flag
         self._pause(pause)
         return True
 
@@ -176,6 +178,8 @@ class Tries(Attempt):
         if flag is None:
             return
         if (flag is not UO or self._barred) and place + 1 < len(self._chain):
+            if place == 0 and not self._barred:
+                self._let_down = flag
             self._try_version(place + 1)
         else:
             self._give_up(flag)
@@ -210,6 +214,8 @@ class Tries(Attempt):
         pause = self._may_go_again(retry, 0.0 if asked is None else retry_after(asked, self.runtime.wall()))
         if pause < 0.0:
             return False
+        if self._served == 0:
+            self._let_down = E5 if status in self.route.error_codes else None
         if self._unsaid:
             self._say(None)  # nobody waits for the rest of it
         self._shun()

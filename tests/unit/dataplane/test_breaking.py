@@ -111,6 +111,23 @@ def test_the_fallback_is_marked_and_the_decision_stays(stage_of: StageOf) -> Non
         b"x-tidegate-version: canary\r\nx-tidegate-served: stable\r\nx-tidegate-reason: split\r\nx-tidegate-flags: FB\r\n"
         in got
     )
+    assert stage.flags() == {"5xx": 4}  # who is not asked has not failed
+
+
+def test_a_failure_before_the_breaker_opened_counts_though_another_answers(stage_of: StageOf) -> None:
+    retry = retry_spec("5xx", attempts=3, back_off={"base": 0.0, "max": 0.0})
+    stage = stage_of(guarded(minimum_requests=2, route={"retry": retry}))
+    client = stage.client()
+    client.send(ASK)
+    for _ in range(2):
+        asked(stage).send(BAD)
+    wire = asked(stage)
+    while b"x-tidegate-version: stable" not in wire.take():
+        wire = asked(stage)
+    wire.send(OK)
+    assert client.take().endswith(b"hello")
+    assert state(stage) is State.OPEN
+    assert stage.flags() == {"5xx": 1}
 
 
 def test_without_a_fallback_an_open_breaker_answers_at_once(stage_of: StageOf) -> None:
