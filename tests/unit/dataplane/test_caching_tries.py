@@ -2,7 +2,17 @@
 
 from proxy.telemetry.counters import V_BREAKER_OPENED
 from tests.specs import version_spec
-from tests.unit.dataplane.stage import Spec, answer, breaker_spec, get, hedge_spec, pool_spec, retry_spec, shop
+from tests.unit.dataplane.stage import (
+    Spec,
+    answer,
+    breaker_spec,
+    get,
+    hedge_spec,
+    pool_spec,
+    retry_spec,
+    shop,
+    two_versions,
+)
 from tests.unit.dataplane.test_caching import Play, cache_spec, fresh, outcomes, parts, play
 
 __all__ = ["play"]  # the fixture
@@ -82,3 +92,37 @@ def test_failures_behind_old_answers_open_the_breaker_and_then_nobody_is_asked(p
     assert p.ask()[2] == b"hello"
     assert outcomes(p.stage) == {"miss": 1, "stored": 1, "stale": 4}
     p.stage.bring(route())  # without a breaker: its state is no number of the present any more
+
+
+def test_an_open_breaker_is_asked_before_a_refresh(play):
+    cache = CACHE | {"cache": cache_spec(stale_while_revalidate=300.0, stale_if_error=300.0)}
+    versions = [version_spec("stable", 100.0) | {"breaker": breaker_spec(minimum_requests=3)}]
+    p = play(shop(route=cache | {"versions": versions}))
+    p.fetch(fresh())
+    p.stage.pass_time(62)
+    p.client = p.stage.client()
+    for _ in range(3):
+        p.fetch(answer(503, body=b"down"), path="/other")
+    assert p.stage.of_version(V_BREAKER_OPENED) == 1
+    assert p.ask()[2] == b"hello"  # and nothing in the background
+    p.stage.bring(route(cache=cache_spec(stale_while_revalidate=300.0)))
+    p.client.send(get())
+    assert parts(p.client.take())[2] == b"hello"
+    assert b"GET / " in p.take_request()
+
+
+def test_an_old_answer_of_the_version_assigned_stands_in_where_its_fallback_fails_too(play):
+    retry = retry_spec("5xx", attempts=1)
+    p = play(two_versions(route=CACHE | {"retry": retry}))
+    p.fetch(fresh(body=b"canary page"))
+    p.upstream.eof()
+    p.stage.pass_time(62)
+    p.client.send(get())
+    for _ in range(2):
+        wire = p.stage.accept()
+        wire.take()
+        wire.send(answer(503, body=b"down"))
+    _, fields, body = parts(p.client.take())
+    assert body == b"canary page"
+    assert fields[b"x-tidegate-served"] == b"canary"
+    assert p.stage.flags() == {"5xx": 1}
