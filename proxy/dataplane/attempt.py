@@ -7,6 +7,7 @@ assigned is charged for whatever happens. Each try is told to the breaker of its
 it says nothing about the version.
 """
 
+from math import inf
 from typing import Final
 
 from proxy.core.arm import Arm
@@ -35,6 +36,9 @@ class Attempt(Hedged):
     _kept: list[bytes]  # field lines for the upstream
     _attempts: int = 0  # endpoints dialled in this try
     _tries: int = 0  # of the version in turn
+    _try_ends: float = (
+        inf  # monotonic seconds, where a try has a time of its own; a client that sends its body does not use it up
+    )
     _arm: Arm | None = None  # of the version in turn, while a try is under way
     _mark: int = ORDINARY  # what its breaker said
     _barred: bool = False  # the version last looked at has its breaker open
@@ -95,6 +99,9 @@ class Attempt(Hedged):
         if self.route.attended:
             self._tries += 1
         self._attempts = 0
+        retry = self.route.retry
+        if retry is not None and retry.per_try > 0.0:
+            self._try_ends = self.runtime.now() + retry.per_try
         flag = self._try_endpoint()
         if flag is None:
             if arm is not None and self.seat is not None and self._served == 0:
@@ -143,9 +150,8 @@ class Attempt(Hedged):
             self._claim = outcome
             if not self.request_done:
                 self.client.set_reading(False)
-            retry = self.route.retry
-            if retry is not None and 0.0 < retry.per_try < version.upstream.connect:
-                self.runtime.wheel.arm(outcome, self.runtime.now() + retry.per_try)
+            if self._try_ends < self.runtime.now() + version.upstream.connect:
+                self.runtime.wheel.arm(outcome, self._try_ends)
         return None
 
     def on_unreachable(self, flag: Flag) -> None:
@@ -153,7 +159,8 @@ class Attempt(Hedged):
         refused = claim is not None and claim.refused
         self._leave_pool()
         self._claim = None
-        if flag is not UO and self._attempts < _ENDPOINTS and len(self._endpoints()) > self._attempts:
+        late = self._try_ends <= self.runtime.now()
+        if flag is not UO and not late and self._attempts < _ENDPOINTS and len(self._endpoints()) > self._attempts:
             again = self._try_endpoint()
             if again is None:
                 return
@@ -173,10 +180,8 @@ class Attempt(Hedged):
         return [] if pool is None else [*pool.states]
 
     def _patience(self, version: Version) -> float:
-        """Seconds for `version` to answer a request that was sent whole."""
-        response = version.upstream.response
-        retry = self.route.retry
-        return response if retry is None or retry.per_try <= 0.0 else min(response, retry.per_try)
+        """Seconds for `version` to answer a request that was sent whole: what connecting has left of the try's time, at most."""
+        return min(version.upstream.response, max(self._try_ends - self._upstream_started, 0.0))
 
     # The end of a try.
 

@@ -429,6 +429,62 @@ def test_the_time_of_a_try_bounds_its_connect(stage_of: StageOf) -> None:
     assert client.take().endswith(b"hello")
 
 
+def test_the_time_of_a_try_is_one_for_its_connect_and_its_answer(stage_of: StageOf) -> None:
+    stage = stage_of(again("timeout", per_try_timeout=1.0))
+    client = stage.client()
+    client.send(GET)
+    stage.pass_time(0.7)
+    first = stage.accept()
+    stage.pass_time(0.25)
+    assert not first.ended
+    stage.pass_time(0.2)
+    assert first.ended
+    assert stage.of_version(V_RETRYING) == 1
+    next_one(stage).send(OK)
+    assert client.take().endswith(b"hello")
+
+
+def test_the_time_of_a_try_is_one_for_all_endpoints_dialled(stage_of: StageOf) -> None:
+    spec = again("connect_failure", per_try_timeout=0.5)
+    spec["upstreams"] = [pool_spec("u", "10.0.0.1", "10.0.0.2", "10.0.0.3", timeouts={"connect": 0.3})]
+    stage = stage_of(spec)
+    client = stage.client()
+    client.send(GET)
+    stage.pass_time(0.45)
+    assert stage.dialling() == 1  # the second
+    assert stage.of_version(V_RETRYING) == 0
+    stage.pass_time(0.1)
+    assert stage.of_version(V_RETRYING) == 1
+    next_one(stage).send(OK)
+    assert client.take().endswith(b"hello")
+
+
+def test_a_client_that_sends_its_body_slowly_takes_nothing_of_the_time_of_a_try(stage_of: StageOf) -> None:
+    stage = stage_of(again("timeout", per_try_timeout=1.0))
+    client = stage.client()
+    client.send(get("/", "Content-Length: 6", method="PUT", body=b"abc"))
+    first = stage.accept()
+    stage.pass_time(3.0)
+    client.send(b"def")
+    stage.pass_time(0.9)
+    assert not first.ended
+    first.send(OK)
+    assert client.take().endswith(b"hello")
+
+
+def test_a_used_up_budget_is_in_nobodys_way_where_nothing_had_been_sent(stage_of: StageOf) -> None:
+    retry = retry_spec(budget={"percent": 0.0, "minimum": 0})
+    stage = stage_of(two_versions(route={"retry": retry}))
+    client = stage.client()
+    client.send(PUT)
+    connect_fails(stage, None)
+    wire = stage.accept()
+    assert b"x-tidegate-version: stable\r\n" in wire.take()
+    wire.send(OK)
+    assert client.take().endswith(b"hello")
+    assert stage.retries("canary") == {"budget_exhausted": 1}
+
+
 def test_a_body_that_is_still_coming_waits_for_the_next_try(stage_of: StageOf) -> None:
     stage = stage_of(again("5xx"))
     client = stage.client()
