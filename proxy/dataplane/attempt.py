@@ -226,8 +226,9 @@ class Attempt(Hedged):
         version = self._chain[self._served]
         now = runtime.now()
         seconds = now - self._upstream_started if self._upstream_started else 0.0
-        failed = flag is not None or status in self.route.error_codes
-        if arm.latency is not None and not failed:  # errors are quick, and say nothing of how long an answer takes
+        failed = (flag.status if flag is not None else status) in self.route.error_codes or self._is_error(flag)
+        # Errors are quick, and say nothing of how long an answer takes.
+        if arm.latency is not None and flag is None and not failed:
             arm.latency.add(seconds, now)
         if arm.breaker is None:
             return
@@ -236,6 +237,10 @@ class Attempt(Hedged):
         else:
             breaking.ended(runtime, version, arm, self._mark, failed, seconds, now)
 
+    def _is_error(self, flag: Flag | None) -> bool:
+        """Whether a failure of this kind is an error of the route's."""
+        return flag is not None and flag.code in self.route.error_flags
+
     def _try_dropped(self) -> None:
         """The try under way is over without having said anything about the version."""
         arm = self._arm
@@ -243,8 +248,10 @@ class Attempt(Hedged):
         if arm is not None and arm.breaker is not None:
             arm.breaker.dropped(self._mark)
 
-    def _try_spoiled(self) -> None:
+    def _try_spoiled(self, flag: Flag) -> None:
         """The answer that is being passed on was cut off."""
+        if not self._is_error(flag):
+            return
         version = self._chain[self._served]
         arm = version.arm
         if arm is not None and arm.breaker is not None:

@@ -72,7 +72,7 @@ class Exchange(Departure):
             else:
                 if self._unsaid:
                     self._say(UT)
-                self._try_spoiled()
+                self._try_spoiled(UT)
             self._cut_off(UT)
         elif connection is not None and not self.request_done and not connection.paused:
             self._fail(SI, 0, "the request's body did not come in time")  # everybody else was waiting for it
@@ -248,7 +248,7 @@ class Exchange(Departure):
                 self._shun()
         self._connection = None
         if self._answering:
-            self._try_spoiled()
+            self._try_spoiled(flag)
             self._cut_off(flag)
             return
         self._leave_pool()

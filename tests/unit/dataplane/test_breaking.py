@@ -152,7 +152,8 @@ def test_without_a_fallback_an_open_breaker_answers_at_once(stage_of: StageOf) -
 
 @pytest.mark.parametrize("how", ["refuse", "reset", "silence", "cut off"])
 def test_every_failure_of_the_upstream_counts(stage_of: StageOf, how: str) -> None:
-    stage = stage_of(guarded(minimum_requests=1))
+    errors = {"codes": [], "flags": ["UF", "UT", "UC", "UR"]}
+    stage = stage_of(guarded(minimum_requests=1, route={"errors": errors}))
     client = stage.client()
     client.send(ASK)
     if how == "refuse":
@@ -167,6 +168,24 @@ def test_every_failure_of_the_upstream_counts(stage_of: StageOf, how: str) -> No
         upstream.reset()
     assert state(stage) is State.OPEN
     assert stage.of_version(V_BREAKER_OPENED, "canary") == 1
+
+
+@pytest.mark.parametrize("how", ["reset", "silence", "cut off"])
+def test_what_is_no_error_of_the_route_is_none_of_its_breakers(stage_of: StageOf, how: str) -> None:
+    stage = stage_of(guarded(minimum_requests=1, route={"errors": {"codes": [503], "flags": ["UF"]}}))
+    client = stage.client()
+    client.send(ASK)
+    upstream = stage.accept()
+    if how == "silence":
+        stage.pass_time(15.1)
+    else:
+        if how == "cut off":
+            upstream.send(answer(200, "Content-Length: 9", body=b"hal"))
+        upstream.reset()
+    stage.settle()
+    assert stage.flags() == {}
+    assert state(stage) is State.CLOSED
+    assert stage.of_version(V_BREAKER_REQUESTS, "canary") == 1
 
 
 @pytest.mark.parametrize("how", ["leaves", "is refused"])
