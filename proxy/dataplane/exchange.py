@@ -78,7 +78,7 @@ class Exchange(Departure):
             self._fail(SI, 0, "the request's body did not come in time")  # everybody else was waiting for it
         else:
             if not self._had_its_time(now):
-                self.unproven = True
+                self.unproven = self._let_down is None and self._failed_with is None
             else:
                 self._report(UT.status, now - self._upstream_started, now)
                 if self._arm is not None:
@@ -222,6 +222,8 @@ class Exchange(Departure):
         added = self._mint + b"connection: upgrade\r\nupgrade: " + protocol + b"\r\n"
         self.client.write(response_head(response, added))
         self._status = 101
+        now = self.runtime.now()
+        self._report(101, now - self._upstream_started, now)
         if self._arm is not None:
             self._try_ended(None, 101)
         if self._unjudged:

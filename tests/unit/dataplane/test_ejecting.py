@@ -482,3 +482,13 @@ def test_copy_is_reported_once(stage_of: StageOf) -> None:
         stage.settle()
     standing = stage.upstreams.shadows["shadow"].states[0].standing
     assert (standing.requests, standing.ejected) == (3, True)
+
+
+def test_connection_that_is_upgraded_is_a_success_of_its_endpoint(stage_of: StageOf) -> None:
+    stage = stage_of(watched("a"))
+    broken(stage, lambda wire: wire.reset())
+    client = stage.client()
+    client.send(get("/", "Connection: Upgrade", "Upgrade: websocket"))
+    stage.accept().send(answer(101, "Connection: Upgrade", "Upgrade: websocket"))
+    assert client.take().startswith(b"HTTP/1.1 101 ")
+    assert reports(stage) == (2, 1, 0)

@@ -387,3 +387,19 @@ def test_version_that_cannot_be_connected_to_in_time(stage_of: StageOf, waits: s
     breaker = stage.arms.arms["shop", "stable"].breaker
     assert breaker is not None
     assert breaker.shut is (waits == "connect")
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_admission_hears_of_a_try_that_failed_before_the_time_was_over(stage_of: StageOf, fails: bool) -> None:
+    retry = retry_spec("reset", back_off={"base": 0.0, "max": 0.0})
+    stage = stage_of(judged(20.0, retry=retry, admission=ADMISSION))
+    client = ask(stage, "1")
+    first = stage.accept()
+    if fails:
+        first.reset()
+        stage.accept()
+    stage.pass_time(1.1)
+    assert client.take().startswith(b"HTTP/1.1 50")
+    admission = stage.arms.arms["shop", "stable"].admission
+    assert admission is not None
+    assert (admission.requests, admission.good) == ((1, 0) if fails else (0, 0))
