@@ -14,6 +14,7 @@ from tests.unit.dataplane.stage import (
     two_versions,
 )
 from tests.unit.dataplane.test_caching import Play, cache_spec, fresh, outcomes, parts, play
+from tests.unit.dataplane.test_ejecting import POLICY
 
 __all__ = ["play"]  # the fixture
 
@@ -126,3 +127,25 @@ def test_an_old_answer_of_the_version_assigned_stands_in_where_its_fallback_fail
     assert body == b"canary page"
     assert fields[b"x-tidegate-served"] == b"canary"
     assert p.stage.flags() == {"5xx": 1}
+
+
+def test_a_refresh_that_breaks_off_is_one_failure_of_its_endpoint(play):
+    policy = POLICY | {"consecutive_5xx": 0}
+    cache = {"cache": cache_spec(stale_while_revalidate=300.0)}
+    p = play(shop(route=cache, upstreams=[pool_spec("u", outlier=policy)]))
+    standing = p.stage.pool().states[0].standing
+    p.fetch(fresh())
+    assert (standing.requests, standing.errors) == (1, 0)
+    p.stage.pass_time(62)
+    for failures in (1, 2):
+        seen = standing.errors
+        p.client.send(get())
+        p.client.take()
+        p.take_request()
+        p.upstream.send(answer(200, "Cache-Control: max-age=60", "Content-Length: 10", body=b"half "))
+        assert standing.errors == seen
+        p.upstream.reset()
+        p.stage.settle()
+        assert (standing.errors, standing.failures_in_row) == (failures, failures)
+        p.stage.pass_time(1.5)
+    p.stage.bring(shop(route=cache))  # nothing watches any more

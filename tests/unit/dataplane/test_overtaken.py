@@ -155,3 +155,49 @@ def test_its_end_is_not_heard_by_the_breaker(stage_of: StageOf) -> None:
     assert breaker is not None
     assert (breaker.window.requests, breaker.window.errors) == (2, 0)
     end(stage)
+
+
+PART = answer(200, "Content-Length: 10", body=b"half ")
+
+
+def test_hedge_that_won_and_breaks_off_is_a_failure_of_its_endpoint(stage_of: StageOf) -> None:
+    stage = stage_of(watched())
+    client = known(stage)
+    _, second = fired(stage, client)
+    before, failed = numbers(stage, second)
+    second.send(PART)
+    assert numbers(stage, second) == (before, failed)
+    second.reset()
+    stage.settle()
+    assert client.ended == "abort"
+    assert numbers(stage, second) == (before + 1, failed + 1)
+    end(stage)
+
+
+def test_hedge_that_won_is_reported_once_it_is_whole_with_its_own_time(stage_of: StageOf) -> None:
+    stage = stage_of(watched())
+    client = known(stage)
+    _, second = fired(stage, client)
+    standing = second.protocol.endpoint.standing
+    before, seconds = standing.requests, standing.seconds
+    stage.pass_time(0.1)
+    second.send(PART)
+    second.send(b"whole")
+    assert client.take().endswith(b"half whole")
+    assert standing.requests == before + 1
+    assert 0.09 < standing.seconds - seconds < 0.2  # from when the hedge was sent
+    end(stage)
+
+
+def test_hedge_whose_error_is_not_taken_is_reported_with_its_head(stage_of: StageOf) -> None:
+    spec = watched()
+    spec["routes"][0]["errors"] = {"codes": [404], "flags": []}
+    stage = stage_of(spec)
+    client = known(stage)
+    first, second = fired(stage, client)
+    before, failed = numbers(stage, second)
+    second.send(answer(404, "Content-Length: 10", body=b"half "))
+    assert numbers(stage, second) == (before + 1, failed)
+    first.send(OK)
+    assert client.take().endswith(b"hello")
+    end(stage)
