@@ -60,6 +60,14 @@ def _named_by_connection(value: bytes) -> frozenset[bytes]:
     return frozenset(list_members(value)) - _KEPT_WHATEVER_CONNECTION_SAYS
 
 
+def taken_by_connection(request: Request) -> bool:
+    """Whether a Connection field takes others of this head away that the upstream would else get."""
+    connection = request.fields.get(b"connection")
+    if connection is None or connection in _ORDINARY_CONNECTION:
+        return False
+    return not (_named_by_connection(connection) - _REQUEST_DROPPED).isdisjoint(request.fields)
+
+
 def _own_or_look_alike(names: list[bytes]) -> frozenset[bytes]:
     """Names that speak for this proxy, also spelt with underscores, which CGI-like upstreams read as dashes."""
     found = []
