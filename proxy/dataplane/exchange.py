@@ -166,6 +166,8 @@ class Exchange(Departure):
         """The client takes no more (or again takes) what is written to it."""
         connection = self._connection
         if connection is None:
+            if self.pacer is not None and self._answering:  # the upstream has said it all, and some of it is held
+                self.client.write_deadline(self._chain[self._served].upstream.idle if paused else inf)
             return
         held = self.pacer is not None and self.pacer.full
         connection.set_reading(not paused and not held)
