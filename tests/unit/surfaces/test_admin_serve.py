@@ -140,3 +140,31 @@ def self_signed(folder):
         )
     )
     return certificate, key
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"", b""),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost", b""),
+        (
+            b"POST /api/v1/faults/kill HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 9\r\nConnection: close\r\n\r\n{",
+            b"HTTP/1.1 408 ",
+        ),
+    ],
+    ids=["nothing", "half a head", "half a body"],
+)
+def test_who_comes_and_says_no_more_is_let_go(monkeypatch, sent, answer):
+    monkeypatch.setattr("proxy.surfaces.admin.serve.IDLE_LIMIT", 0.05)
+    monkeypatch.setattr("proxy.surfaces.admin.guard.BODY_LIMIT", 0.05)
+
+    async def probe(servers):
+        host, port = split_address(servers.addresses["admin"])
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(sent)
+        said = await asyncio.wait_for(reader.readline(), 5)
+        writer.close()
+        return said
+
+    assert serve(AdminSettings(address="127.0.0.1:0"), probe).startswith(answer)
