@@ -25,7 +25,13 @@ _BEYOND: Final = 20.0  # seconds that an old program has to be itself again afte
     help=f"The configuration file. [default: the running one's, or {DEFAULT_PATH}]",
 )
 @click.option("--run-dir", metavar="DIR", help="The run directory, where the configuration alone does not lead to it.")
-@click.option("--limit", type=float, default=60.0, show_default=True, help="Seconds until the new program must serve.")
+@click.option(
+    "--limit",
+    type=click.FloatRange(1, 86400),
+    default=60.0,
+    show_default=True,
+    help="Seconds until the new program must serve.",
+)
 def command(path: str | None, run_dir: str | None, limit: float) -> None:
     """Replace a running proxy by this program, on the same sockets and counters.
 

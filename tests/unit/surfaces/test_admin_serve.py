@@ -148,8 +148,8 @@ def self_signed(folder):
         (b"", b""),
         (b"GET /healthz HTTP/1.1\r\nHost: localhost", b""),
         (
-            b"POST /api/v1/faults/kill HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            b"Content-Length: 9\r\nConnection: close\r\n\r\n{",
+            b"POST /api/v1/faults/kill HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%b\r\n{"
+            % b"Content-Type: application/json\r\nContent-Length: 9\r\n",
             b"HTTP/1.1 408 ",
         ),
     ],
