@@ -138,7 +138,7 @@ def _watch(run_dir: Path, before: int, due: float) -> None:
     from proxy.control.upgrade import Conversation, UpgradeError
 
     serves = False
-    while time.monotonic() < due or serves:
+    while time.monotonic() < due:
         time.sleep(_LOOK)
         try:
             conversation = Conversation(run_dir)
@@ -155,6 +155,7 @@ def _watch(run_dir: Path, before: int, due: float) -> None:
             continue
         if not serves:
             serves = True
+            due = time.monotonic() + status["drain_limit"] + _BEYOND
             click.echo(
                 f"process {status['pid']} has taken over: {status['serving']} workers serve, "
                 f"{status['draining']} of the old program drain (at most {status['drain_limit']:g} s)"
@@ -162,4 +163,5 @@ def _watch(run_dir: Path, before: int, due: float) -> None:
         if not status["draining"]:
             click.echo("the old program is gone")
             return
-    raise UpgradeError("the new program has taken over and does not say that it serves; see the log")
+    what = "the old program's workers are gone" if serves else "it serves"
+    raise UpgradeError(f"the new program has taken over and does not say that {what}; see the log")
