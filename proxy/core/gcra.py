@@ -41,19 +41,22 @@ from proxy.core.address import client_network
 from proxy.core.request import Request
 
 WAYS: Final = 8
-"""Entries of a set. The marks stand in front, the times behind, so that a set is two lines of cache."""
-SET_SLOTS: Final = 2 * WAYS
+"""Entries of a set."""
+ENTRY_SLOTS: Final = 2
+"""Slots of an entry: the mark, and behind it the TAT, so that an entry is in one line of cache and a set in two."""
+SET_SLOTS: Final = ENTRY_SLOTS * WAYS
 SECOND: Final = 1_000_000_000
 """Nanoseconds."""
 
 _MARK_BITS: Final = 62  # what a compiled integer holds without an object
 _MARK_MASK: Final = (1 << _MARK_BITS) - 1
 _HOME_SHIFT: Final = 48
+_HOMES: Final = SET_SLOTS - ENTRY_SLOTS  # an even number below the slots of a set
 _OWNER_BITS: Final = 5  # beside a TAT, the number of the worker that wrote it: 58 bits of nanoseconds are nine years
 _OWNERS: Final = (1 << _OWNER_BITS) - 1
 _CHARGES: Final = 4
 """Times a charge is made that another worker has written over."""
-_REMEMBERED: Final = 4096
+_REMEMBERED: Final = 16_384  # keys; some 4 MiB
 _SHORT: Final = 128  # bytes: longer keys are hashed anew each time, so that what is remembered is bounded
 
 _ROUTE, _VERSION, _UNIT, _CLIENT, _HEADER, _QUERY, _COOKIE = range(7)
@@ -106,6 +109,10 @@ class RateLimit:
         window = max(1, -(-self.span // SECOND))
         quota = max(burst, window * SECOND // self.interval)
         self.policy: Final[bytes] = self.item + b";q=%d;w=%d" % (quota, window)
+        # What `lines` said last, and of what: while nobody comes near the limit it is the same again and again.
+        self._left: int = -1
+        self._more: int = -1
+        self._lines: bytes = b""
 
     def concerns(self, version: int) -> bool:
         """Whether requests of the version with this index are limited."""
@@ -133,9 +140,24 @@ class RateLimit:
 
         `r` is the number of requests it would admit now, `t` the whole seconds until it would admit one more.
         """
-        left = max(0, self.span - debt) // self.interval
-        more = 0 if debt <= 0 else debt - self.span + (left + 1) * self.interval
-        return b"%b;r=%d;t=%d" % (self.item, left, seconds_up(more))
+        left = self._left_of(debt)
+        return b"%b;r=%d;t=%d" % (self.item, left, self._more_of(debt, left))
+
+    def lines(self, debt: int) -> bytes:
+        """Both RateLimit fields, where this limit is the only one of its route; each with CRLF."""
+        left = self._left_of(debt)
+        more = self._more_of(debt, left)
+        if left != self._left or more != self._more:
+            self._left = left
+            self._more = more
+            self._lines = b"ratelimit-policy: %b\r\nratelimit: %b;r=%d;t=%d\r\n" % (self.policy, self.item, left, more)
+        return self._lines
+
+    def _left_of(self, debt: int) -> int:
+        return max(0, self.span - debt) // self.interval
+
+    def _more_of(self, debt: int, left: int) -> int:
+        return 0 if debt <= 0 else seconds_up(debt - self.span + (left + 1) * self.interval)
 
 
 def build_limits(specs: list[dict[str, Any]], route: str, versions: dict[str, int]) -> list[RateLimit]:
@@ -171,6 +193,14 @@ def seconds_up(nanoseconds: int) -> int:
     return -(-nanoseconds // SECOND)
 
 
+class Bucket:
+    """What this worker remembers of one key: its mark, and the TAT as this worker has written it last."""
+
+    def __init__(self, mark: int) -> None:
+        self.mark: Final = mark
+        self.latest: int = 0
+
+
 class RateTable:
     """The buckets of all limits, in `slots` slots of `view` from `at` on; `slots` is SET_SLOTS times a power of two.
 
@@ -191,56 +221,57 @@ class RateTable:
         # BLAKE2b takes 64 bytes of key at most; longer ones are hashed down first.
         key = secret if len(secret) <= 64 else blake2b(secret, digest_size=64).digest()
         self._blank: Final = blake2b(digest_size=8, key=key, person=b"tidegate rate")
-        self._known: dict[bytes, int] = {}
-        self._latest: dict[int, int] = {}  # TATs as this worker has written them last, by mark
+        self._known: dict[bytes, Bucket] = {}
 
-    def mark(self, key: bytes) -> int:
-        """What stands in the table for a key."""
+    def bucket(self, key: bytes) -> Bucket:
+        """The bucket of a key."""
         known = self._known.get(key)
         if known is None:
             state = self._blank.copy()
             state.update(key)
-            known = int.from_bytes(state.digest(), "little") & _MARK_MASK
+            known = Bucket(int.from_bytes(state.digest(), "little") & _MARK_MASK)
             if len(key) <= _SHORT:
                 if len(self._known) >= _REMEMBERED:
                     self._known.clear()
                 self._known[key] = known
         return known
 
-    def find(self, mark: int, now: int) -> int:
-        """The place of a mark: where it stands, or where it would: a free place, or that of the entry nearest to idle."""
+    def find(self, bucket: Bucket, now: int) -> int:
+        """The place of a bucket: where it stands, or where it would: a free place, or that of the entry nearest to idle."""
         view = self._view
+        mark = bucket.mark
         first = self._at + (mark & self._sets) * SET_SLOTS
-        best = first + (mark >> _HOME_SHIFT & (WAYS - 1))  # mostly it stands there, and one look is enough
+        best = first + (mark >> _HOME_SHIFT & _HOMES)  # mostly it stands there, and one look is enough
         if view[best] == mark:
             return best
-        soonest: int = view[best + WAYS]
+        soonest: int = view[best + 1]
         if soonest >> _OWNER_BITS <= now:
             soonest = -1
-        for place in range(first, first + WAYS):
+        for place in range(first, first + SET_SLOTS, ENTRY_SLOTS):
             if view[place] == mark:
                 return place
-            tat: int = view[place + WAYS]
+            tat: int = view[place + 1]
             if tat < soonest:
                 soonest = tat
                 best = place
         return best
 
-    def debt(self, place: int, mark: int, now: int, span: int) -> int:
-        """What the bucket of `mark`, whose place is `place`, owes at `now`: from 0, a full bucket, to `span`."""
+    def debt(self, place: int, bucket: Bucket, now: int, span: int) -> int:
+        """What the bucket whose place is `place` owes at `now`: from 0, a full bucket, to `span`."""
         view = self._view
-        tat = self._latest.get(mark, 0)
-        if view[place] == mark:
-            stored: int = view[place + WAYS] >> _OWNER_BITS
+        tat = bucket.latest
+        if view[place] == bucket.mark:
+            stored: int = view[place + 1] >> _OWNER_BITS
             tat = max(tat, stored)
         owed = tat - now
         return 0 if owed < 0 else min(owed, span)
 
-    def charge(self, place: int, mark: int, now: int, interval: int, span: int) -> bool:
+    def charge(self, place: int, bucket: Bucket, now: int, interval: int, span: int) -> bool:
         """Take one token. True when another bucket's debt had to be forgotten for it."""
         view = self._view
-        last = place + WAYS
-        least = max(self._latest.get(mark, 0), now)
+        mark = bucket.mark
+        last = place + 1
+        least = max(bucket.latest, now)
         forgotten = False
         if view[place] != mark:
             forgotten = view[last] >> _OWNER_BITS > now
@@ -258,7 +289,5 @@ class RateTable:
                     break
             else:
                 seen = view[last]
-        if len(self._latest) >= _REMEMBERED:
-            self._latest.clear()
-        self._latest[mark] = tat
+        bucket.latest = tat
         return forgotten

@@ -111,7 +111,7 @@ class Turn(Seat):
         super().__init__(passage.version.name)
         self._passage: Final = passage
         self._queue: Final = queue
-        self._started: float = passage.runtime.now()
+        self._started: float = 0.0  # when it took its place
         self._phase: int = 0  # of the measurement it began in
         self._holding: bool = False
 

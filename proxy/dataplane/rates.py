@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from proxy.core.gcra import SECOND, RateLimit, RateTable, seconds_up
+from proxy.core.gcra import SECOND, Bucket, RateLimit, RateTable, seconds_up
 from proxy.core.plan import Plan
 from proxy.dataplane.passage import Passage
 from proxy.dataplane.runtime import Runtime
@@ -33,33 +33,33 @@ def within_rates(passage: Passage) -> bool:
         key = limit.key(passage.request, passage.unit, version.name) if limit.concerns(version.index) else None
         if key is None:
             return True
-        mark = table.mark(key)
-        place = table.find(mark, now)
-        debt = table.debt(place, mark, now, limit.span)
+        bucket = table.bucket(key)
+        place = table.find(bucket, now)
+        debt = table.debt(place, bucket, now, limit.span)
         wait = debt + limit.interval - limit.span
         if wait <= 0:
             debt += limit.interval
-            if table.charge(place, mark, now, limit.interval, limit.span):
+            if table.charge(place, bucket, now, limit.interval, limit.span):
                 runtime.view[runtime.base + W_RATE_KEYS_FORGOTTEN] += 1
-        passage.added += b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % (limit.policy, limit.state(debt))
+        passage.added += limit.lines(debt)
     else:
         asked: list[_Asked] = []
         wait = 0
         for limit in limits:
             key = limit.key(passage.request, passage.unit, version.name) if limit.concerns(version.index) else None
             if key is not None:
-                mark = table.mark(key)
-                debt = table.debt(table.find(mark, now), mark, now, limit.span)
+                bucket = table.bucket(key)
+                debt = table.debt(table.find(bucket, now), bucket, now, limit.span)
                 wait = max(wait, debt + limit.interval - limit.span)
-                asked.append(_Asked(limit, mark, debt))
+                asked.append(_Asked(limit, bucket, debt))
         if not asked:
             return True
         if wait <= 0:
             for one in asked:
                 limit = one.limit
                 one.debt += limit.interval
-                place = table.find(one.mark, now)  # again: a charge of the limit before may have taken the place
-                if table.charge(place, one.mark, now, limit.interval, limit.span):
+                place = table.find(one.bucket, now)  # again: a charge of the limit before may have taken the place
+                if table.charge(place, one.bucket, now, limit.interval, limit.span):
                     runtime.view[runtime.base + W_RATE_KEYS_FORGOTTEN] += 1
         passage.added += b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % (
             b", ".join([one.limit.policy for one in asked]),
@@ -75,9 +75,9 @@ def within_rates(passage: Passage) -> bool:
 class _Asked:
     """One of several limits, and what its bucket for this request owes."""
 
-    def __init__(self, limit: RateLimit, mark: int, debt: int) -> None:
+    def __init__(self, limit: RateLimit, bucket: Bucket, debt: int) -> None:
         self.limit: Final = limit
-        self.mark: Final = mark
+        self.bucket: Final = bucket
         self.debt: int = debt
 
 

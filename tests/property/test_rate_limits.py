@@ -22,18 +22,18 @@ class Side:
     def __init__(self, of: RateLimit) -> None:
         self.limit = of
         self.table = RateTable(memoryview(bytearray(8 * SET_SLOTS)).cast("q"), 0, SET_SLOTS, b"s")
-        self.mark = self.table.mark(b"key")
+        self.bucket = self.table.bucket(b"key")
 
     def wait(self, now: int) -> int:
         """Nanoseconds until a request is admitted; 0 or less: at once."""
-        place = self.table.find(self.mark, now)
-        return self.table.debt(place, self.mark, now, self.limit.span) + self.limit.interval - self.limit.span
+        place = self.table.find(self.bucket, now)
+        return self.table.debt(place, self.bucket, now, self.limit.span) + self.limit.interval - self.limit.span
 
     def ask(self, now: int) -> bool:
         if self.wait(now) > 0:
             return False
-        place = self.table.find(self.mark, now)
-        assert not self.table.charge(place, self.mark, now, self.limit.interval, self.limit.span)
+        place = self.table.find(self.bucket, now)
+        assert not self.table.charge(place, self.bucket, now, self.limit.interval, self.limit.span)
         return True
 
 
@@ -101,9 +101,9 @@ def test_keys_in_one_table_do_not_disturb_each_other_while_there_is_room(asked: 
     for key, gap in asked:
         now += gap
         side = alone.setdefault(key, Side(one))
-        mark = table.mark(b"%d" % key)
-        place = table.find(mark, now)
-        admitted = table.debt(place, mark, now, one.span) + one.interval <= one.span
+        bucket = table.bucket(b"%d" % key)
+        place = table.find(bucket, now)
+        admitted = table.debt(place, bucket, now, one.span) + one.interval <= one.span
         assert admitted == side.ask(now)
         if admitted:
-            assert not table.charge(place, mark, now, one.interval, one.span)
+            assert not table.charge(place, bucket, now, one.interval, one.span)

@@ -1,6 +1,6 @@
 import pytest
 
-from proxy.core.gcra import SECOND, SET_SLOTS, WAYS, RateLimit, RateTable
+from proxy.core.gcra import ENTRY_SLOTS, SECOND, SET_SLOTS, WAYS, RateLimit, RateTable
 from tests.specs import request_head
 
 NOW = 5_000 * SECOND
@@ -26,16 +26,16 @@ class Bucket:
     """One key of one limit."""
 
     def __init__(self, of: RateLimit, where: RateTable, key: bytes = b"k") -> None:
-        self.limit, self.table, self.mark = of, where, where.mark(key)
+        self.limit, self.table, self.bucket = of, where, where.bucket(key)
 
     def debt(self, now: int) -> int:
-        return self.table.debt(self.table.find(self.mark, now), self.mark, now, self.limit.span)
+        return self.table.debt(self.table.find(self.bucket, now), self.bucket, now, self.limit.span)
 
     def ask(self, now: int) -> bool:
-        place = self.table.find(self.mark, now)
-        if self.table.debt(place, self.mark, now, self.limit.span) + self.limit.interval > self.limit.span:
+        place = self.table.find(self.bucket, now)
+        if self.table.debt(place, self.bucket, now, self.limit.span) + self.limit.interval > self.limit.span:
             return False
-        self.table.charge(place, self.mark, now, self.limit.interval, self.limit.span)
+        self.table.charge(place, self.bucket, now, self.limit.interval, self.limit.span)
         return True
 
 
@@ -51,26 +51,27 @@ def test_key_is_forgotten_when_it_has_its_whole_burst_again():
     where = table(sets=1)
     one = Bucket(limit(rate=10, burst=5), where, b"one")
     one.ask(NOW)
-    place = where.find(one.mark, NOW)
-    others = [where.mark(b"%d" % number) for number in range(WAYS)]
+    place = where.find(one.bucket, NOW)
+    others = [where.bucket(b"%d" % number) for number in range(WAYS)]
     later = NOW + SECOND // 10
-    for mark in others:  # eight others find a place, and none has to be forgotten for them
-        assert where.charge(where.find(mark, later), mark, later, SECOND, SECOND) is False
-    assert where.find(one.mark, later) in range(10, 10 + WAYS)
-    assert where.debt(place, one.mark, later, SECOND) == 0
+    for bucket in others:  # eight others find a place, and none has to be forgotten for them
+        assert where.charge(where.find(bucket, later), bucket, later, SECOND, SECOND) is False
+    assert where.find(one.bucket, later) in range(10, 10 + SET_SLOTS, ENTRY_SLOTS)
+    assert where.debt(place, one.bucket, later, SECOND) == 0
 
 
 def test_in_a_full_set_the_one_nearest_to_idle_makes_room():
     view = memory(sets=1)
     where, other = table(1, view=view), table(1, view=view, worker=1)
-    marks = [where.mark(b"%d" % number) for number in range(WAYS)]
-    for number, mark in enumerate(marks):
-        assert where.charge(where.find(mark, NOW), mark, NOW, (number + 1) * SECOND, 9 * SECOND) is False
-    new = where.mark(b"new")
+    buckets = [where.bucket(b"%d" % number) for number in range(WAYS)]
+    for number, bucket in enumerate(buckets):
+        assert where.charge(where.find(bucket, NOW), bucket, NOW, (number + 1) * SECOND, 9 * SECOND) is False
+    new = where.bucket(b"new")
     assert where.charge(where.find(new, NOW), new, NOW, SECOND, SECOND) is True
-    assert other.debt(other.find(marks[0], NOW), marks[0], NOW, 9 * SECOND) == 0
-    assert where.debt(where.find(marks[0], NOW), marks[0], NOW, 9 * SECOND) == SECOND  # who made it still knows
-    owed = [other.debt(where.find(mark, NOW), mark, NOW, 9 * SECOND) for mark in marks[1:]]
+    theirs = [other.bucket(b"%d" % number) for number in range(WAYS)]
+    assert other.debt(other.find(theirs[0], NOW), theirs[0], NOW, 9 * SECOND) == 0
+    assert where.debt(where.find(buckets[0], NOW), buckets[0], NOW, 9 * SECOND) == SECOND  # who made it still knows
+    owed = [other.debt(other.find(bucket, NOW), bucket, NOW, 9 * SECOND) for bucket in theirs[1:]]
     assert owed == [number * SECOND for number in range(2, 9)]
 
 
@@ -80,8 +81,8 @@ def test_only_its_own_slots_are_touched():
     view[2 : 2 + SET_SLOTS] = memoryview(bytes(8 * SET_SLOTS)).cast("q")
     where = RateTable(view, 2, SET_SLOTS, b"")
     for number in range(100):
-        mark = where.mark(b"%d" % number)
-        where.charge(where.find(mark, NOW), mark, NOW, SECOND, SECOND)
+        bucket = where.bucket(b"%d" % number)
+        where.charge(where.find(bucket, NOW), bucket, NOW, SECOND, SECOND)
     assert bytes(memory[:16]) + bytes(memory[-16:]) == b"\1" * 32
 
 
@@ -95,14 +96,14 @@ def test_debt_that_cannot_be_its_own_counts_for_a_burst_at_most():
     one = limit(rate=10, burst=5)
     where = table()
     bucket = Bucket(one, where)
-    place = where.find(bucket.mark, NOW)
+    place = where.find(bucket.bucket, NOW)
     where.charge(
-        place, bucket.mark, NOW, 3600 * SECOND, 3600 * SECOND
+        place, bucket.bucket, NOW, 3600 * SECOND, 3600 * SECOND
     )  # what a race, or another rate, may leave behind
     assert bucket.debt(NOW) == one.span
     assert not bucket.ask(NOW)
-    where.charge(place, bucket.mark, NOW, one.interval, one.span)
-    assert where.debt(place, bucket.mark, NOW + one.interval, 1 << 60) == one.span
+    where.charge(place, bucket.bucket, NOW, one.interval, one.span)
+    assert where.debt(place, bucket.bucket, NOW + one.interval, 1 << 60) == one.span
 
 
 def test_charges_that_a_suspended_worker_took_back_are_restored():
@@ -111,10 +112,10 @@ def test_charges_that_a_suspended_worker_took_back_are_restored():
     first, second = table(view=view), table(view=view, worker=1)
     bucket = Bucket(one, first)
     assert bucket.ask(NOW)
-    place = first.find(bucket.mark, NOW)
-    stale = view[place + WAYS]
+    place = first.find(bucket.bucket, NOW)
+    stale = view[place + 1]
     assert [bucket.ask(NOW) for _ in range(3)] == [True] * 3
-    view[place + WAYS] = stale  # who had read it before, and writes it only now
+    view[place + 1] = stale  # who had read it before, and writes it only now
     assert Bucket(one, second).debt(NOW) == one.interval
     assert bucket.debt(NOW) == 4 * one.interval
     assert bucket.ask(NOW)
@@ -124,19 +125,18 @@ def test_charges_that_a_suspended_worker_took_back_are_restored():
 def test_marks_depend_on_the_secret_and_fit_62_bits():
     keys = [b"%d" % number for number in range(200)]
     one, other = table(secret=b"a" * 100), table(secret=b"b")
-    assert [one.mark(key) for key in keys] == [table(secret=b"a" * 100).mark(key) for key in keys]
-    assert not {one.mark(key) for key in keys} & {other.mark(key) for key in keys}
-    assert all(0 <= one.mark(key) < 1 << 62 for key in keys)
+    marks = [one.bucket(key).mark for key in keys]
+    assert marks == [table(secret=b"a" * 100).bucket(key).mark for key in keys]
+    assert not set(marks) & {other.bucket(key).mark for key in keys}
+    assert all(0 <= mark < 1 << 62 for mark in marks)
 
 
 def test_what_is_remembered_of_keys_is_bounded():
     where = table()
-    for number in range(10_000):
-        where.mark(b"%d" % number)
-        where.charge(where.find(where.mark(b"%d" % number), NOW), number, NOW, SECOND, SECOND)
-    where.mark(b"x" * 1000)
-    assert len(where._known) <= 4096
-    assert len(where._latest) <= 4096
+    for number in range(40_000):
+        where.bucket(b"%d" % number)
+    where.bucket(b"x" * 1000)
+    assert len(where._known) <= 16_384
     assert max(len(key) for key in where._known) < 200
 
 

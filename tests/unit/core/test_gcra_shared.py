@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.core.gcra import SECOND, SET_SLOTS, RateLimit, RateTable
+from proxy.core.gcra import ENTRY_SLOTS, SECOND, SET_SLOTS, RateLimit, RateTable
 
 PROGRAM = """
 import mmap, sys, time
@@ -41,16 +41,16 @@ def hammer(
 ) -> array:
     """Ask every `pause` nanoseconds from `begin` to `end`: the times of asking, negative where it was refused."""
     one, table = limit(rate, burst), RateTable(view, 0, SLOTS, b"s", worker)
-    mark = table.mark(b"one key")
+    bucket = table.bucket(b"one key")
     asked = array("q")
     due = begin
     while (now := clock()) < end:
         if now < due:
             continue
         due = now + pause
-        place = table.find(mark, now)
-        if table.debt(place, mark, now, one.span) + one.interval <= one.span:
-            table.charge(place, mark, now, one.interval, one.span)
+        place = table.find(bucket, now)
+        if table.debt(place, bucket, now, one.span) + one.interval <= one.span:
+            table.charge(place, bucket, now, one.interval, one.span)
             asked.append(now)
         else:
             asked.append(-now)
@@ -129,18 +129,19 @@ def test_charge_that_was_written_over_is_made_again():
 
         def __setitem__(self, place: int, value: int) -> None:
             self.memory[place] = value
-            if self.stale is not None and place % SET_SLOTS >= SET_SLOTS // 2:
+            if self.stale is not None and place % ENTRY_SLOTS == 1:
                 self.memory[place] = self.stale
                 self.stale = None
 
     memory = memoryview(bytearray(SLOTS * 8)).cast("q")
     racing = Racing(memory)
     table, other = RateTable(racing, 0, SLOTS, b"s", 0), RateTable(memory, 0, SLOTS, b"s", 1)  # type: ignore[arg-type]
-    mark = table.mark(b"one key")
-    place = table.find(mark, now)
-    other.charge(place, mark, now, one.interval, one.span)
-    before = memory[place + SET_SLOTS // 2]
-    other.charge(place, mark, now, one.interval, one.span)
-    racing.stale, memory[place + SET_SLOTS // 2] = memory[place + SET_SLOTS // 2], before
-    table.charge(place, mark, now, one.interval, one.span)
-    assert table.debt(place, mark, now, one.span) == 3 * one.interval
+    bucket = table.bucket(b"one key")
+    place = table.find(bucket, now)
+    theirs = other.bucket(b"one key")
+    other.charge(place, theirs, now, one.interval, one.span)
+    before = memory[place + 1]
+    other.charge(place, theirs, now, one.interval, one.span)
+    racing.stale, memory[place + 1] = memory[place + 1], before
+    table.charge(place, bucket, now, one.interval, one.span)
+    assert table.debt(place, bucket, now, one.span) == 3 * one.interval

@@ -172,10 +172,10 @@ def test_other_workers_are_counted_with(stage_of: StageOf):
     stage = stage_of(limited(limit("unit", burst=3)), workers=2)
     route = stage.plan.routes[0].rate_limits[0]
     other = RateTable(stage.cells.view, SHARED_AT, SHARED_SLOTS, stage.plan.unit_hash_key, 1)
-    mark = other.mark(route.identity + b"a")
+    bucket = other.bucket(route.identity + b"a")
     now = int(stage.time * 1e9)
     for _ in range(2):
-        other.charge(other.find(mark, now), mark, now, route.interval, route.span)
+        other.charge(other.find(bucket, now), bucket, now, route.interval, route.span)
     assert Shop(stage).statuses(2, "x-user-id: a") == [200, 429]
 
 
