@@ -77,7 +77,7 @@ class Exchange(Departure):
         self._upstream_seconds = now - self._upstream_started
         pool = self._pool
         if pool is not None and pool.watched:
-            self._report(response.status, self._upstream_seconds, now)
+            self._report(response.status, self._upstream_seconds if self.request_done else -1.0, now)
         self._take_head(response, body, complete, trailers)
 
     def _take_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
@@ -207,7 +207,8 @@ class Exchange(Departure):
     def on_broken(self, flag: Flag, untouched: bool) -> None:
         if not untouched:  # a pooled connection that had been closed says nothing of its endpoint
             now = self.runtime.now()
-            self._report(flag.status, -1.0 if self._answering else now - self._upstream_started, now)
+            timed = self.request_done and not self._answering
+            self._report(flag.status, now - self._upstream_started if timed else -1.0, now)
             if self.route.attended:
                 self._shun()
         self._connection = None
