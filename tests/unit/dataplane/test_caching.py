@@ -610,6 +610,19 @@ def both(**parts: object) -> Spec:
     return two_versions(route={"cache": cache_spec(**parts), "debug": ["0.0.0.0/0"]})
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["X-Forwarded-Port: 1337", "X_Forwarded_Prefix: /evil", "X-Original-URL: /admin", "X-HTTP-Method-Override: PUT"],
+)
+def test_what_tells_a_framework_another_address_is_told_apart(play, said):
+    """An answer with links to where a stranger says that they lead must not be given to others."""
+    p = play()
+    p.fetch(fresh(body=b"poisoned"), said)
+    p.fetch(fresh(body=b"clean"))
+    assert p.ask()[2] == b"clean"
+    assert p.ask(said)[2] == b"poisoned"
+
+
 def test_what_a_fallback_answers_is_stored_as_its_own(play):
     p = play(both())
     p.client.send(get())
