@@ -102,7 +102,7 @@ def _words(text: str) -> tuple[str, str]:
     """Reason and name in the body of a kill; an empty body has neither. Raises _BadWishError."""
     try:
         value = json.loads(text) if text.strip() else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _BadWishError("the body must be JSON") from None
     if not isinstance(value, dict):
         raise _BadWishError("the body must be an object")

@@ -149,9 +149,11 @@ async def _take_body(request: web.Request) -> None:
     """Read it, so that handlers have it at once: it is small, and has its time."""
     try:
         async with asyncio.timeout(BODY_LIMIT):
-            await request.read()
+            await request.text()
     except TimeoutError:
         raise web.HTTPRequestTimeout(text="the body did not come in time") from None
+    except (LookupError, UnicodeDecodeError, web.RequestPayloadError):
+        raise web.HTTPBadRequest(text="the body must be JSON in UTF-8, and not compressed") from None
 
 
 def _authorize(request: web.Request, digests: list[tuple[bytes, frozenset[str]]]) -> None:

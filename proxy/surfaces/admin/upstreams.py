@@ -163,7 +163,7 @@ def _wish(text: str, remote: str, now: float) -> _Wish:
     """The body of a drain; an empty one wishes for nothing in particular. Raises _BadWishError, in words for the caller."""
     try:
         value = json.loads(text) if text.strip() else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _BadWishError("the body must be JSON") from None
     if not isinstance(value, dict):
         raise _BadWishError("the body must be an object")

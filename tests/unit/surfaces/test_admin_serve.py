@@ -168,3 +168,26 @@ def test_who_comes_and_says_no_more_is_let_go(monkeypatch, sent, answer):
         return said
 
     assert serve(AdminSettings(address="127.0.0.1:0"), probe).startswith(answer)
+
+
+@pytest.mark.parametrize("path", ["faults/kill", "upstreams/u/endpoints/e/drain"])
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        ({}, b"[" * 60_000),
+        ({}, b'{"reason": "\xff"}'),
+        ({"Content-Type": "application/json; charset=none"}, b"{}"),
+        ({"Content-Encoding": "gzip"}, b"{}"),
+    ],
+    ids=["deep", "no UTF-8", "charset", "gzip"],
+)
+def test_a_body_that_cannot_be_read_is_the_callers_mistake(path, fields, body):
+    async def probe(servers):
+        async with aiohttp.ClientSession() as session:
+            url = f"http://{servers.addresses['admin']}/api/v1/{path}"
+            async with session.post(
+                url, data=body, headers={"Content-Type": "application/json"} | fields, compress=None
+            ) as response:
+                return response.status
+
+    assert serve(AdminSettings(address="127.0.0.1:0"), probe) == 400
