@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from proxy.control.upgrade import DESK, UpgradeError
+from proxy.control.desk import DESK, UpgradeError
 from proxy.surfaces.cli import upgrade
 
 STATUS = {"pid": 2, "failure": "", "upgraded": True, "serving": 1, "draining": 1, "drain_limit": 0.05}
