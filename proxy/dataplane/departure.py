@@ -226,8 +226,9 @@ class Departure(Tries):
         connection = self._connection
         if connection is not None and not self._answering:
             now = self.runtime.now()
+            patience = self._patience(self._chain[self._served])
             self._upstream_started = now  # what the client took for its body is not the upstream's time
-            connection.deadline_in(now, self._patience(self._chain[self._served]))
+            connection.deadline_in(now, patience)
         copies = self._copies
         if copies is not None:
             for copy in copies:
