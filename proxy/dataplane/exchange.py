@@ -95,7 +95,7 @@ class Exchange(Departure):
         if timeout <= 0.0 or self.ends_at < self._started + timeout:
             return False
         if self._connection is not None:
-            return self.request_done and now - max(self._upstream_started, self._body_sent_at) >= timeout / 2
+            return self.request_done and now - self._upstream_started >= timeout / 2
         claim = self._claim
         return claim is not None and claim.endpoint is not None and now - claim.since >= timeout / 2
 
