@@ -3,7 +3,6 @@
 What comes back is in exchange.py, and how a connection is found in attempt.py.
 """
 
-from math import inf
 from typing import Final
 
 from proxy.core.cookies import set_cookie_line
@@ -42,7 +41,6 @@ class Departure(Tries):
     _mint: bytes = b""  # the whole set-cookie line, where one is due
     _copies: list[Copy] | None = None
     _gate: int = 0  # the next to be passed
-    _body_sent_at: float = 0.0  # where the client may have been slow with it, and the whole has an end
 
     def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
         super().__init__(client, plan, route, request)
@@ -228,9 +226,9 @@ class Departure(Tries):
         connection = self._connection
         if connection is not None and not self._answering:
             now = self.runtime.now()
-            if self.ends_at != inf:
-                self._body_sent_at = now
-            connection.deadline_in(now, self._patience(self._chain[self._served]))
+            patience = self._patience(self._chain[self._served])  # which goes by when the connection was there
+            self._upstream_started = now  # what the client took for its body is not the upstream's time
+            connection.deadline_in(now, patience)
         copies = self._copies
         if copies is not None:
             for copy in copies:
