@@ -93,6 +93,7 @@ def plan_spec(*routes: Spec, **parts: Any) -> Spec:
         "routes": list(routes),
         "faults": {"enabled": True, "max_percent": 10.0},
         "zone": "",
+        "timed": False,
     } | parts
 
 

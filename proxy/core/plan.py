@@ -299,6 +299,7 @@ class Plan:
         self.access_log: Final[bool] = spec["access_log"]
         self.faults: Final[bool] = spec["faults"]["enabled"]
         self.max_disturbed: Final[float] = spec["faults"]["max_percent"]  # of a version's requests
+        self.timed: Final[bool] = spec["timed"]  # whether a decision may depend on `Request.at`
         self.upstreams: Final = upstreams
         self.routes: Final = routes
         self.find: Final = find

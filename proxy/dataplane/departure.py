@@ -61,6 +61,9 @@ class Departure(Tries):
         if mint:
             unit, signed = runtime.cookies.mint(runtime.rng.randbytes(16))
             self._mint = set_cookie_line(mint, signed, self.client.secure)
+        request.unit = unit
+        if self.plan.timed:
+            request.at = runtime.wall()
         decision = decide(route, request, unit)
         self._decision = decision
         version = decision.version

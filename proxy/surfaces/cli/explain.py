@@ -1,6 +1,7 @@
 """`tidegate explain`: the decision for one request, made by the code that makes it for real, with all it looked at."""
 
 import sys
+import time
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -154,6 +155,8 @@ def _explained(plan: Plan, route: Route, request: Request, unit: str | None, spe
                 f"no unit came with the request: one is minted into the cookie {minted.decode()}, and its version is"
                 " the luck of the draw; give --unit to ask for a certain one"
             )
+    request.unit = value
+    request.at = time.time()
     segments = {one["name"]: one["where"] for one in spec["segments"]}
     explained = explain(route, request, value, kind, segments)
     if kind == "mint_cookie" and value is None:

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 
-from proxy.core.plan import DENY, OVERRIDE
+import pytest
+
+from proxy.core.plan import DENY, OVERRIDE, Rule
+from proxy.core.request import Request
 from proxy.telemetry.counters import (
     BUCKETS,
     V_DURATION,
@@ -46,6 +49,25 @@ def test_unit_to_whom_every_version_is_denied_gets_403(stage_of: StageOf) -> Non
     assert stage.codes() == {("canary", "none", 403): 1}
     assert stage.of_version(V_REASONS + DENY, "canary") == 1
     assert stage.gauges() == {"worker()[0]": 1}
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_matchers_know_the_unit_and_where_the_plan_has_to_do_with_time_also_the_time(
+    stage_of: StageOf, timed: bool
+) -> None:
+    rules = [{"label": "rules[0]", "where": {"source": "path", "test": "is", "value": "/x"}, "version": "stable"}]
+    stage = stage_of(two_versions(route={"rules": rules}, timed=timed))
+    route = stage.plan.routes[0]
+    seen: list[tuple[bytes | None, float]] = []
+
+    def look(request: Request) -> bool:
+        seen.append((request.unit, request.at))
+        return False
+
+    route.segment_rules.append(Rule(rules[0] | {"label": "look"}, route.by_name, route.salt, look))
+    stage.client().send(get("/", "X-User-Id: alice"))
+    stage.accept().send(OK)
+    assert seen == [(b"alice", stage.runtime.wall() if timed else 0.0)]
 
 
 def test_newcomer_gets_a_signed_cookie_that_keeps_its_version(stage_of: StageOf) -> None:
