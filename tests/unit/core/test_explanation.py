@@ -14,7 +14,7 @@ PLAN = build_plan(
                 {"label": "rules[1]", "units": ["bob"], "deny": "canary"},
                 {"label": "rules[2]", "units": ["al"], "split": {"stable": 1.0, "canary": 1.0}},
             ],
-            preview={"header": "x-tidegate-version", "from": ["192.0.2.0/24"]},
+            preview={"header": "x-tidegate-version", "from": ["192.0.2.0/24"], "until": 0.0},
         ),
         segments=[{"name": "oslo", "where": OSLO}],
     )
