@@ -7,7 +7,7 @@ their own proportions: no kind of decision gives what was taken out.
 
 from typing import Final
 
-from proxy.core.audience import Rings, is_over
+from proxy.core.audience import Kill, Rings, is_over
 from proxy.core.cookies import UnitCookies
 from proxy.core.hashing import Dealer, bucket
 from proxy.core.plan import (
@@ -141,8 +141,12 @@ class Case:
         """The default version for everybody, where the route is killed: or what is left of its versions, in order."""
         for kill in self.route.kills:
             if not is_over(kill.until, self.request.at):
-                return Decision(self._safe(), KILL, kill.label, self.unit, self.out)
+                return self.by_one_kill(kill)
         return None
+
+    def by_one_kill(self, kill: Kill) -> Decision:
+        """What a route under this kill serves."""
+        return Decision(self._safe(), KILL, kill.label, self.unit, self.out)
 
     def by_preview(self) -> Decision | None:
         """What a tester asks for."""

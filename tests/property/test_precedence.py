@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from proxy.core.build import build_plan
 from proxy.core.decide import Decision, decide
+from proxy.core.explanation import explain
 from proxy.core.hashing import Dealer, hash32
 from proxy.core.plan import DEFAULT, DENY, HOLDOUT, KILL, LAYER, OVERRIDE, PREVIEW, REASONS, RING, SEGMENT, SPLIT, Route
 from proxy.core.request import Request
@@ -99,12 +100,13 @@ requests = st.builds(
 )
 
 
+INSIDE: list[Spec] = [
+    {"name": name, "where": {"source": "header", "name": name, "test": "exists", "value": True}} for name in SEGMENTS
+]
+
+
 def built(spec: Spec) -> Route:
-    segments = [
-        {"name": name, "where": {"source": "header", "name": name, "test": "exists", "value": True}}
-        for name in SEGMENTS
-    ]
-    return build_plan(plan_spec(spec, segments=segments)).routes[0]
+    return build_plan(plan_spec(spec, segments=INSIDE)).routes[0]
 
 
 def head(inside: set[str], asked: str | None, client: str, unit: bytes | None) -> Request:
@@ -218,6 +220,29 @@ def test_a_decision_is_the_first_wish_that_may_be_granted(spec: Spec, asked: tup
     # Total: there is an answer, and one reason of the list for it. Deterministic: it is the same once more, and elsewhere.
     assert 0 <= decision.reason < len(REASONS)
     assert outcome(decide(route, head(*asked), asked[3])) == outcome(decide(built(spec), head(*asked), asked[3]))
+
+
+@settings(max_examples=200)
+@given(routes, requests)
+def test_the_path_of_an_explanation_decides_as_the_decision_does(spec: Spec, asked: tuple[Any, ...]) -> None:
+    route = built(spec)
+    trace = explain(route, head(*asked), asked[3], "header", {one["name"]: one["where"] for one in INSIDE})
+    decides = [place for place, one in enumerate(trace["path"]) if one["outcome"] == "decides"]
+    assert [trace["path"][place]["version"] for place in decides] == [trace["version"]]
+    assert outcome(decide(route, head(*asked), asked[3])) == (
+        trace["version"],
+        REASONS.index(trace["reason"]),
+        trace["rule"],
+    )
+    after = [
+        one
+        for one in trace["path"][decides[0] + 1 :]
+        if one["outcome"] in {"would have been next", "would have come later"}
+    ]
+    assert [one["outcome"] for one in after] == ["would have been next", *["would have come later"] * (len(after) - 1)][
+        : len(after)
+    ]
+    assert {one["kind"] for one in trace["path"]} >= set(REASONS) - {"sticky", "fallback"}
 
 
 @settings(max_examples=300)
