@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.core.decide import decide, rule_holds
+from proxy.core.hash_families import FamilyDealer
 from proxy.core.hashing import Dealer
 from proxy.core.match import trace_matcher
 from proxy.core.plan import REASONS, Route, Rule
@@ -19,6 +20,8 @@ def explain(route: Route, request: Request, unit: bytes | None, kind: str, segme
     route, unit, unit_kind, bucket (-1 without a unit), version (None when all are denied), reason, rule, denied
     (names), preview, rules (label, kind, matched, effect and the matcher's trace, in order of precedence) and scores
     (per version weight, time -ln(u) / w and whether it was denied; the smallest time not denied wins the split).
+    Where the route deals as another system does, `hash` has its family, the unit's bucket and all buckets' bounds, and
+    each score the range of its version; times then decide among what a deny leaves only.
     """
     decision = decide(route, request, unit)
     denied = [version.name for version in route.versions if decision.denied >> version.index & 1]
@@ -35,6 +38,7 @@ def explain(route: Route, request: Request, unit: bytes | None, kind: str, segme
         "denied": denied,
         "preview": _preview(route, request, denied),
         "rules": [_rule(rule, request, unit, segments, denied) for rule in ranked],
+        "hash": _hash(route.split, unit),
         "scores": _scores(route.split, unit, denied),
     }
 
@@ -49,6 +53,7 @@ def _rule(rule: Rule, request: Request, unit: bytes | None, segments: Mapping[st
     if rule.split is not None:
         trace["split"] = {name: weight for _, name, weight in rule.split.arms}
         if trace["matched"] and unit is not None:
+            trace["hash"] = _hash(rule.split, unit)
             trace["scores"] = _scores(rule.split, unit, denied)
     if rule.where is not None:
         trace["where"] = trace_matcher(rule.where, request, segments)
@@ -75,10 +80,23 @@ def _preview(route: Route, request: Request, denied: list[str]) -> Spec | None:
 
 def _scores(dealer: Dealer, unit: bytes | None, denied: list[str]) -> list[Spec]:
     times = {} if unit is None else dict(dealer.times(unit))
-    return [
+    scores: list[Spec] = [
         {"version": name, "weight": weight, "time": times.get(index), "denied": name in denied}
         for index, name, weight in dealer.arms
     ]
+    if isinstance(dealer, FamilyDealer):
+        for score, (_, low, edge) in zip(scores, dealer.ranges(), strict=True):
+            score["from"], score["below"] = low, edge
+    return scores
+
+
+def _hash(dealer: Dealer, unit: bytes | None) -> Spec | None:
+    """Another system's bucket, and the lowest and highest there are; None where Tidegate deals itself."""
+    if not isinstance(dealer, FamilyDealer):
+        return None
+    family = dealer.family
+    bucket = None if unit is None else family.bucket(unit)
+    return {"family": family.name, "bucket": bucket, "first": family.first, "last": family.last}
 
 
 def _text(value: bytes) -> str:

@@ -9,9 +9,12 @@ and w'_b / w'_a and every other E_v is above max(E_a w_v / w_a, E_b w'_v / w'_b)
 whose denominator is linear between the points where a max changes sides, so each piece has a closed form. Summed up
 this is one minus the probability Jaccard index (Moulton and Jiang, 2018), never above 2d / (1 + d) with d the total
 variation.
+
+Hash families of other systems cut a line into ranges instead. There a unit goes from a to b where the old range of a lies
+over the new one of b.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
@@ -54,6 +57,32 @@ def moved_share(
             share = share_before[a] * share_after[b] if anew else _pair(a, b, before, after, names)
             if share > 0.0:
                 pairs[a, b] = share
+    return _movement(pairs, names)
+
+
+def moved_range_share(old: Sequence[tuple[str, float, float]], new: Sequence[tuple[str, float, float]]) -> Movement:
+    """The movement between two ways to cut the same line: (version, from, up to but without), in the line's order.
+
+    The ends are shares in [0, 1]. What one side gives to nobody moves nobody.
+    """
+    names = list(dict.fromkeys(name for name, _, _ in (*old, *new)))
+    pairs: dict[tuple[str, str], float] = {}
+    place = 0
+    for a, low, high in old:
+        # The last one looked at may reach into the next range of `old`.
+        while place < len(new) and new[place][2] <= low:
+            place += 1
+        following = place
+        while following < len(new) and new[following][1] < high:
+            b, start, end = new[following]
+            share = min(high, end) - max(low, start)
+            if a != b and share > 0.0:
+                pairs[a, b] = pairs.get((a, b), 0.0) + share
+            following += 1
+    return _movement(pairs, names)
+
+
+def _movement(pairs: dict[tuple[str, str], float], names: list[str]) -> Movement:
     return Movement(
         moved=sum(pairs.values()),
         entering={name: sum(share for (_, b), share in pairs.items() if b == name) for name in names},

@@ -22,6 +22,7 @@ from proxy.core.deadline import DeadlinePolicy
 from proxy.core.faults import FaultPolicy
 from proxy.core.freshness import CachePolicy
 from proxy.core.gcra import build_limits
+from proxy.core.hash_families import split_dealer
 from proxy.core.hashing import Dealer
 from proxy.core.match import Matcher, compile_matcher
 from proxy.core.outlier import OutlierPolicy
@@ -116,7 +117,9 @@ class Version:
 class Rule:
     """Before the split: exactly one of `deny`, `version` and `split`, for the units listed or the requests matched."""
 
-    def __init__(self, spec: Spec, versions: dict[str, Version], salt: str, matcher: Matcher | None) -> None:
+    def __init__(
+        self, spec: Spec, versions: dict[str, Version], family: Spec | None, salt: str, matcher: Matcher | None
+    ) -> None:
         self.label: Final[str] = spec["label"]  # "rules[0]"
         self.units: Final[frozenset[bytes] | None] = (
             frozenset(unit.encode() for unit in spec["units"]) if "units" in spec else None
@@ -126,7 +129,7 @@ class Rule:
         self.deny: Final[Version | None] = versions[spec["deny"]] if "deny" in spec else None
         self.version: Final[Version | None] = versions[spec["version"]] if "version" in spec else None
         self.split: Final[Dealer | None] = (
-            Dealer(salt, "split", [(versions[name].index, name, share) for name, share in spec["split"].items()])
+            split_dealer(family, salt, [(versions[name].index, name, share) for name, share in spec["split"].items()])
             if "split" in spec
             else None
         )
@@ -217,9 +220,10 @@ class Route:
                 following = fallbacks[following]
             self.chains.append(chain)
         self.default: Final = by_name[spec["default"]]
-        self.split: Final = Dealer(salt, "split", [(v.index, v.name, v.weight) for v in self.versions])
+        family: Spec | None = spec["hash"]
+        self.split: Final = split_dealer(family, salt, [(v.index, v.name, v.weight) for v in self.versions])
         rules = [
-            Rule(one, by_name, salt, compile_matcher(one["where"], segments) if "where" in one else None)
+            Rule(one, by_name, family, salt, compile_matcher(one["where"], segments) if "where" in one else None)
             for one in spec["rules"]
         ]
         # The kinds are ranked (reference: order of precedence); the order in the file ranks within a kind.

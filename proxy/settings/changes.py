@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from proxy.core.movement import Movement, moved_share
+from proxy.core.hash_families import Family, common_modulus, make_family, ranges_on_line
+from proxy.core.movement import Movement, moved_range_share, moved_share
 from proxy.settings.models.part import RESTART, Part
 from proxy.settings.models.top import Settings
 
@@ -143,16 +144,12 @@ def _weights(route: Spec) -> dict[str, float]:
 def _route(old: Spec, new: Spec) -> RouteChange:
     before, after = _weights(old), _weights(new)
     names = list(dict.fromkeys((*before, *after)))
-    redealt = old["salt"] != new["salt"]
-    # Without a unit nobody is dealt: the default serves, whatever the weights.
-    movement = moved_share(
-        before if old["unit"] else {old["default"]: 1.0},
-        after if new["unit"] else {new["default"]: 1.0},
-        old_default=old["default"],
-        new_default=new["default"],
-        anew=redealt or old["unit"] != new["unit"],
-    )
+    families = _family(old), _family(new)
+    redealt = _redealt(old, new, families)
+    movement = _movement(old, new, families, anew=redealt or old["unit"] != new["unit"])
     keys = [key for key in new if key != "versions" and old.get(key) != new[key]]
+    if families[1] is not None and list(before) != list(after) and set(before) == set(after):
+        keys.append("the order of versions")
     was = {one["name"]: one for one in old["versions"]}
     for version in new["versions"]:
         known = was.get(version["name"])
@@ -166,6 +163,36 @@ def _route(old: Spec, new: Spec) -> RouteChange:
         weights={name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)},
         redealt=redealt,
         keys=keys,
+    )
+
+
+def _family(route: Spec) -> Family | None:
+    """How another system deals the route's split; None where Tidegate does."""
+    return make_family(route["hash"], list(_weights(route).values())) if route["hash"] else None
+
+
+def _redealt(old: Spec, new: Spec, families: tuple[Family | None, Family | None]) -> bool:
+    before, after = families
+    if before is None and after is None:
+        return bool(old["salt"] != new["salt"])
+    return before is None or after is None or common_modulus(before, after) is None
+
+
+def _movement(old: Spec, new: Spec, families: tuple[Family | None, Family | None], *, anew: bool) -> Movement:
+    """Without a unit nobody is dealt: the default serves, whatever the weights."""
+    before, after = families
+    if before is not None and after is not None and not anew and old["unit"]:
+        modulus = common_modulus(before, after) or 0
+        return moved_range_share(
+            ranges_on_line(before, list(_weights(old)), old["default"], modulus),
+            ranges_on_line(after, list(_weights(new)), new["default"], modulus),
+        )
+    return moved_share(
+        _weights(old) if old["unit"] else {old["default"]: 1.0},
+        _weights(new) if new["unit"] else {new["default"]: 1.0},
+        old_default=old["default"],
+        new_default=new["default"],
+        anew=anew,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from proxy.settings.certificates import CertificateReader
+from proxy.settings.check_hash import check_hash
 from proxy.settings.check_policies import Surroundings, check_policies
 from proxy.settings.check_route import check_route, uses_minted_cookie
 from proxy.settings.check_upstream import check_upstream_policies
@@ -236,6 +237,7 @@ def _routes(draft: Draft) -> None:
     for index, route in enumerate(draft.routes):
         if route is not None:
             check_route(route, ("routes", index), draft.report)
+            check_hash(route, ("routes", index), draft.report)
             check_policies(route, ("routes", index), draft.report, around)
             before = shadowing.add(route)
             if before is not None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from proxy.settings.check_route import effective_weights, unit_chain
 from proxy.settings.compile_policies import policies_spec
+from proxy.settings.models.hashing import hash_spec
 from proxy.settings.models.matchers import matcher_spec, test_spec
 from proxy.settings.models.route import Match, Mirror, Route, Rule
 
@@ -26,6 +27,7 @@ def route_spec(route: Route) -> Spec:
     """The spec of a route."""
     match = route.match
     weights = effective_weights(route)
+    salt = route.name if route.salt is None else route.salt
     rewrite = route.rewrite
     return {
         "name": route.name,
@@ -37,7 +39,8 @@ def route_spec(route: Route) -> Spec:
         "where": _where(match),
         "raw_paths": route.paths == "raw",
         "unit": [{"kind": kind, "name": name} for kind, name in unit_chain(route)],
-        "salt": route.name if route.salt is None else route.salt,
+        "salt": salt,
+        "hash": hash_spec(route.hash, salt),
         "versions": [
             {
                 "name": name,

@@ -178,7 +178,9 @@ def _print(explained: Spec) -> None:
         click.echo(f"  reason   {explained['reason']}{because}")
     if explained["unit_kind"]:
         click.echo(f"  unit     {'none' if unit is None else unit} from {explained['unit_kind']}")
-    if explained["bucket"] >= 0:
+    if explained["hash"] is not None:
+        click.echo(f"  hash     {_hash(explained)}")
+    elif explained["bucket"] >= 0:
         click.echo(f"  bucket   {explained['bucket']} of 10000")
     click.echo("  split    " + ", ".join(f"{name} {share * 100:.4g} %" for name, share in explained["split"].items()))
     if explained["denied"]:
@@ -192,6 +194,24 @@ def _print(explained: Spec) -> None:
             _print_trace(rule["where"], "    ")
     for note in explained["notes"]:
         click.echo(f"  note: {note}")
+
+
+def _hash(explained: Spec) -> str:
+    """The family, the bucket it computed, and whose buckets are which."""
+    family = explained["hash"]
+    whole = family["last"] > 1
+    owned = []
+    for score in explained["scores"]:
+        low, below = score["from"], score["below"]
+        if below <= low:
+            owned.append(f"{score['version']} none")
+        elif whole and low == int(low) and below == int(below):
+            owned.append(f"{score['version']} {low:g} to {below - 1:g}")
+        else:
+            owned.append(f"{score['version']} {low:.6g} up to {below:.6g}")
+    bucket = "" if family["bucket"] is None else f"bucket {family['bucket']:.9g}, of {family['first']:g} to "
+    limit = f"{family['last']:g}; " if bucket else ""
+    return f"{family['family']}: {bucket}{limit}{', '.join(owned)}"
 
 
 def _effect(rule: Spec) -> str:
