@@ -26,6 +26,13 @@ def check_hash(route: Route, path: KeyPath, report: Report) -> None:
             # In the order of the versions: that is the order of the ranges, in rules as well.
             split = {name: rule.split[name] for name in names if name in rule.split}
             _weights(spec, split, (*path, "rules", index, "split"), (), report)
+    if route.default is None and route.active is None and len(names) > 1:
+        report(
+            (*path, "versions"),
+            f"the order of the versions is that of the buckets here, and makes `{names[0]}` the default version, too:"
+            " name the one you mean in `default`",
+            WARNING,
+        )
     chain = unit_chain(route)
     if not chain:
         report((*path, "hash"), "the route deals nobody (it has no unit), so this does nothing", WARNING)

@@ -32,11 +32,7 @@ _INT32: Final = 2**31
 
 
 class Hash(Part):
-    """Whose hash deals the units. A family's name alone stands for the family with its defaults.
-
-    Absent: Tidegate's own, which moves as few units as can be. The others are for applications that ask another
-    system's SDK about the same units: then both agree.
-    """
+    """Whose hash deals the units: another system's, so that its SDK in an application agrees with the proxy."""
 
     family: Literal[
         "tidegate",
@@ -90,7 +86,7 @@ class Hash(Part):
         given = [name for name in known if getattr(self, name) is not None]
         for name in given:
             if name not in takes:
-                words = " and ".join(f"`{one}`" for one in takes)
+                words = ", ".join(f"`{one}`" for one in takes)
                 refuse(f"`{self.family}` has no `{name}`; it takes {words or 'nothing'}")
         if self.family in _WANTS and not {"seed", "experiment", "salt"}.intersection(given):
             refuse(f"`{self.family}` {_WANTS[self.family]}")
@@ -117,16 +113,11 @@ def hash_spec(one: Hash | None, salt: str) -> Spec | None:
     """The spec of a family; None where Tidegate deals itself. What a family needs and was not told is the route's salt."""
     if one is None or one.family == TIDEGATE:
         return None
+    # A text that something else stands in the place of is empty, so that the route's salt does not matter there.
+    replaced = one.cat is not None or (one.family == "launchdarkly" and one.seed is not None)
+    defaults = {"key": "" if replaced else salt, "group": salt, "variants": False, "total": 1000, "hash_version": 2}
     spec: Spec = {"family": one.family}
     for name in TAKES[one.family]:
         value = getattr(one, name)
-        if value is None and name in ("key", "group"):
-            value = salt
-        elif name == "variants":
-            value = bool(value)
-        elif value is None and name == "total":
-            value = 1000
-        elif value is None and name == "hash_version":
-            value = 2
-        spec[name] = value
+        spec[name] = defaults.get(name) if value is None else value
     return spec
