@@ -91,12 +91,12 @@ def _scores(dealer: Dealer, unit: bytes | None, denied: list[str]) -> list[Spec]
 
 
 def _hash(dealer: Dealer, unit: bytes | None) -> Spec | None:
-    """Another system's bucket, and the lowest and highest there are; None where Tidegate deals itself."""
+    """Another system's bucket, the lowest and highest, and whether they are whole; None where Tidegate deals itself."""
     if not isinstance(dealer, FamilyDealer):
         return None
     family = dealer.family
     bucket = None if unit is None else family.bucket(unit)
-    return {"family": family.name, "bucket": bucket, "first": family.first, "last": family.last}
+    return {"family": family.name, "bucket": bucket, "first": family.first, "last": family.last, "whole": family.whole}
 
 
 def _text(value: bytes) -> str:

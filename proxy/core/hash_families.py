@@ -42,17 +42,28 @@ class Family:
     `edges[i]` is where the range of the i-th arm ends: a unit is in the first range whose edge is above its bucket.
     `first` is the lowest bucket and `last` the highest, as the system counts them. Families with the same `line` make
     the same hash of every unit, so that two of them can be laid over each other; `modulus` is what the hash is divided
-    by where the remainder is the bucket, and 0 where its high bits are. `overflow` is the arm of a unit whose bucket is
-    above all edges, -1 for none.
+    by where the remainder is the bucket, and 0 where its high bits are. `whole` says that buckets are whole numbers.
+    `overflow` is the arm of a unit whose bucket is above all edges, -1 for none.
     """
 
-    def __init__(self, name: str, line: str, edges: list[float], first: float, last: float, modulus: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        line: str,
+        edges: list[float],
+        first: float,
+        last: float,
+        modulus: int = 0,
+        *,
+        whole: bool = True,
+    ) -> None:
         self.name: Final = name
         self.line: Final = line
         self.edges: Final = edges
         self.first: Final = first
         self.last: Final = last
         self.modulus: Final = modulus
+        self.whole: Final = whole
         self.overflow: int = -1
 
     def bucket(self, unit: bytes) -> float:
@@ -111,7 +122,7 @@ class FlagdFolded(Family):
         for share in shares(weights):
             reached += float(100 * share)
             edges.append(reached)
-        super().__init__("flagd-v1", f"high bits {prefix!r}", edges, 0.0, 100.0, 0)
+        super().__init__("flagd-v1", f"high bits {prefix!r}", edges, 0.0, 100.0, whole=False)
         self._prefix: Final = prefix
 
     def bucket(self, unit: bytes) -> float:
@@ -146,7 +157,7 @@ class FlagdScaled(Family):
             reached += weight
             edges.append(float(reached))
         kind = f"cbor {array}" if cbor else "high bits"
-        super().__init__(name, f"{kind} {prefix!r}", edges, 0.0, float(max(total - 1, 0)), 0)
+        super().__init__(name, f"{kind} {prefix!r}", edges, 0.0, float(max(total - 1, 0)))
         self._prefix: Final = prefix
         self._cbor: Final = cbor
         self._array: Final = array
@@ -172,7 +183,7 @@ class Optimizely(Family):
 
     def __init__(self, experiment: str, weights: list[float]) -> None:
         edges = [float(edge) for edge in cut(weights, 10_000)]
-        super().__init__("optimizely", f"optimizely {experiment!r}", edges, 0.0, 9_999.0, 0)
+        super().__init__("optimizely", f"optimizely {experiment!r}", edges, 0.0, 9_999.0)
         self._suffix: Final = experiment.encode()
 
     def bucket(self, unit: bytes) -> float:
@@ -197,7 +208,7 @@ class LaunchDarkly(Family):
             overflow = place if edge > before else overflow
             before = edge
             edges.append(reached)
-        super().__init__("launchdarkly", f"launchdarkly {prefix!r}", edges, 0.0, 1.0, 0)
+        super().__init__("launchdarkly", f"launchdarkly {prefix!r}", edges, 0.0, 1.0, whole=False)
         self.overflow = overflow  # its SDKs put what rounding leaves over into the last variation
         self._prefix: Final = prefix
 
@@ -220,7 +231,7 @@ class GrowthBook(Family):
             reached += float(share)
             edges.append(reached)
         parts = 10_000 if version == 2 else 1_000
-        super().__init__("growthbook", f"growthbook {version} {key!r}", edges, 0.0, (parts - 1) / parts, 0)
+        super().__init__("growthbook", f"growthbook {version} {key!r}", edges, 0.0, (parts - 1) / parts, whole=False)
         self._parts: Final = parts
         self._doubled: Final = version == 2
         self._key: Final = key
@@ -258,7 +269,7 @@ class FamilyDealer(Dealer):
     def deal(self, unit: bytes, denied: int = 0) -> int:
         """The index of the version this unit gets, or -1 when no arm with a weight is left.
 
-        Also -1 where the other system would serve the flag's default: flagd v1 does so for 3 of 2^32 hashes.
+        Also -1 where the other system would serve the flag's default: flagd v1 does so for 3 of 2^32 hashes at most.
         """
         if self.count == 0:
             return -1

@@ -179,7 +179,7 @@ def _print(explained: Spec) -> None:
     if explained["unit_kind"]:
         click.echo(f"  unit     {'none' if unit is None else unit} from {explained['unit_kind']}")
     if explained["hash"] is not None:
-        click.echo(f"  hash     {_hash(explained)}")
+        click.echo(f"  hash     {_hash(explained['hash'], explained['scores'])}")
     elif explained["bucket"] >= 0:
         click.echo(f"  bucket   {explained['bucket']} of 10000")
     click.echo("  split    " + ", ".join(f"{name} {share * 100:.4g} %" for name, share in explained["split"].items()))
@@ -190,28 +190,27 @@ def _print(explained: Spec) -> None:
     for rule in explained["rules"]:
         effect = _effect(rule)
         click.echo(f"  {rule['label']}: {'holds' if rule['matched'] else 'does not hold'} ({effect})")
+        if rule.get("hash") is not None:
+            click.echo(f"    {_hash(rule['hash'], rule['scores'])}")
         if "where" in rule:
             _print_trace(rule["where"], "    ")
     for note in explained["notes"]:
         click.echo(f"  note: {note}")
 
 
-def _hash(explained: Spec) -> str:
+def _hash(family: Spec, scores: list[Spec]) -> str:
     """The family, the bucket it computed, and whose buckets are which."""
-    family = explained["hash"]
-    whole = family["last"] > 1
     owned = []
-    for score in explained["scores"]:
+    for score in scores:
         low, below = score["from"], score["below"]
         if below <= low:
             owned.append(f"{score['version']} none")
-        elif whole and low == int(low) and below == int(below):
-            owned.append(f"{score['version']} {low:g} to {below - 1:g}")
+        elif family["whole"]:
+            owned.append(f"{score['version']} {low:.0f} to {below - 1:.0f}")
         else:
             owned.append(f"{score['version']} {low:.6g} up to {below:.6g}")
-    bucket = "" if family["bucket"] is None else f"bucket {family['bucket']:.9g}, of {family['first']:g} to "
-    limit = f"{family['last']:g}; " if bucket else ""
-    return f"{family['family']}: {bucket}{limit}{', '.join(owned)}"
+    bucket = "" if family["bucket"] is None else f"bucket {family['bucket']:.10g}; "
+    return f"{family['family']}: {bucket}{', '.join(owned)}"
 
 
 def _effect(rule: Spec) -> str:

@@ -36,7 +36,7 @@ def test_explanation_shows_the_family_the_bucket_and_whose_buckets_are_which() -
         )
     ).routes[0]
     trace = explain(route, IN_OSLO, b"bob", "header", {})
-    assert trace["hash"] == {"family": "unleash", "bucket": 40.0, "first": 1.0, "last": 100.0}
+    assert trace["hash"] == {"family": "unleash", "bucket": 40.0, "first": 1.0, "last": 100.0, "whole": True}
     assert [(one["version"], one["from"], one["below"]) for one in trace["scores"]] == [
         ("canary", 1.0, 11.0),
         ("stable", 11.0, 101.0),
