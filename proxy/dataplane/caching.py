@@ -157,6 +157,9 @@ class CacheUse(Keeping):
     def _refresh(self, stored: Stored, version: Version, now: float) -> Refresh | None:
         if stored.refreshing or now < stored.rest_until or self._runtime.draining:
             return None
+        arm = version.arm
+        if arm is not None and arm.breaker is not None and arm.breaker.shut:
+            return None
         passage = self._passage
         head = passage.head_for(version, CONDITIONS, condition_lines(stored.tag, stored.modified))
         if passage.method == b"HEAD":
@@ -203,7 +206,7 @@ class CacheUse(Keeping):
                         passage.added += line + b"\r\n"
             self._give(fresh, served, REVALIDATED, f"fwd={self._forward}; fwd-status=304", None, False)
             return True
-        if status >= 500 and self._stand_in(served, None, status):
+        if status >= 500 and self._stand_in(None, status):
             return True
         reason = ""
         if self._outcome == BYPASS:
@@ -235,16 +238,16 @@ class CacheUse(Keeping):
                 filling.finish()
 
     def on_failure(self, flag: Flag) -> bool:
-        return flag in _STANDS_IN_FOR and self._stand_in(0, flag, 0)
+        return flag in _STANDS_IN_FOR and self._stand_in(flag, 0)
 
-    def _stand_in(self, place: int, flag: Flag | None, status: int) -> bool:
+    def _stand_in(self, flag: Flag | None, status: int) -> bool:
         """Answer with something old in the place of a failure, where there is something that may be used so."""
         if self._outcome == BYPASS:
             return False
         passage = self._passage
         fields = passage.request.fields
         now = self._runtime.now()
-        for served in range(place, len(passage.chain)):
+        for served in range(len(passage.chain)):
             key = passage.chain[served].cache_prefix + self._place
             stored = self._cache.store.find(key, fields, passage.unit_hash)
             if stored is None or not may_have(self._policy, stored.terms, fields):

@@ -3,6 +3,7 @@
 What comes back is in exchange.py, and how a connection is found in attempt.py.
 """
 
+from math import inf
 from typing import Final
 
 from proxy.core.cookies import set_cookie_line
@@ -41,6 +42,7 @@ class Departure(Tries):
     _mint: bytes = b""  # the whole set-cookie line, where one is due
     _copies: list[Copy] | None = None
     _gate: int = 0  # the next to be passed
+    _body_sent_at: float = 0.0  # where the client may have been slow with it, and the whole has an end
 
     def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
         super().__init__(client, plan, route, request)
@@ -225,7 +227,10 @@ class Departure(Tries):
         self._send(encode_chunk(data) + last_chunk(trailers) if self.request.chunked else data)
         connection = self._connection
         if connection is not None and not self._answering:
-            connection.deadline_in(self.runtime.now(), self._patience(self._chain[self._served]))
+            now = self.runtime.now()
+            if self.ends_at != inf:
+                self._body_sent_at = now
+            connection.deadline_in(now, self._patience(self._chain[self._served]))
         copies = self._copies
         if copies is not None:
             for copy in copies:

@@ -39,6 +39,7 @@ class Claim(Timed):
         self.unit: Final = unit
         self.avoid: Final = avoid
         self.endpoint: Member | None = None  # to which a connection is being opened
+        self.since: float = 0.0  # monotonic seconds
         self.task: asyncio.Task[None] | None = None
         self.dialling: bool = False
         self.refused: bool = False  # the endpoint said no at once
@@ -78,6 +79,7 @@ class Dialler:
         self.connecting += 1
         state.dialling += 1
         claim.endpoint = state
+        claim.since = self._runtime.now()
         claim.task = self._runtime.spawn("dial", self._open(state, claim, tls))
         self._runtime.wheel.arm(claim, deadline)
 

@@ -226,6 +226,15 @@ class Pool(ClaimKeeper):
         self.runtime.wheel.arm(claim, now + upstream.connect)
         return claim
 
+    def spare(self) -> bool:
+        """Whether less than half of what there may be at once is taken, so that something may go on that nobody waits for."""
+        upstream = self.upstream
+        own = len(self._connections) + self._dialler.connecting
+        return (
+            2 * self._total(U_REQUESTS, self.requests) < upstream.max_requests
+            and 2 * self._total(U_ACTIVE, own, U_IDLE, U_CONNECTING) < upstream.max_connections
+        )
+
     def _begun(self) -> None:
         self.requests += 1
         if self._prompt:

@@ -46,7 +46,8 @@ RESPONSE_BYTES: Final = Metric(
 IN_FLIGHT: Final = Metric("tidegate_in_flight", GAUGE, _ROUTE, "Requests being answered now.")
 ERRORS: Final = Metric(
     "tidegate_errors_total", COUNTER, ("route", "version", "flag"),
-    "Requests that failed, by the flag that says how; 5xx is an answer of the upstream's own.",
+    "Requests that the version assigned failed, whoever answered in the end, by the flag that says how;"
+    " 5xx is an answer of the upstream's own.",
 )  # fmt: skip
 DECISIONS: Final = Metric(
     "tidegate_decisions_total", COUNTER, ("route", "version", "reason"), "Assignments, by the reason for the version."
