@@ -40,6 +40,7 @@ def version_spec(
         "fallback": fallback,
         "warm_up": 0.0,
         "breaker": None,
+        "kill": None,
     } | parts
 
 
@@ -75,6 +76,11 @@ def route_spec(name: str = "shop", *, weights: dict[str, float] | None = None, *
         "admission": None,
         "cache": None,
         "faults": [],
+        "kill": [],
+        "rings": [],
+        "holdout": None,
+        "layer": None,
+        "epoch": 0,
     } | parts
 
 
@@ -94,6 +100,7 @@ def plan_spec(*routes: Spec, **parts: Any) -> Spec:
         "routes": list(routes),
         "faults": {"enabled": True, "max_percent": 10.0},
         "zone": "",
+        "timed": False,
     } | parts
 
 

@@ -21,9 +21,6 @@ from mmh3 import mmh3_32_uintdigest
 from proxy.core.hashing import Dealer
 
 Spec = dict[str, Any]
-Range = tuple[str, float, float]
-"""A version and the part of a line it has: from, and up to but without, as shares in [0, 1]."""
-
 UNLEASH_VARIANTS: Final = 86_028_157
 """The seed with which Unleash deals variants: another than for gradual rollouts, so that the two are independent."""
 MOST_FLAGD: Final = 2**31 - 1
@@ -388,11 +385,9 @@ def common_modulus(one: Family, other: Family) -> int | None:
     return both if both <= _LONGEST_LINE else None
 
 
-def ranges_on_line(family: Family, names: list[str], default: str, modulus: int) -> list[Range]:
-    """Who has which part of the line, in its order. Without any weights the default has all of it."""
-    if not family.edges or family.edges[-1] <= family.first:
-        return [(default, 0.0, 1.0)]
-    found: list[Range] = []
+def ranges_on_line(family: Family, names: list[str], modulus: int) -> list[tuple[str, float, float]]:
+    """Who has which part of the line, in its order: from, and up to but without, as shares in [0, 1]."""
+    found: list[tuple[str, float, float]] = []
     low = family.first
     for name, edge in zip(names, family.edges, strict=True):
         if edge > low:
@@ -401,7 +396,7 @@ def ranges_on_line(family: Family, names: list[str], default: str, modulus: int)
     return sorted(found, key=_start_of)
 
 
-def _start_of(one: Range) -> float:
+def _start_of(one: tuple[str, float, float]) -> float:
     return one[1]
 
 

@@ -70,6 +70,9 @@ class Attempt(Hedged):
         chain = self._chain
         flag: Flag | None = UH
         while place < len(chain):
+            if place and not self.may_have(chain[place]):
+                place += 1
+                continue
             self._served = place
             if self._tries:
                 self._tries = 0
@@ -225,10 +228,12 @@ class Attempt(Hedged):
         runtime = self.runtime
         version = self._chain[self._served]
         now = runtime.now()
-        seconds = now - self._upstream_started if self._upstream_started else 0.0
+        # An answer that comes while the client still sends says nothing of how long one takes.
+        timed = self.request_done and self._upstream_started > 0.0
+        seconds = now - self._upstream_started if timed else 0.0
         failed = (flag.status if flag is not None else status) in self.route.error_codes or self._is_error(flag)
         # Errors are quick, and say nothing of how long an answer takes.
-        if arm.latency is not None and flag is None and not failed:
+        if arm.latency is not None and timed and flag is None and not failed:
             arm.latency.add(seconds, now)
         if arm.breaker is None:
             return

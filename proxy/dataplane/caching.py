@@ -12,7 +12,7 @@ from typing import Final
 from proxy.core.arm import RouteLife
 from proxy.core.cache_control import CacheControl, read_request
 from proxy.core.cache_store import Stored
-from proxy.core.fields import public_origin, upstream_target
+from proxy.core.fields import overrides, public_origin, taken_by_connection, upstream_target
 from proxy.core.freshness import HIT as FRESH
 from proxy.core.freshness import STALE as REFRESHING
 from proxy.core.freshness import CachePolicy, judge, may_have, serves_for_error
@@ -102,15 +102,18 @@ class CacheUse(Keeping):
         request = passage.request
         fields = request.fields
         route = passage.route
-        self._place = b"%b %b %b" % (
+        self._place = b"%b %b %b%b" % (
             public_origin(passage.client.forwarding(request)),
             request.authority.lower(),
             upstream_target(request, route.rewrite, route.raw_paths),
+            overrides(fields),
         )
         method = passage.method
         if method not in (b"GET", b"HEAD"):
             return self._pass_by("method")
-        if request.upgrade or not passage.request_done or not FOR_THE_ORIGIN.isdisjoint(fields):
+        if request.upgrade or request.chunked or request.content_length > 0 or not FOR_THE_ORIGIN.isdisjoint(fields):
+            return self._pass_by("bypass")
+        if taken_by_connection(request):  # `Vary` would be read by a field that the upstream did not see
             return self._pass_by("bypass")
         asked = read_request(fields)
         store = self._cache.store
@@ -248,6 +251,8 @@ class CacheUse(Keeping):
         fields = passage.request.fields
         now = self._runtime.now()
         for served in range(len(passage.chain)):
+            if served and not passage.may_have(passage.chain[served]):
+                continue
             key = passage.chain[served].cache_prefix + self._place
             stored = self._cache.store.find(key, fields, passage.unit_hash)
             if stored is None or not may_have(self._policy, stored.terms, fields):

@@ -264,10 +264,13 @@ class Turn(Seat):
         passage = self._passage
         runtime = passage.runtime
         now = runtime.now()
+        started = self._started
+        if passage.request.chunked or passage.request.content_length > 0:
+            started = max(started, passage.asked_at)  # what the client took for its body is not the version's time
         if passage.flag is UT and not passage.unproven:
-            seconds = now - self._started
-        elif passage.answered_at > self._started and passage.served_by == 0:
-            seconds = passage.answered_at - self._started
+            seconds = now - started
+        elif passage.answered_at > started and passage.served_by == 0:
+            seconds = passage.answered_at - started
         else:
             return  # nothing was answered, so nothing was learned
         place = _shared(runtime, passage.version)

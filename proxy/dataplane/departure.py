@@ -3,7 +3,6 @@
 What comes back is in exchange.py, and how a connection is found in attempt.py.
 """
 
-from math import inf
 from typing import Final
 
 from proxy.core.cookies import set_cookie_line
@@ -42,7 +41,6 @@ class Departure(Tries):
     _mint: bytes = b""  # the whole set-cookie line, where one is due
     _copies: list[Copy] | None = None
     _gate: int = 0  # the next to be passed
-    _body_sent_at: float = 0.0  # where the client may have been slow with it, and the whole has an end
 
     def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
         super().__init__(client, plan, route, request)
@@ -63,6 +61,9 @@ class Departure(Tries):
         if mint:
             unit, signed = runtime.cookies.mint(runtime.rng.randbytes(16))
             self._mint = set_cookie_line(mint, signed, self.client.secure)
+        request.unit = unit
+        if self.plan.timed:
+            request.at = runtime.wall()
         decision = decide(route, request, unit)
         self._decision = decision
         version = decision.version
@@ -78,6 +79,8 @@ class Departure(Tries):
         view[version.slot + V_IN_FLIGHT] += 1
         view[version.slot + V_REASONS + decision.reason] += 1
         self._chain = route.chains[version.index]
+        if decision.denied:
+            self._shorten_chain(decision.denied)
         if 0 <= route.max_body < request.content_length:
             self._fail(DPE, 413, "the body is larger than this route takes")
             return
@@ -101,6 +104,15 @@ class Departure(Tries):
                 self.client.forwarding(request),
                 self._identity,
             )
+
+    def _shorten_chain(self, denied: int) -> None:
+        """Have the chain end with a version that was not taken out; those before it are passed over in their turn."""
+        chain = self._chain
+        length = len(chain)
+        while length > 1 and denied >> chain[length - 1].index & 1:
+            length -= 1
+        if length < len(chain):
+            self._chain = chain[:length]
 
     def advance(self) -> None:
         """Through what is left of the gates; each may answer, or hold the exchange up and call this later."""
@@ -228,9 +240,9 @@ class Departure(Tries):
         connection = self._connection
         if connection is not None and not self._answering:
             now = self.runtime.now()
-            if self.ends_at != inf:
-                self._body_sent_at = now
-            connection.deadline_in(now, self._patience(self._chain[self._served]))
+            patience = self._patience(self._chain[self._served])  # which goes by when the connection was there
+            self._upstream_started = now  # what the client took for its body is not the upstream's time
+            connection.deadline_in(now, patience)
         copies = self._copies
         if copies is not None:
             for copy in copies:

@@ -95,7 +95,7 @@ class Exchange(Departure):
         if timeout <= 0.0 or self.ends_at < self._started + timeout:
             return False
         if self._connection is not None:
-            return self.request_done and now - max(self._upstream_started, self._body_sent_at) >= timeout / 2
+            return self.request_done and now - self._upstream_started >= timeout / 2
         claim = self._claim
         return claim is not None and claim.endpoint is not None and now - claim.since >= timeout / 2
 
@@ -109,7 +109,8 @@ class Exchange(Departure):
         now = self.runtime.now()
         self._upstream_seconds = now - self._upstream_started
         if self._pool is not None and self._pool.watched:
-            self._report_answer(response.status, complete, self._upstream_seconds, now)
+            seconds = self._upstream_seconds if self.request_done else -1.0
+            self._report_answer(response.status, complete, seconds, now)
         self._take_head(response, body, complete, trailers)
 
     def _take_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
@@ -200,6 +201,8 @@ class Exchange(Departure):
         """The client takes no more (or again takes) what is written to it."""
         connection = self._connection
         if connection is None:
+            if self.pacer is not None and self._answering:  # the upstream has said it all, and some of it is held
+                self.client.write_deadline(self._chain[self._served].upstream.idle if paused else inf)
             return
         held = self.pacer is not None and self.pacer.full
         connection.set_reading(not paused and not held)
@@ -245,7 +248,7 @@ class Exchange(Departure):
             if self._unsaid:
                 self._say(flag)
             elif not self._answering:
-                self._report(flag.status, now - self._upstream_started, now)
+                self._report(flag.status, now - self._upstream_started if self.request_done else -1.0, now)
             if self.route.attended:
                 self._shun()
         self._connection = None

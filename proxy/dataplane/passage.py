@@ -90,6 +90,11 @@ class Passage(Paced):
         return self._served
 
     @property
+    def asked_at(self) -> float:
+        """When the upstream had the request, in monotonic seconds; 0 where it never got it."""
+        return self._upstream_started
+
+    @property
     def answered_at(self) -> float:
         """When the upstream's answer began, in monotonic seconds; 0 where none did."""
         return self._upstream_started + self._upstream_seconds if self._upstream_seconds >= 0.0 else 0.0
@@ -98,6 +103,11 @@ class Passage(Paced):
     def chain(self) -> list[Version]:
         """The version assigned and its fallbacks."""
         return self._chain
+
+    def may_have(self, version: Version) -> bool:
+        """Whether the version was not denied to this unit, and not killed: not even as a fallback is it given then."""
+        decision = self._decision
+        return decision is None or not decision.denied >> version.index & 1
 
     @property
     def unit_hash(self) -> bytes:

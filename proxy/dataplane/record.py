@@ -87,8 +87,8 @@ class Record(UpstreamUser):
         else:
             view[version.codes_none + status] += 1
         observe(view, slot + V_DURATION, now - self._started)
-        if self._upstream_started and self._answering:
-            observe(view, slot + V_UPSTREAM, now - self._upstream_started)
+        if self._answering and self._upstream_seconds >= 0.0:
+            observe(view, slot + V_UPSTREAM, self._upstream_seconds)
         if self._request_bytes:
             view[slot + V_REQUEST_BYTES] += self._request_bytes
         view[slot + V_RESPONSE_BYTES] += self._response_bytes

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from proxy.settings.certificates import CertificateReader
+from proxy.settings.check_audience import check_audience
 from proxy.settings.check_hash import check_hash
 from proxy.settings.check_policies import Surroundings, check_policies
 from proxy.settings.check_route import check_route, uses_minted_cookie
@@ -63,6 +64,7 @@ def check(draft: Draft) -> None:
         check_upstream_policies(upstream, ("upstreams", name), draft.report, has_zone=has_zone)
     _segments(draft)
     _routes(draft)
+    check_audience(draft.general, draft.routes, draft.report, draft.now)
     _state(draft)
 
 
@@ -222,7 +224,13 @@ def _routes(draft: Draft) -> None:
     given = draft.values.get("routes")
     for index, raw in enumerate(given if isinstance(given, list) else ()):
         versions = raw.get("versions") if isinstance(raw, dict) else None
-        names = {"upstream": upstreams, "segment": segments, "version": versions if isinstance(versions, dict) else {}}
+        names = {
+            "upstream": upstreams,
+            "segment": segments,
+            "version": versions if isinstance(versions, dict) else {},
+            "holdout": draft.names("holdouts"),
+            "layer": draft.names("layers"),
+        }
         for path, what, other in route_references(raw):
             _known(draft, ("routes", index, *path), what, other, names[what])
             if what == "upstream":

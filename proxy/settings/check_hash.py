@@ -33,6 +33,12 @@ def check_hash(route: Route, path: KeyPath, report: Report) -> None:
             " name the one you mean in `default`",
             WARNING,
         )
+    if route.epoch:
+        report(
+            (*path, "epoch"),
+            f"does not deal anew what `{spec['family']}` deals: change what that hashes, in `hash` and there",
+            WARNING,
+        )
     chain = unit_chain(route)
     if not chain:
         report((*path, "hash"), "the route deals nobody (it has no unit), so this does nothing", WARNING)

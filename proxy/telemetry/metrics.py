@@ -159,7 +159,7 @@ ENDPOINT_FAILURES: Final = Metric(
 HEALTH_CHECKS: Final = Metric(
     "tidegate_health_checks_total", COUNTER, ("upstream", "endpoint", "outcome"),
     "Checks of the endpoint: passed, status (not an expected one), timeout, unreachable,"
-    " broken (no HTTP, or bad TLS), or late (control had no time).",
+    " broken (no HTTP, or bad TLS), or late (control had no time, or no descriptor).",
 )  # fmt: skip
 GENERATION: Final = Metric("tidegate_config_generation", GAUGE, (), "Number of the plan in force.")
 RELOAD_SUCCESS: Final = Metric(

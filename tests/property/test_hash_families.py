@@ -1,7 +1,8 @@
 """The laws of dealing as other systems do, and their own SDKs' word for it."""
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 from unittest.mock import Mock
@@ -10,15 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.hash_families import (
-    FamilyDealer,
-    common_modulus,
-    make_family,
-    parts_of,
-    ranges_on_line,
-)
-from proxy.core.movement import Movement, moved_range_share
-from tests.families import FLAGD_V1, FLAGD_V2, LAUNCHDARKLY, SPECS, UNLEASH, VARIANTS, dealer
+from proxy.core.build import build_plan
+from proxy.core.decide import decide
+from proxy.core.hash_families import make_family, parts_of, ranges_on_line
+from proxy.settings.changes import compare
+from tests.families import FLAGD_V1, FLAGD_V2, FLAGD_V3, LAUNCHDARKLY, SPECS, UNLEASH, VARIANTS, Spec, dealer
+from tests.specs import plan_spec, request_head, route_spec, version_spec
 
 MANY = [b"user-%d" % number for number in range(20_000)]
 FEW = MANY[:300]
@@ -49,14 +47,14 @@ def floats(weights: list[int]) -> list[float]:
 
 
 @given(st.sampled_from(SPECS), st.integers(0, 100), st.integers(0, 100))
-def test_with_two_versions_who_has_the_first_keeps_it_when_it_grows(spec: dict[str, Any], one: int, other: int) -> None:
+def test_with_two_versions_who_has_the_first_keeps_it_when_it_grows(spec: Spec, one: int, other: int) -> None:
     low, high = sorted((one, other))
     before, after = dealer(spec, floats([low, 100 - low])), dealer(spec, floats([high, 100 - high]))
     assert all(after.deal(unit) == 0 for unit in FEW if before.deal(unit) == 0)
 
 
 @given(st.sampled_from(SPECS), whole(100), st.integers(0, 31))
-def test_deny_leaves_everybody_else_in_place(spec: dict[str, Any], weights: list[int], denied: int) -> None:
+def test_deny_leaves_everybody_else_in_place(spec: Spec, weights: list[int], denied: int) -> None:
     dealt = dealer(spec, floats(weights))
     for unit in FEW[:100]:
         free, left = dealt.deal(unit), dealt.deal(unit, denied)
@@ -66,19 +64,56 @@ def test_deny_leaves_everybody_else_in_place(spec: dict[str, Any], weights: list
 
 
 @given(st.sampled_from(SPECS), whole(100))
-def test_only_proportions_count(spec: dict[str, Any], weights: list[int]) -> None:
+def test_only_proportions_count(spec: Spec, weights: list[int]) -> None:
     one, ten = dealer(spec, floats(weights)), dealer(spec, floats([10 * weight for weight in weights]))
     assert [one.deal(unit) for unit in FEW] == [ten.deal(unit) for unit in FEW]
 
 
-def movement(before: FamilyDealer, after: FamilyDealer) -> Movement:
-    modulus = common_modulus(before.family, after.family)
-    assert modulus is not None
-    old = [name for _, name, _ in before.arms]
-    new = [name for _, name, _ in after.arms]
-    return moved_range_share(
-        ranges_on_line(before.family, old, old[0], modulus), ranges_on_line(after.family, new, new[0], modulus)
+def a_route(family: Spec | None, weights: Sequence[float], killed: int = 0, **parts: Any) -> Spec:
+    """A route of versions v0, v1, ..., those of a bit mask killed."""
+    kill = {"until": 0.0}
+    versions = [
+        version_spec(f"v{place}", float(weight), kill=kill if killed >> place & 1 else None)
+        for place, weight in enumerate(weights)
+    ]
+    return route_spec(versions=versions, default="v0", hash=family, **parts)
+
+
+def told(old: Spec, new: Spec) -> tuple[float, dict[str, float], dict[str, float]]:
+    """The share of units that moves, who comes and who goes, by version: as `tidegate diff` says."""
+    changes = compare(plan_spec(old), plan_spec(new), at=0.0).changed_routes
+    return (changes[0].moved, changes[0].entering, changes[0].leaving) if changes else (0.0, {}, {})
+
+
+def counted(old: Spec, new: Spec) -> tuple[float, dict[str, float], dict[str, float]]:
+    """The same of twenty thousand units, each decided before and after."""
+    before, after = (build_plan(plan_spec(one)).routes[0] for one in (old, new))
+    request = request_head()
+    entering: Counter[str] = Counter()
+    leaving: Counter[str] = Counter()
+    for unit in MANY:
+        was, now = decide(before, request, unit).version, decide(after, request, unit).version
+        assert was is not None
+        assert now is not None
+        if was.name != now.name:
+            leaving[was.name] += 1
+            entering[now.name] += 1
+    size = len(MANY)
+    return (
+        leaving.total() / size,
+        {name: count / size for name, count in entering.items()},
+        {name: count / size for name, count in leaving.items()},
     )
+
+
+def check(old: Spec, new: Spec) -> None:
+    """What is told is what is counted, within five standard deviations of a count."""
+    said, seen = told(old, new), counted(old, new)
+    assert seen[0] == pytest.approx(said[0], abs=5 * (said[0] / len(MANY)) ** 0.5 + 1e-9)
+    for shares, counts in zip(said[1:], seen[1:], strict=True):
+        assert set(counts) <= set(shares)
+        for name, share in shares.items():
+            assert counts.get(name, 0.0) == pytest.approx(share, abs=5 * (share / len(MANY)) ** 0.5 + 1e-9)
 
 
 CHANGES = [
@@ -87,55 +122,65 @@ CHANGES = [
     ([10, 20, 30, 40], [40, 30, 20, 10]),
     ([50, 0, 50], [40, 30, 30]),
     ([0, 100], [0, 100]),
+    ([0, 0, 0], [20, 30, 50]),
 ]
 
 
 @pytest.mark.parametrize(("old", "new"), CHANGES)
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["family"])
-def test_movement_told_is_that_of_twenty_thousand_units(spec: dict[str, Any], old: list[int], new: list[int]) -> None:
-    compare(dealer(spec, floats(old)), dealer(spec, floats(new)))
+def test_movement_told_is_that_of_twenty_thousand_units(spec: Spec, old: list[int], new: list[int]) -> None:
+    check(a_route(spec, old), a_route(spec, new))
 
 
-def test_movement_from_flagd_v1_to_v2_is_that_of_twenty_thousand_units() -> None:
-    compare(dealer(FLAGD_V1, [10.0, 90.0]), dealer(FLAGD_V2, [10.0, 90.0]))
-    compare(dealer(FLAGD_V2, [60.0, 30.0, 10.0]), dealer(FLAGD_V1, [30.0, 30.0, 40.0]))
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (None, UNLEASH),
+        (LAUNCHDARKLY, None),
+        (UNLEASH, UNLEASH | {"group": "other"}),
+        (UNLEASH, VARIANTS),
+        (FLAGD_V1, FLAGD_V2),
+        (FLAGD_V2, FLAGD_V3),
+        (VARIANTS, VARIANTS | {"total": 40}),
+        (VARIANTS | {"total": 10}, VARIANTS | {"total": 990}),
+    ],
+)
+def test_movement_between_families_is_that_of_twenty_thousand_units(old: Spec | None, new: Spec | None) -> None:
+    check(a_route(old, [60, 30, 10]), a_route(new, [60, 30, 10]))
+    check(a_route(old, [20, 80]), a_route(new, [50, 50]))
 
 
-def test_movement_between_totals_of_unleash_variants_is_that_of_twenty_thousand_units() -> None:
-    for total in (100, 99, 1):
-        compare(dealer(VARIANTS, [50.0, 50.0]), dealer(VARIANTS | {"total": total}, [100.0, 0.0]))
-    compare(dealer(VARIANTS, [20.0, 80.0]), dealer(VARIANTS | {"total": 40}, [50.0, 50.0]))
+@pytest.mark.parametrize(("before", "after"), [(0b000, 0b001), (0b010, 0b000), (0b001, 0b010), (0b100, 0b101)])
+@pytest.mark.parametrize(("old", "new"), [(UNLEASH, UNLEASH), (None, UNLEASH), (FLAGD_V1, FLAGD_V2)])
+def test_movement_by_kills_is_that_of_twenty_thousand_units(
+    old: Spec | None, new: Spec | None, before: int, after: int
+) -> None:
+    check(a_route(old, [50, 20, 30], before), a_route(new, [50, 20, 30], after))
+    check(a_route(old, [50, 20, 30], before, salt="a"), a_route(new, [20, 50, 30], after, salt="b"))
 
 
-def compare(before: FamilyDealer, after: FamilyDealer) -> None:
-    counted: dict[tuple[str, str], int] = {}
-    for unit in MANY:
-        pair = f"v{before.deal(unit)}", f"v{after.deal(unit)}"
-        counted[pair] = counted.get(pair, 0) + 1
-    told = movement(before, after)
-    assert {pair for pair in counted if pair[0] != pair[1]} <= set(told.pairs)
-    for pair, share in told.pairs.items():
-        # Five standard deviations of a count.
-        assert counted.get(pair, 0) / len(MANY) == pytest.approx(share, abs=5 * (share / len(MANY)) ** 0.5 + 1e-9)
+def test_movement_by_kill_and_holdout_is_that_of_twenty_thousand_units() -> None:
+    held = {"name": "q4", "percent": 20.0, "salt": "q4", "until": 0.0}
+    check(a_route(UNLEASH, [50, 20, 30], 0b010), a_route(UNLEASH, [40, 30, 30], 0b001, holdout=held))
 
 
 @given(st.sampled_from(SPECS), st.data())
-def test_movement_is_the_difference_of_the_shares(spec: dict[str, Any], data: st.DataObject) -> None:
+def test_movement_is_the_difference_of_the_shares(spec: Spec, data: st.DataObject) -> None:
     old, new = (data.draw(whole(100)) for _ in range(2))
     size = max(len(old), len(new))
     old, new = old + [0] * (size - len(old)), new + [0] * (size - len(new))
-    told = movement(dealer(spec, floats(old)), dealer(spec, floats(new)))
-    slip = 1e-3 if spec["family"] == "growthbook" else 1e-7
-    for index, (a, b) in enumerate(zip(old, new, strict=True)):
-        net = told.entering.get(f"v{index}", 0.0) - told.leaving.get(f"v{index}", 0.0)
+    moved, entering, leaving = told(a_route(spec, old), a_route(spec, new))
+    slip = 1e-3 if spec["family"] == "growthbook" else 2e-6
+    for place, (a, b) in enumerate(zip(old, new, strict=True)):
+        net = entering.get(f"v{place}", 0.0) - leaving.get(f"v{place}", 0.0)
         assert abs(net - (b - a) / 100) < slip
-    assert told.moved >= sum(abs(a - b) for a, b in zip(old, new, strict=True)) / 200 - slip
+    assert moved >= sum(abs(a - b) for a, b in zip(old, new, strict=True)) / 200 - slip
 
 
 @given(st.sampled_from(SPECS), st.lists(st.integers(0, 1000), min_size=1, max_size=6).filter(any))
-def test_ranges_fill_the_line(spec: dict[str, Any], weights: list[int]) -> None:
+def test_ranges_fill_the_line(spec: Spec, weights: list[int]) -> None:
     family = make_family(spec, floats(weights))
-    ranges = ranges_on_line(family, [f"v{n}" for n in range(len(weights))], "v0", family.modulus)
+    ranges = ranges_on_line(family, [f"v{n}" for n in range(len(weights))], family.modulus)
     assert ranges[0][1] == 0.0
     assert ranges[-1][2] == pytest.approx(1.0)
     for (_, _, end), (_, start, _) in pairwise(ranges):
@@ -148,7 +193,7 @@ def test_ranges_fill_the_line(spec: dict[str, Any], weights: list[int]) -> None:
 some = settings(max_examples=40, deadline=None)
 
 
-def agree(spec: dict[str, Any], weights: list[float], unit_ids: list[str], says: Callable[[str], str]) -> None:
+def agree(spec: Spec, weights: list[float], unit_ids: list[str], says: Callable[[str], str]) -> None:
     """`says` answers v0, v1, ... for a unit, or anything else for nobody."""
     dealt = dealer(spec, weights)
     assert [f"v{dealt.deal(unit.encode())}" for unit in unit_ids] == [says(unit) for unit in unit_ids]

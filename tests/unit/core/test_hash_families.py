@@ -207,15 +207,15 @@ def test_families_lie_over_each_other_only_where_they_hash_the_same() -> None:
     assert common_modulus(make_family(VARIANTS, weights), make_family(VARIANTS | {"total": 99_999}, weights)) is None
 
 
-def test_ranges_on_the_line_are_in_its_order_and_the_default_has_it_without_weights() -> None:
+def test_ranges_on_the_line_are_in_its_order() -> None:
     family = make_family(V1, [50.0, 50.0])
-    assert ranges_on_line(family, ["a", "b"], "a", 0) == [
+    assert ranges_on_line(family, ["a", "b"], 0) == [
         ("a", 0.0, 0.25),
         ("b", 0.25, 0.5),
         ("b", 0.5, 0.75),
         ("a", 0.75, 1.0),
     ]
-    assert ranges_on_line(make_family(V1, [0.0]), ["a"], "z", 0) == [("z", 0.0, 1.0)]
+    assert ranges_on_line(make_family(V1, [0.0]), ["a"], 0) == []
 
 
 def test_first_remainders_are_met_more_often_than_the_last() -> None:

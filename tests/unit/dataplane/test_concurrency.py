@@ -401,6 +401,20 @@ def test_timeouts_are_samples_and_failed_connects_are_not(stage_of: StageOf):
     assert stage.of_version(V_LIMIT) == 2
 
 
+def test_a_plan_with_more_places_lets_those_in_who_wait(stage_of: StageOf):
+    stage = stage_of(limited(1, queue_timeout=30.0))
+    come(stage)
+    waiting = come(stage)
+    assert stage.of_version(V_QUEUED) == 1
+    stage.bring(limited(2, queue_timeout=30.0) | {"generation": 2})
+    assert stage.of_version(V_QUEUED) == 0
+    assert stage.of_version(V_ADMITTED) == 2
+    for wire in upstreams(stage):
+        wire.send(OK)
+    assert waiting.take().endswith(b"hello")
+    leave_nothing(stage)
+
+
 # Admission.
 
 
