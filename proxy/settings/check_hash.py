@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from proxy.core.hash_families import MOST_FLAGD, make_family, parts_of, scaled_weights, shares
+from proxy.core.hash_families import make_family, parts_of
+from proxy.core.hash_weights import MOST_FLAGD, scaled_weights, shares
 from proxy.settings.check_route import effective_weights, unit_chain
 from proxy.settings.models.hashing import hash_spec
 from proxy.settings.models.route import Route
