@@ -57,6 +57,7 @@ def route_spec(name: str = "shop", *, weights: dict[str, float] | None = None, *
         "raw_paths": False,
         "unit": [{"kind": "header", "name": "x-user-id"}],
         "salt": name,
+        "hash": None,
         "versions": versions,
         "default": versions[0]["name"],
         "rules": [],

@@ -10,6 +10,7 @@ from typing import Any, Final
 from proxy.core.audience import Rings, is_over
 from proxy.core.dates import format_date
 from proxy.core.decide import Case, Decision, decide, rule_holds
+from proxy.core.hash_families import FamilyDealer
 from proxy.core.hashing import Dealer
 from proxy.core.match import trace_matcher
 from proxy.core.plan import OVERRIDE, REASONS, SEGMENT, Route, Rule
@@ -36,6 +37,8 @@ def explain(route: Route, request: Request, unit: bytes | None, kind: str, segme
     been next; None where nothing would), preview, rules (label, kind, matched, effect and the matcher's trace, in order
     of precedence), rings (label, version, open, and of each ring name, open, matched and trace) and scores (per version
     weight, time -ln(u) / w and whether it was denied; the smallest time not denied wins the split).
+    Where the route deals as another system does, `hash` has its family, the unit's bucket and all buckets' bounds, and
+    each score the range of its version; times then decide among what a deny leaves only.
     """
     decision = decide(route, request, unit)
     path = _Path(route, request, unit)
@@ -58,6 +61,7 @@ def explain(route: Route, request: Request, unit: bytes | None, kind: str, segme
         "preview": _preview(route, request, decision.denied),
         "rules": [_rule(rule, request, unit, segments, denied) for rule in ranked],
         "rings": [_rings(one, request, segments) for one in route.rings],
+        "hash": _hash(route.split, unit),
         "scores": _scores(route.split, unit, denied),
     }
 
@@ -253,6 +257,7 @@ def _rule(rule: Rule, request: Request, unit: bytes | None, segments: Mapping[st
     if rule.split is not None:
         trace["split"] = {name: weight for _, name, weight in rule.split.arms}
         if trace["matched"] and unit is not None:
+            trace["hash"] = _hash(rule.split, unit)
             trace["scores"] = _scores(rule.split, unit, denied)
     if rule.where is not None:
         trace["where"] = trace_matcher(rule.where, request, segments)
@@ -287,10 +292,23 @@ def _preview_outcome(route: Route, request: Request, out: int) -> str:
 
 def _scores(dealer: Dealer, unit: bytes | None, denied: list[str]) -> list[Spec]:
     times = {} if unit is None else dict(dealer.times(unit))
-    return [
+    scores: list[Spec] = [
         {"version": name, "weight": weight, "time": times.get(index), "denied": name in denied}
         for index, name, weight in dealer.arms
     ]
+    if isinstance(dealer, FamilyDealer):
+        for score, (_, low, edge) in zip(scores, dealer.ranges(), strict=True):
+            score["from"], score["below"] = low, edge
+    return scores
+
+
+def _hash(dealer: Dealer, unit: bytes | None) -> Spec | None:
+    """Another system's bucket, the lowest and highest, and whether they are whole; None where Tidegate deals itself."""
+    if not isinstance(dealer, FamilyDealer):
+        return None
+    family = dealer.family
+    bucket = None if unit is None else family.bucket(unit)
+    return {"family": family.name, "bucket": bucket, "first": family.first, "last": family.last, "whole": family.whole}
 
 
 def _text(value: bytes) -> str:

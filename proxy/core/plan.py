@@ -23,6 +23,7 @@ from proxy.core.deadline import DeadlinePolicy
 from proxy.core.faults import FaultPolicy
 from proxy.core.freshness import CachePolicy
 from proxy.core.gcra import build_limits
+from proxy.core.hash_families import split_dealer
 from proxy.core.hashing import Dealer
 from proxy.core.match import Matcher, compile_matcher
 from proxy.core.outlier import OutlierPolicy
@@ -120,7 +121,9 @@ class Rule:
     From `until` on it is as if it were not there.
     """
 
-    def __init__(self, spec: Spec, versions: dict[str, Version], salt: str, matcher: Matcher | None) -> None:
+    def __init__(
+        self, spec: Spec, versions: dict[str, Version], salt: str, matcher: Matcher | None, family: Spec | None = None
+    ) -> None:
         self.label: Final[str] = spec["label"]  # "rules[0]"
         self.units: Final[frozenset[bytes] | None] = (
             frozenset(unit.encode() for unit in spec["units"]) if "units" in spec else None
@@ -130,7 +133,7 @@ class Rule:
         self.deny: Final[Version | None] = versions[spec["deny"]] if "deny" in spec else None
         self.version: Final[Version | None] = versions[spec["version"]] if "version" in spec else None
         self.split: Final[Dealer | None] = (
-            Dealer(salt, "split", [(versions[name].index, name, share) for name, share in spec["split"].items()])
+            split_dealer(family, salt, [(versions[name].index, name, share) for name, share in spec["split"].items()])
             if "split" in spec
             else None
         )
@@ -226,9 +229,10 @@ class Route:
                 following = fallbacks[following]
             self.chains.append(chain)
         self.default: Final = by_name[spec["default"]]
-        self.split: Final = Dealer(dealt, "split", [(v.index, v.name, v.weight) for v in self.versions])
+        family: Spec | None = spec["hash"]
+        self.split: Final = split_dealer(family, dealt, [(v.index, v.name, v.weight) for v in self.versions])
         rules = [
-            Rule(one, by_name, dealt, compile_matcher(one["where"], segments) if "where" in one else None)
+            Rule(one, by_name, dealt, compile_matcher(one["where"], segments) if "where" in one else None, family)
             for one in spec["rules"]
         ]
         # The kinds are ranked (reference: order of precedence); the order in the file ranks within a kind.

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from proxy.core.hash_families import Family, common_modulus, make_family, ranges_on_line
 from proxy.core.movement import Deal, Movement, movement_between
 from proxy.settings.models.part import RESTART, Part
 from proxy.settings.models.top import Settings
@@ -187,13 +188,20 @@ def _lasts(entry: Spec, at: float) -> bool:
     return not entry["until"] or entry["until"] > at
 
 
-def _deal(route: Spec, at: float) -> Deal:
-    """What the route does with units that no rule, ring or preview is about."""
+def _deal(route: Spec, at: float, family: Family | None, modulus: int | None) -> Deal:
+    """What the route does with units that no rule, ring or preview is about.
+
+    `modulus` is that by which the line of its family is cut; absent: the family's own.
+    """
     left = [one["name"] for one in route["versions"] if one["kill"] is None or not _lasts(one["kill"], at)]
     default = route["default"] if route["default"] in left else next(iter(left), _NOBODY)
     if not route["unit"]:  # nobody is dealt: the default serves, whatever the weights
         return Deal({}, default, killed=True)
     holdout, layer = route["holdout"], route["layer"]
+    modulus = family.modulus if family and modulus is None else modulus or 0
+    names = [
+        name if name in left else "" for name in _weights(route)
+    ]  # who would get what is killed takes part in a race
     return Deal(
         {name: weight for name, weight in _weights(route).items() if name in left},
         default,
@@ -202,6 +210,7 @@ def _deal(route: Spec, at: float) -> Deal:
         else (f"{holdout['salt']}\0{holdout['name']}", holdout["percent"] / 100),
         None if layer is None else (f"{layer['salt']}\0{layer['name']}", layer["from"] / 100, layer["to"] / 100),
         any(_lasts(one, at) for one in route["kill"]),
+        None if family is None else (f"{family.line} {modulus}", ranges_on_line(family, names, modulus)),
     )
 
 
@@ -216,8 +225,19 @@ def _route(old: Spec, new: Spec, at: float) -> RouteChange:
     before, after = _weights(old), _weights(new)
     names = list(dict.fromkeys((*before, *after)))
     redealt = old["salt"] != new["salt"] or old["epoch"] != new["epoch"]
-    movement = movement_between(_deal(old, at), _deal(new, at), anew=redealt, others=old["unit"] != new["unit"])
+    was_family, family = _family(old), _family(new)
+    modulus = common_modulus(was_family, family) if was_family and family else None
+    movement = movement_between(
+        _deal(old, at, was_family, modulus),
+        _deal(new, at, family, modulus),
+        anew=redealt,
+        others=old["unit"] != new["unit"],
+    )
+    if old["hash"] or new["hash"]:
+        redealt = modulus is None and old["hash"] != new["hash"]
     keys = [key for key in new if key != "versions" and old.get(key) != new[key]]
+    if family is not None and list(before) != list(after) and set(before) == set(after):
+        keys.append("the order of versions")
     was = {one["name"]: one for one in old["versions"]}
     for version in new["versions"]:
         known = was.get(version["name"])
@@ -234,6 +254,12 @@ def _route(old: Spec, new: Spec, at: float) -> RouteChange:
         beyond=[key for key in _WHO_COMES if key in keys],
         named=_named_units(old["rules"], new["rules"]),
     )
+
+
+def _family(route: Spec) -> Family | None:
+    """How another system deals the route's split; None where Tidegate does, and where nobody has a weight."""
+    weights = list(_weights(route).values())
+    return make_family(route["hash"], weights) if route["hash"] and any(weights) else None
 
 
 def _share(share: float) -> float:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from proxy.settings.certificates import CertificateReader
 from proxy.settings.check_audience import check_audience
+from proxy.settings.check_hash import check_hash
 from proxy.settings.check_policies import Surroundings, check_policies
 from proxy.settings.check_route import check_route, uses_minted_cookie
 from proxy.settings.check_upstream import check_upstream_policies
@@ -243,6 +244,7 @@ def _routes(draft: Draft) -> None:
     for index, route in enumerate(draft.routes):
         if route is not None:
             check_route(route, ("routes", index), draft.report)
+            check_hash(route, ("routes", index), draft.report)
             check_policies(route, ("routes", index), draft.report, around)
             before = shadowing.add(route)
             if before is not None:

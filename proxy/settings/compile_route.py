@@ -5,6 +5,7 @@ from typing import Any
 from proxy.settings.check_route import effective_weights, unit_chain
 from proxy.settings.compile_audience import audience_spec
 from proxy.settings.compile_policies import policies_spec
+from proxy.settings.models.hashing import hash_spec
 from proxy.settings.models.matchers import matcher_spec, test_spec
 from proxy.settings.models.route import Match, Mirror, Route, Rule
 from proxy.settings.models.top import General
@@ -28,6 +29,7 @@ def route_spec(route: Route, general: General) -> Spec:
     """The spec of a route, with what the general part says of it."""
     match = route.match
     weights = effective_weights(route)
+    salt = route.name if route.salt is None else route.salt
     rewrite = route.rewrite
     return {
         "name": route.name,
@@ -39,7 +41,8 @@ def route_spec(route: Route, general: General) -> Spec:
         "where": _where(match),
         "raw_paths": route.paths == "raw",
         "unit": [{"kind": kind, "name": name} for kind, name in unit_chain(route)],
-        "salt": route.name if route.salt is None else route.salt,
+        "salt": salt,
+        "hash": hash_spec(route.hash, salt),
         "versions": [
             {
                 "name": name,

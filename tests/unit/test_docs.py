@@ -7,12 +7,15 @@ from xml.etree import ElementTree as ET
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import proxy
 from proxy.core.breaker import STATES, TABLE, Event
 from proxy.core.route_cache import CACHE_OUTCOMES
 from proxy.errors import FLAGS
+from proxy.settings.changes import compare
 from proxy.settings.loader import load
+from proxy.settings.models.hashing import TAKES
 from proxy.surfaces.cli.main import tidegate
 from proxy.telemetry.counters import FAULT_OUTCOMES, LIMITED_CAUSES, MIRROR_OUTCOMES
 
@@ -136,6 +139,49 @@ def test_table_of_the_breaker_is_that_of_the_code() -> None:
         ]
         for event in Event
     ]
+
+
+def _hash_families(name: str) -> str:
+    """What stands between the marks of this name."""
+    text = (ROOT / "docs/hash-families.md").read_text()
+    return text.partition(f"<!-- {name}:begin -->")[2].partition(f"<!-- {name}:end -->")[0]
+
+
+def test_every_hash_family_has_its_formula_what_it_takes_and_its_proof() -> None:
+    families = {name: set(takes) for name, takes in TAKES.items() if takes}
+    rows = re.findall(r"^\| `([\w-]+)` \| .* \| ([^|]*) \|$", _hash_families("families"), re.MULTILINE)
+    assert {name: set(re.findall(r"`(\w+)`", takes)) for name, takes in rows} == families
+    for name in ("weights", "proofs"):
+        cells = re.findall(r"^\| (`[^|]*) \|", _hash_families(name), re.MULTILINE)
+        assert {word for cell in cells for word in re.findall(r"`([\w-]+)`", cell)} - {"variants"} == set(families)
+
+
+def test_explanation_of_a_hash_family_is_what_explain_says(tmp_path: Path) -> None:
+    file = tmp_path / "tidegate.yaml"
+    file.write_text(_blocks(ROOT / "docs/hash-families.md", "yaml")[0])
+    result = CliRunner().invoke(tidegate, ["explain", "-c", str(file), "--route", "shop", "--unit", "alice"])
+    shown = _hash_families("explained").partition("```text\n")[2].partition("```")[0]
+    assert shown
+    assert result.stdout.startswith(shown)
+
+
+def test_more_units_move_under_a_hash_family_as_the_page_says(tmp_path: Path) -> None:
+    moved = {}
+    for family in ("tidegate", "unleash"):
+        specs = []
+        for weights in ((90, 5, 5), (80, 10, 10)):
+            versions = ", ".join(f"v{place}: {{upstream: u, weight: {weight}}}" for place, weight in enumerate(weights))
+            file = tmp_path / "tidegate.yaml"
+            file.write_text(
+                "listen: 127.0.0.1:8080\nupstreams: {u: {endpoints: [http://127.0.0.1:9001]}}\n"
+                f"routes: [{{name: r, unit: [client_ip], default: v0, hash: {family}, versions: {{{versions}}}}}]\n"
+            )
+            specs.append(load(file, {}).spec)
+        moved[family] = round(compare(*specs).changed_routes[0].moved, 6)
+    rows = re.findall(
+        r"^\| (?:`tidegate`|any other family) \| (\d+) %", (ROOT / "docs/hash-families.md").read_text(), re.MULTILINE
+    )
+    assert [round(100 * share) for share in moved.values()] == [int(row) for row in rows] == [10, 15]
 
 
 def _what_happens() -> list[list[str]]:

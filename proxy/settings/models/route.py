@@ -9,6 +9,7 @@ from proxy.settings.models.audience import KillSwitch, LayerPart, Rings, kill_ke
 from proxy.settings.models.breaker import Breaker
 from proxy.settings.models.cache import Cache
 from proxy.settings.models.faults import Fault
+from proxy.settings.models.hashing import Hash, expand_hash
 from proxy.settings.models.limiting import Admission, Concurrency, RateLimit
 from proxy.settings.models.matchers import AnyTest, Matcher, Networks
 from proxy.settings.models.part import Part, duration_key, option, size_key
@@ -233,6 +234,12 @@ class Route(Part):
     )
     salt: Text | None = option(
         "Deals the cards: change it and units are assigned anew.", None, shown="the route's name", min_length=1
+    )
+    hash: Annotated[Hash, Short(dict, expand_hash, "string")] | None = option(
+        "Whose hash deals the units: a family's name, or a map with what it needs. The order of the versions matters to"
+        " all but `tidegate`.",
+        None,
+        shown="tidegate",
     )
     versions: dict[Name, Version] = option("The versions by name.", min_length=1, max_length=64)
     active: Reference | None = option("This version has all of it; the others none. Instead of weights.", None)

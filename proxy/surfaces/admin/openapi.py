@@ -322,6 +322,19 @@ def _explanation() -> Schema:
         preview={"oneOf": [{"type": "null"}, _object(asked=_STRING, client=_STRING, outcome=_STRING)]},
         rules=traces,
         rings=traces,
+        hash={
+            "description": "Another system's: its family, the unit's bucket, the lowest and the highest.",
+            "oneOf": [
+                {"type": "null"},
+                _object(
+                    family=_STRING,
+                    bucket={"type": ["number", "null"]},
+                    first=_NUMBER,
+                    last=_NUMBER,
+                    whole={"type": "boolean", "description": "Whether buckets are whole numbers."},
+                ),
+            ],
+        },
         scores=traces,
         split={"type": "object", "additionalProperties": _NUMBER, "description": "Shares by version, in [0, 1]."},
         notes=_STRINGS,

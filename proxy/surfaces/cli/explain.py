@@ -89,7 +89,9 @@ def _print(explained: Spec) -> None:
     if explained["unit_kind"]:
         source = "" if explained["unit_kind"] == ASKED else f" from {explained['unit_kind']}"
         click.echo(f"  unit     {'none' if unit is None else unit}{source}")
-    if explained["bucket"] >= 0:
+    if explained["hash"] is not None:
+        click.echo(f"  hash     {_hash(explained['hash'], explained['scores'])}")
+    elif explained["bucket"] >= 0:
         click.echo(f"  bucket   {explained['bucket']} of 10000")
     click.echo("  split    " + ", ".join(f"{name} {share * 100:.4g} %" for name, share in explained["split"].items()))
     if explained["epoch"]:
@@ -127,8 +129,25 @@ def _print_step(step: Spec, traces: dict[str, Spec]) -> None:
         return
     if step["kind"] in {"deny", "override", "segment"}:
         click.echo(f"      gives {_effect(trace)}" if "deny" not in trace else f"      denies {trace['deny']}")
+        if trace.get("hash") is not None:
+            click.echo(f"      {_hash(trace['hash'], trace['scores'])}")
     if "where" in trace:
         _print_trace(trace["where"], "      ")
+
+
+def _hash(family: Spec, scores: list[Spec]) -> str:
+    """The family, the bucket it computed, and whose buckets are which."""
+    owned = []
+    for score in scores:
+        low, below = score["from"], score["below"]
+        if below <= low:
+            owned.append(f"{score['version']} none")
+        elif family["whole"]:
+            owned.append(f"{score['version']} {low:.0f} to {below - 1:.0f}")
+        else:
+            owned.append(f"{score['version']} {low:.6g} up to {below:.6g}")
+    bucket = "" if family["bucket"] is None else f"bucket {family['bucket']:.10g}; "
+    return f"{family['family']}: {bucket}{', '.join(owned)}"
 
 
 def _effect(rule: Spec) -> str:

@@ -26,6 +26,35 @@ SEGMENTS = {"oslo": OSLO}
 IN_OSLO = request_head(fields={b"x-geo-city": b"Oslo"})
 
 
+def test_explanation_shows_the_family_the_bucket_and_whose_buckets_are_which() -> None:
+    # UnleashClient 6.9.1 says 10 for alice in the group checkout.
+    route = build_plan(
+        plan_spec(
+            route_spec(
+                weights={"canary": 10.0, "stable": 90.0},
+                hash={"family": "unleash", "group": "checkout", "variants": False, "total": 1000},
+                rules=[{"label": "rules[0]", "units": ["alice"], "split": {"stable": 95.0, "canary": 5.0}}],
+            )
+        )
+    ).routes[0]
+    trace = explain(route, IN_OSLO, b"bob", "header", {})
+    assert trace["hash"] == {"family": "unleash", "bucket": 40.0, "first": 1.0, "last": 100.0, "whole": True}
+    assert [(one["version"], one["from"], one["below"]) for one in trace["scores"]] == [
+        ("canary", 1.0, 11.0),
+        ("stable", 11.0, 101.0),
+    ]
+    assert (trace["version"], trace["reason"]) == ("stable", "split")
+    ruled = explain(route, IN_OSLO, b"alice", "header", {})
+    assert (ruled["version"], ruled["reason"]) == ("stable", "override")  # 10 is not among the first 5
+    assert ruled["rules"][0]["hash"]["bucket"] == 10.0
+    assert ruled["rules"][0]["scores"][0] == {
+        "version": "canary", "weight": 5.0, "denied": False, "from": 1.0, "below": 6.0,
+        "time": ruled["rules"][0]["scores"][0]["time"],
+    }  # fmt: skip
+    assert explain(route, IN_OSLO, None, "", {})["hash"]["bucket"] is None
+    assert explain(ROUTE, IN_OSLO, b"bob", "header", SEGMENTS)["hash"] is None
+
+
 def test_explanation_has_the_decision_and_all_it_stands_on() -> None:
     trace = explain(ROUTE, IN_OSLO, b"bob", "header", SEGMENTS)
     decision = decide(ROUTE, IN_OSLO, b"bob")

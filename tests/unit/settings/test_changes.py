@@ -111,6 +111,77 @@ def test_a_change_is_told_in_a_line(tmp_path: Path, old: str, new: str, line: st
     assert changed(tmp_path, (old, new)).lines == [line]
 
 
+ORDERED = "canary: {upstream: b, weight: 10}, blue: {upstream: b, weight: 20}, stable: {upstream: a, weight: 70}"
+UNLEASH = BASE.replace(
+    "versions: {stable: {upstream: a, weight: 95}, canary: {upstream: b, weight: 5}}",
+    f"default: stable\n    hash: unleash\n    versions: {{{ORDERED}}}",
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        (
+            "canary: {upstream: b, weight: 10}, blue: {upstream: b, weight: 20}, stable: {upstream: a, weight: 70}",
+            "canary: {upstream: b, weight: 20}, blue: {upstream: b, weight: 20}, stable: {upstream: a, weight: 60}",
+            (
+                "route shop: weights canary 10 -> 20, stable 70 -> 60; 20 % of units move"
+                " (10 % into canary, 10 % into blue, 10 % out of blue, 10 % out of stable)"
+            ),
+        ),
+        (
+            ORDERED,
+            "stable: {upstream: a, weight: 70}, blue: {upstream: b, weight: 20}, canary: {upstream: b, weight: 10}",
+            (
+                "route shop: changed the order of versions; 60 % of units move"
+                " (10 % into canary, 20 % into blue, 30 % into stable, 10 % out of canary, 20 % out of blue, 30 % out of stable)"
+            ),
+        ),
+        (
+            "hash: unleash",
+            "hash: {family: unleash, group: other}",
+            (
+                "route shop: changed hash; the cards are dealt anew; 46 % of units move"
+                " (9 % into canary, 16 % into blue, 21 % into stable, 9 % out of canary, 16 % out of blue, 21 % out of stable)"
+            ),
+        ),
+        (
+            "hash: unleash",
+            "hash: tidegate",
+            (
+                "route shop: changed hash; the cards are dealt anew; 46 % of units move"
+                " (9 % into canary, 16 % into blue, 21 % into stable, 9 % out of canary, 16 % out of blue, 21 % out of stable)"
+            ),
+        ),
+        (
+            "hash: unleash",
+            "salt: other\n    hash: {family: unleash, group: shop}",
+            "route shop: changed salt; 0 % of units move",
+        ),
+        (
+            "    unit: [{header: x-user}]",
+            "    unit: []",
+            (
+                "route shop: changed unit; units are found elsewhere, so that the cards are dealt anew; 30 % of units move"
+                " (30 % into stable, 10 % out of canary, 20 % out of blue)"
+            ),
+        ),
+    ],
+)
+def test_a_change_under_a_family_is_told_in_a_line(tmp_path: Path, old: str, new: str, line: str) -> None:
+    assert old in UNLEASH
+    before, after = loaded(tmp_path, UNLEASH).spec, loaded(tmp_path, UNLEASH.replace(old, new)).spec
+    assert compare(before, after).lines == [line]
+
+
+def test_the_next_version_of_flagds_hash_is_not_a_new_deal(tmp_path: Path) -> None:
+    text = UNLEASH.replace("hash: unleash", "hash: flagd-v1")
+    changes = compare(loaded(tmp_path, text).spec, loaded(tmp_path, text.replace("flagd-v1", "flagd-v2")).spec)
+    assert not changes.changed_routes[0].redealt
+    # Both fold the same hash, so that more stay than by chance: 1 - (.1^2 + .2^2 + .7^2) = .46 would move.
+    assert changes.changed_routes[0].moved == pytest.approx(0.35)
+
+
 def test_the_bounds_of_faults_and_the_zone_are_told_without_the_settings_too(tmp_path: Path) -> None:
     old, new = loaded(tmp_path, BASE).spec, loaded(tmp_path, f"{BASE}zone: a\nfaults: {{max_percent: 1}}\n").spec
     changes = compare(old, new)

@@ -373,6 +373,43 @@ def test_explain_knows_what_does_not_hang_on_the_unit_that_is_minted(every_kind:
     assert (known["version"], known["reason"], known["drawn"]) == ("canary", "segment", False)
 
 
+HASHED = """\
+listen: 127.0.0.1:8080
+upstreams: {a: {endpoints: [http://127.0.0.1:9001]}, b: {endpoints: [http://127.0.0.1:9002]}}
+routes:
+  - name: shop
+    unit: [{header: x-user-id}]
+    hash: {family: unleash, group: checkout}
+    default: stable
+    versions: {canary: {upstream: b, weight: 10}, blue: {upstream: b}, stable: {upstream: a, weight: 90}}
+    rules: [{units: [bob], split: {canary: 1, stable: 1}}]
+"""
+
+
+def test_explain_in_words_where_another_systems_hash_deals(tmp_path: Path) -> None:
+    path = tmp_path / "hashed.yaml"
+    path.write_text(HASHED)
+    # UnleashClient 6.9.1 says 10 for alice in the group checkout.
+    result = run("explain", "-c", str(path), "--route", "shop", "--unit", "alice")
+    assert result.stdout.splitlines()[:5] == [
+        "route shop: unit alice gets canary",
+        "  reason   split",
+        "  unit     alice",
+        "  hash     unleash: bucket 10; canary 1 to 10, blue none, stable 11 to 100",
+        "  split    canary 10 %, blue 0 %, stable 90 %",
+    ]
+    result = run("explain", "-c", str(path), "--route", "shop", "--unit", "bob")
+    assert "      unleash: bucket 40; canary 1 to 50, stable 51 to 100" in result.stdout.splitlines()
+    path.write_text(
+        HASHED.replace("{family: unleash, group: checkout}", "{family: launchdarkly, key: checkout, salt: 5f1c}")
+    )
+    result = run("explain", "-c", str(path), "--route", "shop", "--unit", "alice")
+    told = "launchdarkly: bucket 0.7064357063; canary 0 up to 0.1, blue none, stable 0.1 up to 1"
+    assert f"  hash     {told}" in result.stdout.splitlines()
+    result = run("explain", "-c", str(path), "--route", "shop")
+    assert "  hash     launchdarkly: canary 0 up to 0.1, blue none, stable 0.1 up to 1" in result.stdout.splitlines()
+
+
 def test_explain_when_every_version_is_denied(config: str) -> None:
     result = run("explain", "-c", config, "--route", "blocked", "--unit", "mallory")
     assert result.exit_code == 0
