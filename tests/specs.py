@@ -74,6 +74,7 @@ def route_spec(name: str = "shop", *, weights: dict[str, float] | None = None, *
         "admission": None,
         "cache": None,
         "faults": [],
+        "exposure": False,
     } | parts
 
 
@@ -92,6 +93,7 @@ def plan_spec(*routes: Spec, **parts: Any) -> Spec:
         "segments": [],
         "routes": list(routes),
         "faults": {"enabled": True, "max_percent": 10.0},
+        "exposure": {"queue": 100_000, "raw_units": False},
         "zone": "",
     } | parts
 

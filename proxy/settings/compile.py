@@ -31,6 +31,7 @@ def compile_spec(settings: Settings, certificates: CertificateReader, segment_or
         "segments": [{"name": name, "where": matcher_spec(settings.segments[name])} for name in segment_order],
         "routes": [route_spec(one) for one in settings.routes],
         "faults": {"enabled": settings.faults.enabled, "max_percent": settings.faults.max_percent},
+        "exposure": {"queue": settings.exposure.queue, "raw_units": settings.exposure.raw_units},
         "zone": settings.zone or "",
     }
 

@@ -29,8 +29,6 @@ KEYS: Final[dict[tuple[str, ...], str]] = {
     ("holdouts",): WHO,
     ("layers",): WHO,
     ("rings",): WHO,
-    ("exposure",): WHO,
-    ("routes", "*", "exposure"): WHO,
     ("plugins",): FLEETS,
     ("routes", "*", "plugins"): FLEETS,
     ("h2",): FLEETS,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+from proxy.settings.models.exposure import Exposure
 from proxy.settings.models.faults import FaultBounds
 from proxy.settings.models.listen import Admin, Client, Drain, Listener, Listeners
 from proxy.settings.models.matchers import Matcher
@@ -112,6 +113,7 @@ class General(Part):
     zone: Zone | None = option(
         "Where this proxy stands: endpoints of the same `zone` are asked first. Absent: all alike.", None
     )
+    exposure: Exposure = option("How exposures are kept.", makes=Exposure)
     faults: FaultBounds = option("What holds for all faults of all routes.", makes=FaultBounds)
 
     @property

@@ -1,0 +1,82 @@
+"""Forgetting one unit: its records in the file, and its lines in the stream. What is counted of many stays.
+
+Works in the process that records and beside it, from the command line: each statement is a transaction's, and lines are rewritten under a
+lock that the stream's writer takes, too (jsonl.py).
+"""
+
+import json
+import os
+import sqlite3
+from pathlib import Path
+
+from proxy.exposure.jsonl import locked, rotated
+from proxy.exposure.schema import hash_text
+
+
+def erase_records(database: sqlite3.Connection, unit: int) -> int:
+    """Delete all records of a unit (its hash as kept); answers how many. What they said is overwritten in the file, too.
+
+    The sums of how many units a version has had go down with them; sample ratios, which name nobody, do not. Raises sqlite3.Error.
+    """
+    database.execute("PRAGMA secure_delete = ON")
+    gone = 0
+    try:
+        database.execute("BEGIN IMMEDIATE")
+        for (segment,) in database.execute("SELECT id FROM segments").fetchall():
+            rows = database.execute(
+                f"SELECT arm, reason, flags >> 3 & 1, flags >> 2 & 1, flags & 1 FROM e{segment} WHERE unit = ?",  # noqa: S608
+                (unit,),
+            ).fetchall()
+            if not rows:
+                continue
+            database.execute(f"DELETE FROM e{segment} WHERE unit = ?", (unit,))  # noqa: S608 - a number
+            database.executemany(
+                "UPDATE tallies SET records = records - 1, units = units - ?, firsts = firsts - ?, robots = robots - ?"
+                " WHERE segment = ? AND arm = ? AND reason = ?",
+                [(units, firsts, robots, segment, arm, reason) for arm, reason, units, firsts, robots in rows],
+            )
+            gone += len(rows)
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+    finally:
+        database.execute("PRAGMA secure_delete = OFF")
+    if gone:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else the log would still have what was deleted
+    return gone
+
+
+def erase_lines(path: Path, unit: int) -> int:
+    """Remove a unit's lines from the stream and the files that were renamed; answers how many. Raises OSError."""
+    name = hash_text(unit)
+    gone = 0
+    with locked(path):
+        for file in (path, *rotated(path)):
+            try:
+                lines = file.read_bytes().splitlines(keepends=True)
+            except FileNotFoundError:
+                continue
+            kept = [line for line in lines if not _is_of(line, name)]
+            if len(kept) == len(lines):
+                continue
+            fresh = file.with_name(f"{file.name}.erasing")
+            with fresh.open("wb") as out:
+                fresh.chmod(0o600)
+                out.writelines(kept)
+                out.flush()
+                os.fsync(out.fileno())
+            fresh.replace(file)
+            gone += len(lines) - len(kept)
+    return gone
+
+
+def _is_of(line: bytes, name: str) -> bool:
+    if name.encode() not in line:
+        return False
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return True  # half a line that names it
+    return isinstance(value, dict) and value.get("unit") == name
