@@ -15,12 +15,11 @@ from proxy.settings.models.matchers import Matcher
 from proxy.settings.models.route import Route
 from proxy.settings.models.top import General
 from proxy.settings.models.upstream import Upstream
-from proxy.settings.problems import WARNING, KeyPath, Place, suggestion
+from proxy.settings.problems import WARNING, KeyPath, Place, Report, suggestion
 from proxy.settings.references import matcher_references, route_references
 from proxy.settings.scalars import Address, format_duration, split_address
 from proxy.settings.shadowing import Shadowing
 
-Report = Callable[..., None]
 _KILL_AFTER: Final = 10.0
 
 

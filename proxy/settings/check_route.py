@@ -1,12 +1,9 @@
 """What no single value of a route shows: its versions, rules, mirrors and rewrites against each other and the rest."""
 
-from collections.abc import Callable
 from typing import Final
 
 from proxy.settings.models.route import Route
-from proxy.settings.problems import WARNING, KeyPath
-
-Report = Callable[..., None]
+from proxy.settings.problems import WARNING, KeyPath, Report
 
 DEFAULT_MINTED: Final = "tg_unit"
 _NOT_SETTABLE: Final = frozenset({
