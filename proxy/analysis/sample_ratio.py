@@ -47,8 +47,8 @@ def log_bayes_factor(counts: Sequence[int], shares: Sequence[float], concentrati
 def sample_ratio(counts: Sequence[int], weights: Sequence[float]) -> float:
     """ln BF against the split by `weights`, averaged over CONCENTRATIONS; 0.0 before the first unit.
 
-    Weights are relative. A unit at a version of weight 0 cannot come of that split: infinite. Raises ValueError where there is not a
-    weight for each count, or none above 0.
+    Weights are relative. A unit at a version of weight 0 cannot come of that split: infinite. Raises ValueError where there is
+    not a weight for each count, or none above 0.
     """
     if len(counts) != len(weights) or min(weights, default=-1.0) < 0.0 or not any(weights):
         raise ValueError("a weight for each count, none below 0 and one above")

@@ -19,12 +19,12 @@ STICKY: Final = 8
 REMEMBERED: Final = 50_000
 """Units that may be young; as many more may be old. Some 20 MB a worker when full."""
 
-_ROBOT: Final = re.compile(rb"(?i)(?<!cu)bot\b|crawl|spider|slurp|\bcurl/|\bwget/|headless|monitor|uptime|\bprobe\b")
+_ROBOT: Final = re.compile(rb"(?i)(?<!cu)bot\b|crawl|spider|slurp|headless|monitor|uptime")
 
 
 def is_robot(user_agent: bytes) -> bool:
     """Whether a user agent says that it is no person's: `bot` at a word's end (but for the phones named Cubot), crawl, spider,
-    slurp, curl/, wget/, headless, monitor, uptime, probe; in either case. None at all says nothing."""
+    slurp, headless, monitor or uptime; in either case. None at all says nothing."""
     return _ROBOT.search(user_agent) is not None
 
 
@@ -67,7 +67,7 @@ class Seen:
             if self.room.left > 0:
                 self.room.left -= 1
                 self.young[unit] = known
-        return known.version == version and (known.reason == reason or reason == STICKY) and known.rule == rule
+        return known.version == version and known.rule == rule and reason in (known.reason, STICKY)
 
 
 class Exposed:

@@ -1,7 +1,7 @@
 """Forgetting one unit: its records in the file, and its lines in the stream. What is counted of many stays.
 
-Works in the process that records and beside it, from the command line: each statement is a transaction's, and lines are rewritten under a
-lock that the stream's writer takes, too (jsonl.py).
+Works in the process that records and beside it, from the command line: records go in one transaction, and lines are rewritten
+under a lock that the stream's writer takes, too (jsonl.py).
 """
 
 import json
@@ -24,12 +24,12 @@ def erase_records(database: sqlite3.Connection, unit: int) -> int:
         database.execute("BEGIN IMMEDIATE")
         for (segment,) in database.execute("SELECT id FROM segments").fetchall():
             rows = database.execute(
-                f"SELECT arm, reason, flags >> 3 & 1, flags >> 2 & 1, flags & 1 FROM e{segment} WHERE unit = ?",  # noqa: S608
+                f"SELECT arm, reason, flags >> 3 & 1, flags >> 2 & 1, flags & 1 FROM e{segment} WHERE unit = ?",
                 (unit,),
             ).fetchall()
             if not rows:
                 continue
-            database.execute(f"DELETE FROM e{segment} WHERE unit = ?", (unit,))  # noqa: S608 - a number
+            database.execute(f"DELETE FROM e{segment} WHERE unit = ?", (unit,))
             database.executemany(
                 "UPDATE tallies SET records = records - 1, units = units - ?, firsts = firsts - ?, robots = robots - ?"
                 " WHERE segment = ? AND arm = ? AND reason = ?",

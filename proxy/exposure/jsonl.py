@@ -1,7 +1,7 @@
 """The stream: each record as a JSON line in a file that others follow. Bounded: full files are renamed, and the oldest deleted.
 
-`path` is being written, `path.1` is the newest of the renamed ones. A lock beside it (`path.lock`) keeps writing and erasing apart; who
-follows the file needs none.
+`path` is being written, `path.1` is the newest of the renamed ones. A lock beside it (`path.lock`) keeps writing and erasing
+apart; who follows the file needs none.
 """
 
 import fcntl

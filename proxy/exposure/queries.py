@@ -1,7 +1,7 @@
 """Questions to the store: what one unit got, who got what lately, and how many units a version has had.
 
-A reader has a connection of its own and reads while the writer writes. Each question is a look into an index for each segment, so that
-it takes milliseconds however many records there are. Records come newest first, a page at a time.
+A reader has a connection of its own and reads while the writer writes. Each question is a look into an index for each segment,
+so that it takes milliseconds however many records there are. Records come newest first, a page at a time.
 """
 
 import heapq
@@ -140,15 +140,15 @@ class Reader:
         ask = self._database.execute
         if wanted.unit is not None:
             rows = ask(
-                f"SELECT {COLUMNS} FROM e{segment} WHERE unit = ?{bounds} ORDER BY ts DESC, seq DESC",  # noqa: S608
+                f"SELECT {COLUMNS} FROM e{segment} WHERE unit = ?{bounds} ORDER BY ts DESC, seq DESC",
                 (signed(wanted.unit), *values),
             ).fetchall()
             return [row for row in rows if every or row[3] in chosen][:room]
         if every:
-            return ask(f"SELECT {COLUMNS} FROM e{segment} WHERE 1{bounds}{order}", (*values, room)).fetchall()  # noqa: S608
+            return ask(f"SELECT {COLUMNS} FROM e{segment} WHERE 1{bounds}{order}", (*values, room)).fetchall()
         here = {arm for (arm,) in ask("SELECT DISTINCT arm FROM tallies WHERE segment = ?", (segment,))}
         each = [
-            ask(f"SELECT {COLUMNS} FROM e{segment} WHERE arm = ?{bounds}{order}", (arm, *values, room)).fetchall()  # noqa: S608
+            ask(f"SELECT {COLUMNS} FROM e{segment} WHERE arm = ?{bounds}{order}", (arm, *values, room)).fetchall()
             for arm in chosen & here
         ]
         return list(heapq.merge(*each, key=lambda row: (row[0], row[1]), reverse=True))[:room]
@@ -183,7 +183,7 @@ class Reader:
     def ratios(self) -> list[Ratio]:
         """The sample-ratio tests of what is current. Raises ExposureError."""
         try:
-            return read_ratios(self._database.execute(f"SELECT {RATIO_COLUMNS} FROM ratios"))  # noqa: S608
+            return read_ratios(self._database.execute(f"SELECT {RATIO_COLUMNS} FROM ratios"))
         except sqlite3.Error as error:
             raise ExposureError(f"{self._path}: {error}") from error
 

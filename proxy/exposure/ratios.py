@@ -1,9 +1,9 @@
 """Sample ratios of what was recorded: first randomised assignments, by weight epoch, segment and entry path.
 
 Counted is a unit's first record on its route, where the version was drawn by the route's weights (reason `split`), or by those of a
-rule with a split of its own, which make a segment of their own. Not counted: robots, and whoever got the version by a rule, a preview,
-a ring, a pin, a deny or for want of a choice. A unit counts once, in the epoch in which it came: an epoch is all the time in which
-the weights and the salt epoch were the same. What becomes of it when weights change says nothing about the draw.
+rule with a split of its own, which make a segment of their own. Not counted: robots, and whoever got the version by a rule, a
+preview, a ring, a pin, a deny or for want of a choice. A unit counts once, in the epoch in which it came: an epoch is all the
+time in which the weights and the salt epoch were the same. What becomes of it when weights change says nothing about the draw.
 """
 
 import json
@@ -30,7 +30,8 @@ Key = tuple[str, str, str, int, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """One test: `counts` of units by version against `weights`. `log_bayes_factor` above ALARM: the split is not what was asked for."""
+    """One test: `counts` of units by version against `weights`. Above ALARM, `log_bayes_factor` says that the split is not what
+    was asked for."""
 
     route: str
     segment: str
@@ -58,7 +59,7 @@ class Ratios:
         self._changed: Final[dict[Key, int]] = {}
         self.current: Final[dict[tuple[str, str], Epoch]] = {}
         """By route and segment, the epoch that a unit came in last."""
-        for *epoch, source, version, units, since, last in database.execute(f"SELECT {RATIO_COLUMNS} FROM ratios"):  # noqa: S608
+        for *epoch, source, version, units, since, last in database.execute(f"SELECT {RATIO_COLUMNS} FROM ratios"):
             key = (epoch[0], epoch[1], epoch[2], epoch[3])
             self._counts.setdefault(key, {}).setdefault(source, {})[version] = units
             self._since[key] = min(since, self._since.get(key, since))
@@ -98,7 +99,9 @@ class Ratios:
             for ratio in self.of(epoch):
                 if ratio.mismatch and (epoch, ratio.source) not in self._alarmed:
                     self._alarmed.add((epoch, ratio.source))
-                    database.execute("INSERT OR IGNORE INTO alarms VALUES (?, ?, ?, ?, ?, ?)", (*epoch, ratio.source, now))
+                    database.execute(
+                        "INSERT OR IGNORE INTO alarms VALUES (?, ?, ?, ?, ?, ?)", (*epoch, ratio.source, now)
+                    )
                     found.append(ratio)
         self._changed.clear()
         self._forget(database)
@@ -124,7 +127,7 @@ class Ratios:
                 del self._counts[epoch], self._since[epoch], self._last[epoch]
                 for table in ("ratios", "alarms"):
                     database.execute(
-                        f"DELETE FROM {table} WHERE route = ? AND segment = ? AND weights = ? AND epoch = ?",  # noqa: S608
+                        f"DELETE FROM {table} WHERE route = ? AND segment = ? AND weights = ? AND epoch = ?",
                         epoch,
                     )
 
@@ -145,7 +148,11 @@ def ratios_of(epoch: Epoch, since: int, sources: dict[str, dict[str, int]]) -> l
 
 def _ratio(epoch: Epoch, source: str, since: int, weights: dict[str, float], counts: dict[str, int]) -> Ratio:
     full = {version: counts.get(version, 0) for version in dict.fromkeys((*weights, *counts))}
-    factor = sample_ratio(list(full.values()), [weights.get(version, 0.0) for version in full]) if any(weights.values()) else 0.0
+    factor = (
+        sample_ratio(list(full.values()), [weights.get(version, 0.0) for version in full])
+        if any(weights.values())
+        else 0.0
+    )
     return Ratio(epoch[0], epoch[1], source, weights, epoch[3], since / 1e6, full, factor)
 
 

@@ -1,8 +1,9 @@
 """Records into the file: what is new of a message, each unit's first and each change, and what counts in it.
 
 Workers remember lately seen units only, each for itself, and say again what they are not sure was heard. Here it is settled: a
-record is kept where the unit has none on its route yet, or its last one says another version, reason or rule. Whether it has one, a
-sieve for each segment says at once for nearly all newcomers (sieve.py); for the rest, and for whoever came before, the file is asked.
+record is kept where the unit has none on its route yet, or its last one says another version, reason or rule. Whether it has
+one, a sieve for each segment says at once for nearly all newcomers (sieve.py); for the rest, and for whoever came before, the
+file is asked.
 
 All of it runs on one thread (writer.py). After an error the whole object is thrown away and made anew from the file.
 """
@@ -92,7 +93,7 @@ class Records:
 
     def _sieve_of(self, segment: int) -> Sieve:
         sieve = Sieve()
-        for unit, arm in self._database.execute(f"SELECT unit, arm FROM e{segment}"):  # noqa: S608 - a number
+        for unit, arm in self._database.execute(f"SELECT unit, arm FROM e{segment}"):
             sieve.add(sieve_key(unit & (1 << 64) - 1, self._route_of[arm]))
         return sieve
 
@@ -143,7 +144,9 @@ class Records:
     ) -> None:
         words, records, tail = message
         numbers: dict[int, int] = {}  # of the message's words in the file, as far as they are needed
-        arms: dict[tuple[int, int], tuple[int, int]] = {}  # by the numbers of route and version: arm, and the route's number
+        arms: dict[
+            tuple[int, int], tuple[int, int]
+        ] = {}  # by the numbers of route and version: arm, and the route's number
         active = self._sieves[self._segment].words
         sealed = [(one, sieve.words) for one, sieve in self._sieves.items()]
         rows = written.rows
@@ -219,7 +222,8 @@ class Records:
         latest = (-1, 0, 0)
         for segment in segments:
             for ts, seq, arm, reason, rule in self._database.execute(
-                f"SELECT ts, seq, arm, reason, rule FROM e{segment} WHERE unit = ?", (unit,)  # noqa: S608 - a number
+                f"SELECT ts, seq, arm, reason, rule FROM e{segment} WHERE unit = ?",
+                (unit,),
             ):
                 if self._route_of[arm] != home:
                     continue
@@ -233,7 +237,10 @@ class Records:
     def _arm(self, route: str, version: str) -> tuple[int, int]:
         arm = self._arms.get((route, version))
         if arm is None:
-            arm = self._database.execute("INSERT INTO arms (route, version) VALUES (?, ?)", (route, version)).lastrowid or 0
+            arm = (
+                self._database.execute("INSERT INTO arms (route, version) VALUES (?, ?)", (route, version)).lastrowid
+                or 0
+            )
             self._arms[route, version] = arm
             self._route_of[arm] = self._routes.setdefault(route, arm)
         return arm, self._route_of[arm]
@@ -261,7 +268,8 @@ class Records:
 
     def _seal(self) -> None:
         self._database.execute(
-            "UPDATE segments SET sealed = 1, sieve = ? WHERE id = ?", (self._sieves[self._segment].packed(), self._segment)
+            "UPDATE segments SET sealed = 1, sieve = ? WHERE id = ?",
+            (self._sieves[self._segment].packed(), self._segment),
         )
         self._begin_segment()
 
@@ -279,14 +287,14 @@ class Records:
 
     def _delete_older(self, segment: int, oldest: int) -> int:
         database = self._database
-        if database.execute(f"SELECT 1 FROM e{segment} WHERE ts < ? LIMIT 1", (oldest,)).fetchone() is None:  # noqa: S608
+        if database.execute(f"SELECT 1 FROM e{segment} WHERE ts < ? LIMIT 1", (oldest,)).fetchone() is None:
             return 0
-        newer = database.execute(f"SELECT 1 FROM e{segment} WHERE ts >= ? LIMIT 1", (oldest,)).fetchone()  # noqa: S608
+        newer = database.execute(f"SELECT 1 FROM e{segment} WHERE ts >= ? LIMIT 1", (oldest,)).fetchone()
         if newer is None and segment != self._segment:
             return self._drop(segment)
         database.execute("BEGIN IMMEDIATE")
         try:
-            gone: int = database.execute(f"DELETE FROM e{segment} WHERE ts < ?", (oldest,)).rowcount  # noqa: S608
+            gone: int = database.execute(f"DELETE FROM e{segment} WHERE ts < ?", (oldest,)).rowcount
             recount(database, segment)
             database.execute("COMMIT")
         except BaseException:
@@ -301,7 +309,7 @@ class Records:
         database = self._database
         database.execute("BEGIN IMMEDIATE")
         try:
-            gone: int = database.execute(f"SELECT count(*) FROM e{segment}").fetchone()[0]  # noqa: S608
+            gone: int = database.execute(f"SELECT count(*) FROM e{segment}").fetchone()[0]
             drop_segment(database, segment)
             oldest = min((one for one in self._sieves if one != segment), default=segment + 1)
             database.execute("DELETE FROM words WHERE segment < ?", (oldest,))
@@ -320,7 +328,8 @@ class Records:
     def size(self) -> int:
         """Bytes in use."""
         pages, free, size = (
-            self._database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+            self._database.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
         )
         return int((pages - free) * size)
 
@@ -347,7 +356,7 @@ def recount(database: sqlite3.Connection, segment: int) -> None:
     database.execute("DELETE FROM tallies WHERE segment = ?", (segment,))
     database.execute(
         "INSERT INTO tallies SELECT ?, arm, reason, count(*), sum(flags >> 3 & 1), sum(flags >> 2 & 1), sum(flags & 1),"
-        f" min(ts), max(ts) FROM e{segment} GROUP BY arm, reason",  # noqa: S608 - a number
+        f" min(ts), max(ts) FROM e{segment} GROUP BY arm, reason",
         (segment,),
     )
 

@@ -1,13 +1,13 @@
 """The store's file: its tables, and how it is opened.
 
-Records lie in segments, a table of some 260,000 each, oldest first. A segment is ordered by time, has an index of its units and one of
-its arms (route and version), and once it is full it is never written again but to delete. Why so, and not one table: the
+Records lie in segments, a table of some 260,000 each, oldest first. A segment is ordered by time, has an index of its units and
+one of its arms (route and version), and once it is full it is never written again but to delete. Why so, and not one table: the
 hashes of units come in no order, and each would touch a page of an index of ten million; pages of a small index are touched by
-many records of one transaction, so a record costs a few bytes of writing and not a page. A whole segment is deleted at the cost of
-none of its records. Questions ask segment after segment, at some microseconds each.
+many records of one transaction, so a record costs a few bytes of writing and not a page. A whole segment is deleted at the cost
+of none of its records. Questions ask segment after segment, at some microseconds each.
 
-`tallies` counts, so that nobody ever has to: by segment, arm and reason. What is added to them is added in SQL, so that another process
-may erase a unit while the proxy records others.
+`tallies` counts, so that nobody ever has to: by segment, arm and reason. What is added to them is added in SQL, so that another
+process may erase a unit while the proxy records others.
 """
 
 import sqlite3
@@ -90,9 +90,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         version: int = database.execute("PRAGMA user_version").fetchone()[0]
         tables: int = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if version != VERSION and (version or tables):
-            raise OtherSchemaError(
-                f"{path}: its tables are of version {version}, this program's of {VERSION}; move the file away to begin anew"
-            )
+            raise _other(path, version)  # noqa: TRY301 - the file must be closed
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         database.execute("PRAGMA cache_size = -32768")
@@ -120,7 +118,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         if version == 0:
             raise NoExposuresError(f"{path}: nothing was recorded yet")
         if version != VERSION:
-            raise OtherSchemaError(f"{path}: its tables are of version {version}, this program's of {VERSION}")
+            raise _other(path, version)
     except sqlite3.Error as error:
         database.close()
         raise ExposureError(f"{path}: {error}") from error
@@ -153,6 +151,12 @@ def signed(unit: int) -> int:
 def hash_text(unit: int) -> str:
     """The 16 hex digits of a hash that SQLite kept."""
     return f"{unit & (1 << 64) - 1:016x}"
+
+
+def _other(path: Path, version: int) -> OtherSchemaError:
+    return OtherSchemaError(
+        f"{path}: its tables are of version {version}, this program's of {VERSION}; move the file away to begin anew"
+    )
 
 
 def _quoted(path: Path) -> str:

@@ -3,10 +3,12 @@
 The event loop only ever puts something into a queue. How much may wait there is bounded by who sends: a worker has so many messages
 under way at most, and each is answered when its records are in the file (`done`).
 
-A file that cannot be written is no reason to stop anything: it is counted, said once, and tried again every second, while the workers'
-queues fill up and drop what finds no room. One that is corrupt is set aside, and a new one is begun.
+A file that cannot be written is no reason to stop anything: it is counted, said once, and tried again every second, while the
+workers' queues fill up and drop what finds no room. One that is corrupt is set aside, and a new one is begun.
 """
 
+import fcntl
+import os
 import queue
 import sqlite3
 import threading
@@ -75,9 +77,12 @@ Job = tuple[bytes, Callable[[], None]] | _Erasure | Keeping | None
 class Writer:
     """The thread. `clock` gives Unix seconds."""
 
-    def __init__(self, path: Path, keeping: Keeping, clock: Callable[[], float], report: Report) -> None:
+    def __init__(
+        self, path: Path, keeping: Keeping, clock: Callable[[], float], report: Report, standing: Standing | None = None
+    ) -> None:
+        """Begin. `standing` goes on with the sums of a writer before."""
         self.path: Final = path
-        self.standing: Final = Standing()
+        self.standing: Final = standing or Standing()
         self._keeping = keeping
         self._clock: Final = clock
         self._report: Final = report
@@ -85,6 +90,7 @@ class Writer:
         self._records: Records | None = None
         self._ended: Final = threading.Event()
         self._closing = False
+        self._descriptor = -1  # of the lock
         self._tended = 0.0
         self._thread: Final = threading.Thread(target=self._run, name="exposures", daemon=True)
         self._thread.start()
@@ -132,6 +138,8 @@ class Writer:
         finally:
             if self._records is not None:
                 self._records.close()
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
             self._ended.set()
 
     def _next(self) -> Job:
@@ -143,12 +151,26 @@ class Writer:
         """The open file, opened or made where it has to be; None where that fails, which is then said and counted."""
         if self._records is None:
             try:
+                self._lock()
                 self._records = Records(self.path)
             except (sqlite3.Error, OSError, OtherSchemaError) as error:
                 self._failed(error)
                 return None
             self._measure()
         return self._records
+
+    def _lock(self) -> None:
+        """One process writes at a time: in an upgrade the next one waits for the end of the one before. Raises OSError."""
+        if self._descriptor >= 0:
+            return
+        name = self.path.with_name(f"{self.path.name}.lock")
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise OSError("another process records there") from error
+        self._descriptor = descriptor
 
     def _write(self, first: tuple[bytes, Callable[[], None]]) -> None:
         batch = [first]
@@ -277,7 +299,9 @@ class Writer:
         text = str(error)
         if text != self.standing.failing:
             self.standing.failing = text
-            self._report("error", f"{self.path}: exposures cannot be written ({text}); traffic is served on, and tries go on")
+            self._report(
+                "error", f"{self.path}: exposures cannot be written ({text}); traffic is served on, and tries go on"
+            )
 
     def _set_aside(self, error: Exception) -> None:
         self.standing.failures["corrupt"] += 1
@@ -290,7 +314,9 @@ class Writer:
             self.standing.failing = f"{error}; it cannot be set aside: {refusal}"
         else:
             self.standing.failing = str(error)
-        self._report("error", f"{self.path}: the store of exposures is corrupt ({error}); set aside as {aside.name}, begun anew")
+        self._report(
+            "error", f"{self.path}: the store of exposures is corrupt ({error}); set aside as {aside.name}, begun anew"
+        )
 
     def _succeeded(self) -> None:
         if self.standing.failing:

@@ -272,7 +272,9 @@ def _exposure(draft: Draft) -> None:
             )
         if route is not None and not unit_chain(route):
             draft.report(
-                ("routes", index, "exposure"), "the route has no unit, so there is nobody to record: give `unit`", WARNING
+                ("routes", index, "exposure"),
+                "the route has no unit, so there is nobody to record: give `unit`",
+                WARNING,
             )
     if not recording and "exposure" in draft.values and None not in draft.routes:
         draft.report(("exposure",), "no route has `exposure: true`, so this does nothing", WARNING)
