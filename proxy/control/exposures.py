@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from proxy.core.hashing import UnitHasher
 from proxy.exposure.jsonl import Stream
 from proxy.exposure.queries import Reader
-from proxy.exposure.schema import ExposureError, file_beside
+from proxy.exposure.schema import ExposureError, NoExposuresError, file_beside
 from proxy.exposure.writer import Keeping, Standing, Writer
 from proxy.settings.models.top import Settings
 from proxy.telemetry.facts import ExposureFacts
@@ -90,7 +90,7 @@ class Exposures:
         """Have the store asked on a thread. Raises ExposureError."""
         path = self._path
         if path is None:
-            raise ExposureError("there is no `state: sqlite:PATH`, beside which exposures are kept")
+            raise NoExposuresError("there is no `state: sqlite:PATH`, beside which exposures are kept")
 
         def on_thread() -> Answer:
             with Reader(path) as reader:

@@ -190,9 +190,9 @@ class Writer:
         written = self._stored([payload for payload, _ in batch])
         if written is not None:
             self._count(written)
+            self._stream(written)
             for _, done in batch:
                 done()
-            self._stream(written)
         if isinstance(later, Keeping):
             self._keeping = later
         elif isinstance(later, _Erasure):

@@ -25,6 +25,7 @@ _PAGE: Final = """<!doctype html>
 <li><a href="/api/v1/routes">/api/v1/routes</a>: routes, weights, endpoints, counts</li>
 <li><a href="/api/v1/upstreams">/api/v1/upstreams</a>: upstreams, health and drains of their endpoints</li>
 <li><a href="/api/v1/faults">/api/v1/faults</a>: faults put in on purpose, and whether they are switched off</li>
+<li><a href="/api/v1/exposures">/api/v1/exposures</a>: who got which version, when and why</li>
 <li><a href="/api/v1/exposures/summary">/api/v1/exposures/summary</a>: how many units each version has had</li>
 <li><a href="/api/v1/openapi.json">/api/v1/openapi.json</a>: this API described</li>
 </ul></body></html>

@@ -38,8 +38,8 @@ def body(**properties: Schema) -> Schema:
 
 
 def operation(name: str, summary: str, responses: Schema) -> Schema:
+    """An operation; 401 and 403 are answers of all."""
     refused = {
-        """An operation; 401 and 403 are answers of all."""
         "401": json_answer("A token is needed", ref("Error")),
         "403": json_answer("This token, Host or Origin may not", ref("Error")),
     }

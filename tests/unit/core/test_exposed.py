@@ -123,7 +123,11 @@ def test_words_of_a_route_are_its_weights_and_those_of_rules_with_splits():
     rules = [
         {"label": "rules[0]", "units": ["bob"], "version": "canary"},
         {"label": "rules[1]", "where": {"segment": "beta"}, "split": {"stable": 1.0, "canary": 1.0}},
-        {"label": "rules[2]", "where": {"source": "header", "name": "h", "test": "is", "value": "a"}, "split": {"canary": 1}},
+        {
+            "label": "rules[2]",
+            "where": {"source": "header", "name": "h", "test": "is", "value": "a"},
+            "split": {"canary": 1},
+        },
     ]
     words = ExposureWords(route_spec("shop", rules=rules))
     assert words.weights == '{"stable":95.0,"canary":5.0}'

@@ -81,7 +81,9 @@ def test_lines_of_an_erased_unit_are_gone_from_all_files(path):
 
 
 def test_half_a_line_that_names_the_unit_goes_too(path):
-    path.write_text('{"unit":"00000000000000aa","numb\n{"unit":"00000000000000bb","number":1}\n{"rule":"00000000000000aa"}\n')
+    path.write_text(
+        '{"unit":"00000000000000aa","numb\n{"unit":"00000000000000bb","number":1}\n{"rule":"00000000000000aa"}\n'
+    )
     assert erase_lines(path, 0xAA) == 1
     assert path.read_text().count("\n") == 2
 

@@ -57,7 +57,9 @@ def test_since(path):
     assert ask(path, since=NOW + 1000).records == []
 
 
-@pytest.mark.parametrize("wanted", [{}, {"version": "canary"}, {"version": "stable"}, {"route": "shop"}, {"since": NOW + 20}])
+@pytest.mark.parametrize(
+    "wanted", [{}, {"version": "canary"}, {"version": "stable"}, {"route": "shop"}, {"since": NOW + 20}]
+)
 @pytest.mark.parametrize("size", [1, 7, 50])
 def test_pages_are_the_whole_in_order(path, wanted, size):
     whole = ask(path, **wanted).records

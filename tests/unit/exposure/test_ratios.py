@@ -110,7 +110,9 @@ def test_old_epochs_are_forgotten(path):
     teller = Teller()
     records = store(path)
     for number in range(EPOCHS_KEPT + 10):
-        records.write([teller.message((f"u{number}", "stable"), weights=f'{{"stable":{number + 1}.0,"canary":1.0}}')], 0)
+        records.write(
+            [teller.message((f"u{number}", "stable"), weights=f'{{"stable":{number + 1}.0,"canary":1.0}}')], 0
+        )
     rows = records.database.execute("SELECT count(*) FROM ratios").fetchone()[0]
     assert rows == EPOCHS_KEPT
     assert records.ratios.shown()[0].weights["stable"] == EPOCHS_KEPT + 10

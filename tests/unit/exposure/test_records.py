@@ -45,7 +45,9 @@ def test_what_is_known_is_told_in_vain(path):
 
 def test_a_new_reason_is_a_change_and_a_pin_is_none(path):
     teller = Teller()
-    message = teller.message(("u", "a"), ("u", "a", STICKY), ("u", "a", OVERRIDE, "rules[0]"), ("u", "a", OVERRIDE, "rules[1]"))
+    message = teller.message(
+        ("u", "a"), ("u", "a", STICKY), ("u", "a", OVERRIDE, "rules[0]"), ("u", "a", OVERRIDE, "rules[1]")
+    )
     written = store(path).write([message], 0)
     assert (written.recorded, written.repeated) == ({"shop": 3}, {"shop": 1})
 
