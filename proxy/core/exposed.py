@@ -77,9 +77,12 @@ class Exposed:
         self.room: Final = Room(limit)
         self.routes: Final[dict[str, Seen]] = {}
 
-    def of(self, route: str) -> Seen:
-        """The units of a route, remembered over plans."""
+    def of(self, route: str, *, anew: bool = False) -> Seen:
+        """The units of a route, remembered over plans; `anew` forgets them first."""
         seen = self.routes.get(route)
+        if seen is not None and anew:
+            self.room.left += len(seen.young)
+            seen = None
         if seen is None:
             seen = Seen(self.room)
             self.routes[route] = seen

@@ -53,15 +53,20 @@ class Exposing:
 
     # What plans and control say.
 
-    def bring(self, plan: Plan) -> None:
-        """Give the plan's routes the memory of those of the same name before; just before the plan is in force."""
+    def bring(self, plan: Plan, *, alone: bool) -> None:
+        """Give the plan's routes the memory of those of the same name before; just before the plan is in force.
+
+        Where this worker is not the only one (`alone`), a route that has changed begins with none: under the plan before, a unit
+        may have got something else from another worker, and what it gets now would pass for what it had here all along.
+        """
         self._limit = plan.exposure_queue
         self._raw = plan.exposure_raw
         names: set[str] = set()
         for route in plan.routes:
             if route.exposure is not None:
                 names.add(route.name)
-                route.seen = self._exposed.of(route.name)
+                if route.seen is None:
+                    route.seen = self._exposed.of(route.name, anew=not alone)
         self._exposed.leave(names)
 
     def acknowledged(self, sequence: int, send: Send) -> None:

@@ -263,3 +263,14 @@ def test_a_route_that_no_longer_records_is_forgotten(stage_of: StageOf) -> None:
     stage.bring(recording() | {"generation": 3})
     users.ask("a")
     assert len(Control(stage).flush()) == 2
+
+
+def test_after_a_change_one_of_several_workers_believes_nothing(stage_of: StageOf) -> None:
+    stage = stage_of(recording(), workers=2)
+    control, users = Control(stage), Users(stage)
+    users.ask("a")
+    assert len(control.flush()) == 1
+    stage.bring(recording(weights=(0.0, 100.0)) | {"generation": 2})  # here the user does not come, but at the other worker
+    stage.bring(recording() | {"generation": 3})
+    users.ask("a")
+    assert [one["version"] for one in control.flush()] == ["stable"]
