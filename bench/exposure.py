@@ -65,8 +65,8 @@ def _fill(records: Records, count: int, rng: random.Random) -> tuple[float, floa
                 made += 1
                 version = "stable" if made % 20 else "canary"
                 batch.add(
-                    now + made / 1000, rng.getrandbits(64), 7, 0, made % 10_000, "shop", version, "", _WEIGHTS, "header", "", SPLIT,
-                    RANDOMISED, b"%032x" % rng.getrandbits(128), b"",
+                    now + made / 1000, rng.getrandbits(64), 7, 0, made % 10_000, "shop", version, "", _WEIGHTS, "shop", "header",
+                    "", SPLIT, RANDOMISED, b"%032x" % rng.getrandbits(128), b"",
                 )  # fmt: skip
             payloads.append(batch.payload(made))
         begun, used = time.perf_counter(), time.process_time()

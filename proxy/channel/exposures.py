@@ -8,7 +8,7 @@ from struct import Struct
 from typing import Final
 
 _HEAD: Final = Struct("<QIIIH")  # sequence, records, bytes of the tail, bytes of the words, words
-_RECORD: Final = Struct("<dQIIhHHHHHHBBHH")
+_RECORD: Final = Struct("<dQIIhHHHHHHHBBHH")
 RECORD_SIZE: Final = _RECORD.size
 _LENGTH: Final = Struct("<H")
 
@@ -20,13 +20,13 @@ RANDOMISED: Final = 2
 RAW_LIMIT: Final = 1024
 """Bytes of a raw unit that travel; the rest is cut off."""
 
-Record = tuple[float, int, int, int, int, int, int, int, int, int, int, int, int, int, int]
+Record = tuple[float, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int]
 """Unix seconds, unit hash (64 bits), plan revision, salt epoch, bucket; numbers of the words for route, version, rule, weights,
-source and segment; reason (an index of REASONS), flags; bytes of the request id and of the raw unit in the tail."""
+salt, source and segment; reason (an index of REASONS), flags; bytes of the request id and of the raw unit in the tail."""
 
 
 class ExposureBatch:
-    """Records on their way into a message. At most 8,000: a record may bring six words, and words are numbered in 16 bits."""
+    """Records on their way into a message. At most 8,000: a record may bring seven words, and words are numbered in 16 bits."""
 
     def __init__(self) -> None:
         self.count: int = 0
@@ -46,6 +46,7 @@ class ExposureBatch:
         version: str,
         rule: str,
         weights: str,
+        salt: str,
         source: str,
         segment: str,
         reason: int,
@@ -66,6 +67,7 @@ class ExposureBatch:
                 self._number(version),
                 self._number(rule),
                 self._number(weights),
+                self._number(salt),
                 self._number(source),
                 self._number(segment),
                 reason,
@@ -122,6 +124,6 @@ def read_exposures(payload: bytes) -> tuple[list[str], list[Record], bytes]:
     if start != records_at:
         raise ValueError("exposures: the words do not end where the records begin")
     for record in records:
-        if max(record[5:11]) >= words_count:
+        if max(record[5:12]) >= words_count:
             raise ValueError("exposures: a record names a word that there is not")
     return words, records, payload[tail_at:]

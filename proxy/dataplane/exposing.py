@@ -133,6 +133,7 @@ class Exposing:
             version.name,
             rule,
             weights,
+            route.salt,
             source,
             segment,
             reason,

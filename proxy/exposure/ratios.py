@@ -3,7 +3,7 @@
 Counted is a unit's first record on its route, where the version was drawn by the route's weights (reason `split`), or by those of a
 rule with a split of its own, which make a segment of their own. Not counted: robots, and whoever got the version by a rule, a
 preview, a ring, a pin, a deny or for want of a choice. A unit counts once, in the epoch in which it came: an epoch is all the
-time in which the weights and the salt epoch were the same. What becomes of it when weights change says nothing about the draw.
+time in which weights, salt and salt epoch were the same. What becomes of it when weights change says nothing about the draw.
 """
 
 import json
@@ -17,13 +17,13 @@ from proxy.analysis.sample_ratio import ALARM, sample_ratio
 EPOCHS_KEPT: Final = 20
 """Of each route and segment; older ones are forgotten."""
 
-RATIO_COLUMNS: Final = "route, segment, weights, epoch, source, version, units, since, last"
+RATIO_COLUMNS: Final = "route, segment, deal, epoch, source, version, units, since, last"
 
 ALL: Final = ""
 """As a segment: the route's own split. As a source: all of them."""
 
 Epoch = tuple[str, str, str, int]
-"""Route, segment, weights (JSON by version), salt epoch."""
+"""Route, segment, deal (`deal_of`), salt epoch."""
 Key = tuple[str, str, str, int, str, str]
 """An epoch with source and version."""
 
@@ -48,6 +48,11 @@ class Ratio:
         return self.log_bayes_factor > ALARM
 
 
+def deal_of(salt: str, weights: str) -> str:
+    """What cards were dealt: a salt, and weights as JSON by version."""
+    return f"{salt}\n{weights}"
+
+
 class Ratios:
     """The counts, in memory as in the file."""
 
@@ -66,7 +71,7 @@ class Ratios:
             self._last[key] = max(last, self._last.get(key, last))
         for key in sorted(self._last, key=lambda one: self._last[one]):
             self.current[key[0], key[1]] = key
-        for *epoch, source in database.execute("SELECT route, segment, weights, epoch, source FROM alarms"):
+        for *epoch, source in database.execute("SELECT route, segment, deal, epoch, source FROM alarms"):
             self._alarmed.add(((epoch[0], epoch[1], epoch[2], epoch[3]), source))
 
     def count(self, epoch: Epoch, source: str, version: str, units: int, at: int) -> None:
@@ -127,7 +132,7 @@ class Ratios:
                 del self._counts[epoch], self._since[epoch], self._last[epoch]
                 for table in ("ratios", "alarms"):
                     database.execute(
-                        f"DELETE FROM {table} WHERE route = ? AND segment = ? AND weights = ? AND epoch = ?",
+                        f"DELETE FROM {table} WHERE route = ? AND segment = ? AND deal = ? AND epoch = ?",
                         epoch,
                     )
 
@@ -135,7 +140,7 @@ class Ratios:
 def ratios_of(epoch: Epoch, since: int, sources: dict[str, dict[str, int]]) -> list[Ratio]:
     """The tests of one epoch over `sources`: source -> version -> units. Weights that cannot be read give none."""
     try:
-        weights: dict[str, float] = json.loads(epoch[2])
+        weights: dict[str, float] = json.loads(epoch[2].partition("\n")[2])
     except ValueError:
         return []
     whole: dict[str, int] = {}
@@ -161,8 +166,8 @@ def read_ratios(rows: Iterable[tuple[str, str, str, int, str, str, int, int, int
     sources: dict[Epoch, dict[str, dict[str, int]]] = {}
     since: dict[Epoch, int] = {}
     lasts: dict[Epoch, int] = {}
-    for route, segment, weights, number, source, version, units, at, last in rows:
-        epoch = (route, segment, weights, number)
+    for route, segment, deal, number, source, version, units, at, last in rows:
+        epoch = (route, segment, deal, number)
         sources.setdefault(epoch, {}).setdefault(source, {})[version] = units
         since[epoch] = min(at, since.get(epoch, at))
         lasts[epoch] = max(last, lasts.get(epoch, last))

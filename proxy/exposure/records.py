@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from proxy.channel.exposures import RANDOMISED, ROBOT, read_exposures
 from proxy.core.plan import STICKY
-from proxy.exposure.ratios import Ratio, Ratios
+from proxy.exposure.ratios import Ratio, Ratios, deal_of
 from proxy.exposure.schema import (
     COLUMNS,
     FIRST,
@@ -151,11 +151,11 @@ class Records:
         sealed = [(one, sieve.words) for one, sieve in self._sieves.items()]
         rows = written.rows
         recorded, repeated = written.recorded, written.repeated
-        draws: dict[tuple[int, int, int, int, int, int], int] = {}
+        draws: dict[tuple[int, int, int, int, int, int, int], int] = {}
         at_tail = 0
         ts = 0
         for (
-            at, unit, plan, epoch, bucket, route, version, rule, weights, source, segment, reason, flags, id_size, raw_size,
+            at, unit, plan, epoch, bucket, route, version, rule, weights, salt, source, segment, reason, flags, id_size, raw_size,
         ) in records:  # fmt: skip
             request = tail[at_tail : at_tail + id_size]
             raw = tail[at_tail + id_size : at_tail + id_size + raw_size] if raw_size else None
@@ -178,7 +178,7 @@ class Records:
                 before = None
                 fresh[mixed] = (arm, reason, numbers[rule], (arm,))
                 if flags & RANDOMISED and not flags & ROBOT:
-                    drawn = (route, segment, weights, epoch, source, version)
+                    drawn = (route, segment, weights, salt, epoch, source, version)
                     draws[drawn] = draws.get(drawn, 0) + 1
             elif last[0] == arm and last[2] == numbers[rule] and (last[1] == reason or reason == STICKY):
                 repeated[words[route]] = repeated.get(words[route], 0) + 1
@@ -211,8 +211,8 @@ class Records:
                 sums[4] = ts
             elif ts > sums[5]:
                 sums[5] = ts
-        for (route, segment, weights, epoch, source, version), units in draws.items():
-            drawn_by = (words[route], words[segment], words[weights], epoch)
+        for (route, segment, weights, salt, epoch, source, version), units in draws.items():
+            drawn_by = (words[route], words[segment], deal_of(words[salt], words[weights]), epoch)
             self.ratios.count(drawn_by, words[source], words[version], units, ts)
 
     def _last(self, segments: list[int], unit: int, home: int) -> Last | None:

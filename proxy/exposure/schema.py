@@ -37,13 +37,13 @@ CREATE TABLE tallies (
     first INTEGER, last INTEGER, PRIMARY KEY (segment, arm, reason)
 ) WITHOUT ROWID;
 CREATE TABLE ratios (
-    route TEXT, segment TEXT, weights TEXT, epoch INTEGER, source TEXT, version TEXT, units INTEGER, since INTEGER,
+    route TEXT, segment TEXT, deal TEXT, epoch INTEGER, source TEXT, version TEXT, units INTEGER, since INTEGER,
     last INTEGER,
-    PRIMARY KEY (route, segment, weights, epoch, source, version)
+    PRIMARY KEY (route, segment, deal, epoch, source, version)
 ) WITHOUT ROWID;
 CREATE TABLE alarms (
-    route TEXT, segment TEXT, weights TEXT, epoch INTEGER, source TEXT, at INTEGER,
-    PRIMARY KEY (route, segment, weights, epoch, source)
+    route TEXT, segment TEXT, deal TEXT, epoch INTEGER, source TEXT, at INTEGER,
+    PRIMARY KEY (route, segment, deal, epoch, source)
 ) WITHOUT ROWID;
 """
 _SEGMENT: Final = """

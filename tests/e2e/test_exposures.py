@@ -97,5 +97,7 @@ def test_users_who_come_while_control_is_dead_are_recorded(tmp_path: Path) -> No
             control = proxy.control()
             os.kill(control, signal.SIGKILL)
             come(proxy, meanwhile)
-            wait_for(lambda: proxy.control() not in (control, proxy.pid) and proxy.ready(), "another control process", 20.0)
+            wait_for(
+                lambda: proxy.control() not in (control, proxy.pid) and proxy.ready(), "another control process", 20.0
+            )
             wait_for(lambda: len(recorded(proxy)) == 40, "all users' records")

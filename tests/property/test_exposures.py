@@ -1,5 +1,5 @@
-"""Laws of exposures: whatever workers forget, repeat or say in which order, each first assignment and each change is kept once; and the
-test of a split keeps its promise about false alarms."""
+"""Laws of exposures: whatever workers forget, repeat or say in which order, each first assignment and each change is kept once;
+and the test of a split keeps its promise about false alarms."""
 
 import tempfile
 from itertools import product

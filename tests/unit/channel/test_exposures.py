@@ -16,8 +16,8 @@ def packed(sequence=7, count=3, raw=b""):
     batch = ExposureBatch()
     for number in range(count):
         batch.add(
-            1.7e9 + number, 2**64 - 1 - number, 12, 3, number - 1, "shop", f"v{number % 2}", "", '{"v0":1}', "header", "bé\udcffta",
-            9, RANDOMISED | ROBOT, b"r" * number, raw,
+            1.7e9 + number, 2**64 - 1 - number, 12, 3, number - 1, "shop", f"v{number % 2}", "", '{"v0":1}', "salt", "header",
+            "bé\udcffta", 9, RANDOMISED | ROBOT, b"r" * number, raw,
         )  # fmt: skip
     assert batch.count == count
     return batch.payload(sequence)
@@ -27,12 +27,14 @@ def test_what_was_packed_is_read():
     payload = packed(raw=b"alice")
     assert sequence_of(payload) == 7
     words, records, tail = read_exposures(payload)
-    assert len(words) == 7  # each once
+    assert len(words) == 8  # each once
     assert tail == b"alice" + b"r" + b"alice" + b"rr" + b"alice"
-    at, unit, plan, epoch, bucket, route, version, rule, weights, source, segment, reason, flags, ids, raw = records[1]
+    at, unit, plan, epoch, bucket, route, version, rule, weights, salt, source, segment, reason, flags, ids, raw = (
+        records[1]
+    )
     assert (at, unit, plan, epoch, bucket, reason, flags, ids, raw) == (1.7e9 + 1, 2**64 - 2, 12, 3, 0, 9, 3, 1, 5)
-    named = [words[one] for one in (route, version, rule, weights, source, segment)]
-    assert named == ["shop", "v1", "", '{"v0":1}', "header", "bé\udcffta"]
+    named = [words[one] for one in (route, version, rule, weights, salt, source, segment)]
+    assert named == ["shop", "v1", "", '{"v0":1}', "salt", "header", "bé\udcffta"]
     assert records[0][4] == -1
 
 

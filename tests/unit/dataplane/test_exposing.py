@@ -60,10 +60,10 @@ def spelled(payload: bytes) -> list[dict[str, object]]:
     found = []
     for record in records:
         at, unit, plan, epoch, bucket, *named, reason, flags, id_size, raw_size = record
-        route, version, rule, weights, source, segment = (words[one] for one in named)
+        route, version, rule, weights, salt, source, segment = (words[one] for one in named)
         found.append({
             "at": at, "unit": f"{unit:016x}", "plan": plan, "epoch": epoch, "bucket": bucket, "route": route, "version": version,
-            "rule": rule, "weights": weights, "source": source, "segment": segment, "reason": REASONS[reason],
+            "rule": rule, "weights": weights, "salt": salt, "source": source, "segment": segment, "reason": REASONS[reason],
             "randomised": bool(flags & RANDOMISED), "bot": bool(flags & ROBOT),
             "request": tail[:id_size], "raw": tail[id_size : id_size + raw_size],
         })  # fmt: skip
@@ -99,7 +99,8 @@ def test_first_request_is_recorded_with_all_there_is_to_know(stage_of: StageOf) 
     assert 0 <= bucket < 10_000
     assert record == {
         "at": 1.7e9 + 1000.0, "unit": UnitHasher(b"k")(b"carol"), "plan": 1, "epoch": 0, "route": "shop", "version": "stable",
-        "rule": "", "weights": '{"stable":100.0,"canary":0.0}', "source": "header", "segment": "", "reason": "split",
+        "rule": "", "weights": '{"stable":100.0,"canary":0.0}', "salt": "shop", "source": "header",
+        "segment": "", "reason": "split",
         "randomised": True, "bot": True, "request": b"r-1", "raw": b"carol",
     }  # fmt: skip
 
@@ -270,7 +271,9 @@ def test_after_a_change_one_of_several_workers_believes_nothing(stage_of: StageO
     control, users = Control(stage), Users(stage)
     users.ask("a")
     assert len(control.flush()) == 1
-    stage.bring(recording(weights=(0.0, 100.0)) | {"generation": 2})  # here the user does not come, but at the other worker
+    stage.bring(
+        recording(weights=(0.0, 100.0)) | {"generation": 2}
+    )  # here the user does not come, but at the other worker
     stage.bring(recording() | {"generation": 3})
     users.ask("a")
     assert [one["version"] for one in control.flush()] == ["stable"]

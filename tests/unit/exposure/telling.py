@@ -29,7 +29,8 @@ class Teller:
             unit, version, reason, rule = (*record, *(SPLIT, "")[len(record) - 2 :])
             values = {
                 "at": self.now, "unit": unit_of(unit) if isinstance(unit, str) else unit, "plan": 3, "epoch": 0, "bucket": 17,
-                "route": "shop", "version": version, "rule": rule, "weights": WEIGHTS, "source": "header", "segment": "",
+                "route": "shop", "version": version, "rule": rule, "weights": WEIGHTS, "salt": "shop",
+                "source": "header", "segment": "",
                 "reason": reason, "flags": RANDOMISED if reason == SPLIT else 0, "request_id": b"0123456789abcdef" * 2, "raw": b"",
             } | parts  # fmt: skip
             self.now += 1.0

@@ -68,8 +68,9 @@ def test_other_weights_are_another_epoch_and_the_same_ones_go_on(path):
     assert counted(path) == {("shop", ALL, ALL): {"stable": 1, "canary": 0}}
     records.write([teller.message(("c", "canary"))], 0)
     assert counted(path) == {("shop", ALL, ALL): {"stable": 1, "canary": 1}}
-    records.write([teller.message(("d", "canary"), epoch=1)], 0)
-    assert counted(path) == {("shop", ALL, ALL): {"stable": 0, "canary": 1}}
+    for anew in ({"epoch": 1}, {"salt": "other"}):
+        records.write([teller.message((f"d{anew}", "canary"), **anew)], 0)
+        assert counted(path) == {("shop", ALL, ALL): {"stable": 0, "canary": 1}}
     records.close()
 
 
