@@ -54,21 +54,28 @@ def erase_lines(path: Path, unit: int) -> int:
     gone = 0
     with locked(path):
         for file in (path, *rotated(path)):
-            try:
-                lines = file.read_bytes().splitlines(keepends=True)
-            except FileNotFoundError:
-                continue
-            kept = [line for line in lines if not _is_of(line, name)]
-            if len(kept) == len(lines):
-                continue
-            fresh = file.with_name(f"{file.name}.erasing")
-            with fresh.open("wb") as out:
-                fresh.chmod(0o600)
-                out.writelines(kept)
-                out.flush()
-                os.fsync(out.fileno())
-            fresh.replace(file)
-            gone += len(lines) - len(kept)
+            if file.exists():
+                gone += _erase_from(file, name)
+    return gone
+
+
+def _erase_from(file: Path, name: str) -> int:
+    gone = 0
+    fresh = file.with_name(f"{file.name}.erasing")
+    with file.open("rb") as lines, fresh.open("wb") as out:
+        fresh.chmod(0o600)
+        for line in lines:
+            if _is_of(line, name):
+                gone += 1
+            else:
+                out.write(line)
+        out.flush()
+        if gone:
+            os.fsync(out.fileno())
+    if gone:
+        fresh.replace(file)
+    else:
+        fresh.unlink()
     return gone
 
 

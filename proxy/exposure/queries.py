@@ -71,6 +71,7 @@ class Reader:
         """Raises NoExposuresError where nothing was recorded yet."""
         self._path: Final = path
         self._database: Final = open_for_reading(path)
+        self._words: Final[Words] = {}  # those that were asked for
 
     def close(self) -> None:
         """Let go of the file."""
@@ -192,11 +193,14 @@ class Reader:
         return {arm: (route, version) for arm, route, version in rows}
 
     def _record(self, row: tuple[Any, ...], arms: Arms) -> Spec:
-        words = [
-            (self._database.execute("SELECT text FROM words WHERE id = ?", (number,)).fetchone() or ("",))[0]
-            for number in (row[7], row[11], row[12])
-        ]
-        return as_values(row, arms, *words)
+        return as_values(row, arms, self._word(row[7]), self._word(row[11]), self._word(row[12]))
+
+    def _word(self, number: int) -> str:
+        text = self._words.get(number)
+        if text is None:
+            found = self._database.execute("SELECT text FROM words WHERE id = ?", (number,)).fetchone()
+            text = self._words[number] = found[0] if found else ""
+        return text
 
 
 def as_values(row: tuple[Any, ...], arms: Arms, rule: str, weights: str, source: str) -> Spec:

@@ -62,6 +62,7 @@ class Ratios:
         self._last: Final[dict[Epoch, int]] = {}
         self._alarmed: Final[set[tuple[Epoch, str]]] = set()
         self._changed: Final[dict[Key, int]] = {}
+        self._tested: Final[dict[Epoch, list[Ratio]]] = {}  # as of the last time that something was counted in it
         self.current: Final[dict[tuple[str, str], Epoch]] = {}
         """By route and segment, the epoch that a unit came in last."""
         for *epoch, source, version, units, since, last in database.execute(f"SELECT {RATIO_COLUMNS} FROM ratios"):
@@ -101,7 +102,8 @@ class Ratios:
         )
         found = []
         for epoch in {(key[0], key[1], key[2], key[3]) for key in self._changed}:
-            for ratio in self.of(epoch):
+            self._tested[epoch] = self._of(epoch)
+            for ratio in self._tested[epoch]:
                 if ratio.mismatch and (epoch, ratio.source) not in self._alarmed:
                     self._alarmed.add((epoch, ratio.source))
                     database.execute(
@@ -112,14 +114,17 @@ class Ratios:
         self._forget(database)
         return found
 
-    def of(self, epoch: Epoch) -> list[Ratio]:
-        """The tests of one epoch: of all its units, and, where they came in more than one way, of each way."""
-        sources = self._counts.get(epoch, {})
-        return ratios_of(epoch, self._since.get(epoch, 0), sources)
-
     def shown(self) -> list[Ratio]:
-        """The tests of all epochs that are current."""
-        return [ratio for epoch in self.current.values() for ratio in self.of(epoch)]
+        """The tests of all epochs that are current: of all their units, and of each way in, where there is more than one."""
+        found = []
+        for epoch in self.current.values():
+            if epoch not in self._tested:
+                self._tested[epoch] = self._of(epoch)
+            found += self._tested[epoch]
+        return found
+
+    def _of(self, epoch: Epoch) -> list[Ratio]:
+        return ratios_of(epoch, self._since[epoch], self._counts[epoch])
 
     def _forget(self, database: sqlite3.Connection) -> None:
         by_place: dict[tuple[str, str], list[Epoch]] = {}
@@ -130,6 +135,7 @@ class Ratios:
             epochs.sort(key=lambda one: (one == current, self._since[one]))
             for epoch in epochs[:-EPOCHS_KEPT]:
                 del self._counts[epoch], self._since[epoch], self._last[epoch]
+                self._tested.pop(epoch, None)
                 for table in ("ratios", "alarms"):
                     database.execute(
                         f"DELETE FROM {table} WHERE route = ? AND segment = ? AND deal = ? AND epoch = ?",

@@ -31,6 +31,10 @@ from proxy.exposure.sieve import Sieve, sieve_key
 SEGMENT_RECORDS: Final = 1 << 18
 """Records of a segment before the next one is begun; a transaction's more may be in it."""
 
+_LOOKED_AT: Final = 64
+"""Records of a unit on a route that a segment is asked for: enough for all versions that a unit has had, but of one that goes to
+and fro with every request."""
+
 _INSERT: Final = f"INSERT INTO e{{}} ({COLUMNS}) VALUES ({', '.join('?' * (COLUMNS.count(',') + 1))})"
 _TALLY: Final = """INSERT INTO tallies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     records = records + excluded.records, units = units + excluded.units, firsts = firsts + excluded.firsts,
@@ -221,17 +225,22 @@ class Records:
         arms: list[int] = []
         latest = (-1, 0, 0)
         for segment in segments:
-            for ts, seq, arm, reason, rule in self._database.execute(
-                f"SELECT ts, seq, arm, reason, rule FROM e{segment} WHERE unit = ?",
-                (unit,),
-            ):
+            looked = 0
+            rows = self._database.execute(
+                f"SELECT ts, seq, arm, reason, rule FROM e{segment} WHERE unit = ? ORDER BY ts DESC, seq DESC", (unit,)
+            )
+            for ts, seq, arm, reason, rule in rows:
                 if self._route_of[arm] != home:
                     continue
+                looked += 1
+                if looked > _LOOKED_AT:
+                    break
                 if arm not in arms:
                     arms.append(arm)
                 if (ts, segment, seq) > latest:
                     latest = (ts, segment, seq)
                     found = arm, reason, rule
+            rows.close()
         return None if found is None else (*found, tuple(arms))
 
     def _arm(self, route: str, version: str) -> tuple[int, int]:

@@ -32,8 +32,12 @@ PAUSE: Final = 1.0
 """Seconds between two tries while the file cannot be written."""
 TEND: Final = 60.0
 """Seconds between two looks at what is too old or too much."""
+HANDOVER: Final = 10.0
+"""Seconds in which another process may finish writing before that is worth a word."""
 CLOSING: Final = 5.0
 """Seconds that a store which is being closed has to write what waits."""
+
+_LOOK: Final = 0.05
 
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -165,12 +169,19 @@ class Writer:
             return
         name = self.path.with_name(f"{self.path.name}.lock")
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            raise OSError("another process records there") from error
-        self._descriptor = descriptor
+        tries = 1 if self.standing.failing else max(1, int(HANDOVER / _LOOK))
+        for _ in range(tries):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._ended.wait(_LOOK)
+            else:
+                self._descriptor = descriptor
+                return
+            if self._closing:
+                break
+        os.close(descriptor)
+        raise OSError("another process records there")
 
     def _write(self, first: tuple[bytes, Callable[[], None]]) -> None:
         batch = [first]

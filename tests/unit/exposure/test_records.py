@@ -184,3 +184,15 @@ def test_a_file_of_another_version_is_not_touched(path):
     assert path.read_bytes() == before
     with pytest.raises(Exception, match="nothing was recorded"):
         Reader(path)
+
+
+def test_a_unit_that_goes_to_and_fro_is_one_unit_of_each_version(path):
+    teller = Teller()
+    records = store(path)
+    for number in range(300):
+        records.write([teller.message(("u", "ab"[number % 2]))], 0)
+    written = records.write([teller.message(("u", "b"), ("u", "c"), ("u", "a"))], 0)
+    assert (written.recorded, written.repeated) == ({"shop": 2}, {"shop": 1})
+    records.close()
+    with Reader(path) as reader:
+        assert {one.version: one.units for one in reader.summary()} == {"a": 1, "b": 1, "c": 1}

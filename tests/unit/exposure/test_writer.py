@@ -143,6 +143,7 @@ def test_a_store_that_never_opens_still_ends(tmp_path, monkeypatch):
 
 def test_two_processes_do_not_record_at_once(house, monkeypatch):
     monkeypatch.setattr(module, "PAUSE", 0.001)
+    monkeypatch.setattr(module, "HANDOVER", 0.0)
     house.tell(("a", "stable"))
     second = House(house.path)
     stored = second.start(("b", "stable"))
@@ -198,3 +199,14 @@ def test_a_mismatch_is_a_warning(house):
     house.tell(*units, weights='{"stable":50.0,"canary":50.0}')
     house.until_said("the split is not what was asked for")
     assert [level for level, text in house.said if "split" in text] == ["warning"]
+
+
+def test_a_process_that_makes_way_is_waited_for_in_silence(house):
+    house.tell(("a", "stable"))
+    second = House(house.path)
+    stored = second.start(("b", "stable"))
+    house.writer.close()
+    assert stored.wait(PATIENCE)
+    second.writer.close()
+    assert second.said == []
+    assert second.writer.standing.failures["store"] == 0
