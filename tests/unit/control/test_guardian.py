@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from proxy.control.errand import Line, line_pair
 from proxy.control.process import birth
 
 pytestmark = pytest.mark.slow
@@ -123,7 +125,7 @@ def test_asked_to_end_while_control_is_down_it_ends_the_workers(guard, manner, s
     assert guarded.line()[0] == "log"
     for _ in range(signals):
         guarded.send(signal.SIGTERM)
-        time.sleep(0.05)  # two of the same kind at once are one
+        assert taken(guarded.process.pid, signal.SIGTERM)  # two of the same kind at once are one
     assert guarded.end()[0] == 0
     assert gone(worker)
 
@@ -162,7 +164,8 @@ def upgrading(guard, manner):
 def test_a_successor_that_is_ready_is_control_from_then_on(guard):
     guarded, control, successor = upgrading(guard, "ready")
     os.kill(control, signal.SIGUSR1)
-    assert "upgraded:" in " ".join(heard(guarded, "log")) or "upgraded:" in " ".join(heard(guarded, "log"))
+    while "upgraded:" not in heard(guarded, "log"):
+        pass
     assert gone(control)
     guarded.send(signal.SIGUSR1)
     assert heard(guarded, "new") == ["new", "SIGUSR1"]
@@ -184,6 +187,27 @@ def test_a_successor_that_is_late_is_killed(guard):
     guarded, _, successor = upgrading(guard, "silent:0.4")
     assert "did not serve within" in " ".join(heard(guarded, "heard"))
     assert gone(successor)
+    guarded.send(signal.SIGTERM)
+    assert guarded.end()[0] == 0
+
+
+def test_what_is_too_long_for_the_line_is_not_said_and_what_is_no_message_not_heard():
+    ours, theirs = line_pair()
+    with ours, theirs:
+        line = Line(ours)
+        assert not line.say({"upgrade": "x" * (1 << 16)})
+        ours.send(b'{"upgrade": ')
+        assert line.say({"ready": True})
+        assert Line(theirs).heard() == [{"ready": True}]
+
+
+@pytest.mark.parametrize("limit", ["inf", "nan", "-1", "1e18", "odd"])
+def test_a_request_that_makes_no_sense_is_refused_and_ends_nobody(guard, limit):
+    guarded = guard(f"upgrade:ready:{limit}")
+    first, _ = guarded.control()
+    guarded.send(signal.SIGHUP)
+    assert "cannot be understood" in " ".join(heard(guarded, "heard"))
+    assert birth(first) is not None
     guarded.send(signal.SIGTERM)
     assert guarded.end()[0] == 0
 
@@ -253,3 +277,20 @@ def gone(pid):
     while birth(pid) is not None and time.monotonic() < limit:
         time.sleep(0.01)
     return birth(pid) is None
+
+
+def taken(pid, number):
+    """Whether a process takes the pending signal within a few seconds, or ends."""
+    limit = time.monotonic() + 5
+    while pending(pid) >> (number - 1) & 1 and time.monotonic() < limit:
+        time.sleep(0.01)
+    return not pending(pid) >> (number - 1) & 1
+
+
+def pending(pid):
+    """The set of signals that wait for a process, as a bit mask; empty for one that has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text("ascii")
+    except OSError:
+        return 0
+    return int(status.partition("ShdPnd:")[2].split()[0], 16)

@@ -121,7 +121,7 @@ def test_debug_fields_are_for_those_who_may_see_them(stage_of: StageOf) -> None:
     stage.refuse()
     stage.accept().send(OK)
     got = insider.take()
-    for line in (b"x-tidegate-version: canary", b"x-tidegate-served: stable", b"x-tidegate-flags: FB"):
+    for line in (b"x-tidegate-version: canary", b"x-tidegate-served: stable", b"x-tidegate-flags: UF,FB"):
         assert line + b"\r\n" in got
     outsider.send(get("/", "X-User-Id: u1"))
     stage.loop.run()
