@@ -113,13 +113,14 @@ class Exposing:
         weights = words.weights
         segment = ""
         flags = 0
-        if reason == SPLIT:
-            flags = RANDOMISED
-        elif not decision.denied:
-            drawn = words.drawn.get(rule)
-            if drawn is not None:
+        if not decision.denied:  # where a version was taken out, whoever is left was not dealt by these weights
+            if reason == SPLIT:
                 flags = RANDOMISED
-                weights, segment = drawn
+            else:
+                drawn = words.drawn.get(rule)
+                if drawn is not None:
+                    flags = RANDOMISED
+                    weights, segment = drawn
         agent = request.fields.get(b"user-agent")
         if agent is not None and is_robot(agent):
             flags |= ROBOT
