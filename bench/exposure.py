@@ -251,40 +251,66 @@ def newcomers(directory: Path, quick: bool) -> list[Row]:
     return rows
 
 
-class Recording(Tidegate):
-    """Tidegate that records exposures on the route that the load uses."""
+class Shop(Tidegate):
+    """Tidegate over one route, whose units come in a field or are minted anew for every request; recorded where there is a store."""
+
+    def __init__(self, store: Path | None, *, minted: bool) -> None:
+        self._store = store
+        self._minted = minted
 
     def text(self, ports: Ports) -> str:
         """The file."""
-        return (
-            f"state: sqlite:{self.store}\n" + tidegate_file(ports, mirrored=False).rstrip() + "\n    exposure: true\n"
-        )
+        text = tidegate_file(ports, mirrored=False).rstrip() + "\n"
+        if self._minted:
+            text = text.replace("{header: x-user-id}", "{mint_cookie: unit}")
+        if self._store is not None:
+            text = f"state: sqlite:{self._store}\n{text}    exposure: true\n"
+        return text
 
-    def __init__(self, store: Path) -> None:
-        self.store = store
 
-
-class RecordingInterpreted(Interpreted):
+class ShopInterpreted(Interpreted):
     """The same from the sources of this checkout."""
 
-    def __init__(self, store: Path) -> None:
-        self.store = store
+    def __init__(self, shop: Shop) -> None:
+        self._shop = shop
 
     def command(self, directory: Path, ports: Ports) -> list[str]:
-        return [*self._start(), *Recording(self.store).command(directory, ports)[1:]]
+        return [*self._start(), *self._shop.command(directory, ports)[1:]]
 
 
 def recording(place: Place, quick: bool, *, interpreted: bool = False) -> list[Row]:
-    """CPU per small GET of known units with exposures recorded, as a ratio to the same without; control included."""
-    store = place.under("recording") / "state.db"
-    plain_peer: Peer = Interpreted() if interpreted else Tidegate()
-    peer: Peer = RecordingInterpreted(store) if interpreted else Recording(store)
-    ratios = []
+    """CPU per small GET with exposures recorded, as a ratio to the same without, control included: for units that have come
+    before, and where every request is a unit of its own."""
+    rows = []
+    for minted, title, wanted in (
+        (False, "10,000 known units", "<= 1.10 x"),
+        (True, "every request a new unit", ""),
+    ):
+        ratios = _ratios(place, quick, minted=minted, interpreted=interpreted)
+        form = ", interpreted" if interpreted else ""
+        rows.append(
+            Row(
+                f"exposures recorded, {title}{form}: CPU per request, beside none",
+                f"{statistics.median(ratios):.2f} x ({min(ratios):.2f} to {max(ratios):.2f} over the rounds)",
+                wanted,
+            )
+        )
+    return rows
+
+
+def _ratios(place: Place, quick: bool, *, minted: bool, interpreted: bool) -> list[float]:
+    def peer(store: Path | None) -> Peer:
+        shop = Shop(store, minted=minted)
+        return ShopInterpreted(shop) if interpreted else shop
+
+    name = "minted" if minted else "known"
     other = free_ports(7)[-2:]
     beside = replace(place.ports, listen=other[0], admin=other[1])
+    recorded = place.under(f"recorded-{name}")
+    ratios = []
     with (
-        peer_running(plain_peer, place.under("not-recording"), place.ports, place.cores) as plain,
-        peer_running(peer, place.under("recording"), beside, place.cores) as subject,
+        peer_running(peer(None), place.under(f"unrecorded-{name}"), place.ports, place.cores) as plain,
+        peer_running(peer(recorded / "state.db"), recorded, beside, place.cores) as subject,
     ):
         for port in (place.ports.listen, beside.listen):
             drive(Load("GET", "/small"), port, 2, place.load_cores, place.directory)  # every user has come once
@@ -298,25 +324,21 @@ def recording(place: Place, quick: bool, *, interpreted: bool = False) -> list[R
                     raise LoadError(f"{outcome.failed} requests failed")
                 used[port] = (cost(family(program.pid)) - begun).total / outcome.requests
             ratios.append(used[beside.listen] / used[place.ports.listen])
-    return [
-        Row(
-            f"exposures recorded, 10,000 known units{', interpreted' if interpreted else ''}: CPU per request, beside none",
-            f"{statistics.median(ratios):.2f} x ({min(ratios):.2f} to {max(ratios):.2f} over the rounds)",
-            "<= 1.10 x",
-        )
-    ]
+    return ratios
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.exposure", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="500,000 records and short rounds, for a first look")
+    parser.add_argument("--requests", action="store_true", help="only what a request costs")
     parser.add_argument("--interpreted", action="store_true", help="requests through the sources of this checkout")
     chosen = parser.parse_args()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as temporary:
         directory = Path(temporary)
-        rows += questions(directory, chosen.quick)
-        rows += newcomers(directory, chosen.quick)
+        if not chosen.requests:
+            rows += questions(directory, chosen.quick)
+            rows += newcomers(directory, chosen.quick)
         if find("wrk") is None:
             print("wrk is not installed: what a request costs is not measured", file=sys.stderr)
         else:

@@ -88,7 +88,7 @@ class Records:
         self._count = 0
         self._next_seq = 0
         for segment, sealed, packed in database.execute("SELECT id, sealed, sieve FROM segments ORDER BY id"):
-            self._sieves[segment] = Sieve(packed) if sealed and packed else self._sieve_of(segment)
+            self._sieves[segment] = Sieve(packed) if packed and len(packed) == Sieve.SIZE else self._sieve_of(segment)
             if not sealed:
                 self._segment = segment
         if self._segment:

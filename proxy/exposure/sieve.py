@@ -31,9 +31,12 @@ def sieve_key(unit: int, route: int) -> tuple[int, int, int]:
 class Sieve:
     """The keys of one segment. `words` is indexed with the second number of a key and tested against the third."""
 
+    SIZE: Final = WORDS * 8
+    """Bytes of a packed one."""
+
     def __init__(self, packed: bytes = b"") -> None:
         """Empty, or what `packed` gave. Raises ValueError for what it did not give."""
-        if packed and len(packed) != WORDS * 8:
+        if packed and len(packed) != self.SIZE:
             raise ValueError("a sieve of another size")
         self.words: Final[memoryview] = memoryview(bytearray(packed or WORDS * 8)).cast("Q")
 

@@ -61,7 +61,7 @@ class Standing:
     recorded: dict[str, int] = field(default_factory=dict)
     repeated: dict[str, int] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=lambda: {"store": 0, "corrupt": 0, "stream": 0, "message": 0})
-    """Tries that failed: to write the file, to read it at all, to write the stream; and messages that could not be read."""
+    """Tries that failed: to write the file, to read it at all, to write the stream; and messages that could not be taken in."""
     failing: str = ""
     """Why nothing is written now; empty while it is."""
     records: int = 0
@@ -128,23 +128,29 @@ class Writer:
             self._ready()  # also where nothing comes: what is too old has to go
             while True:
                 job = self._next()
-                if job is None:
-                    if self._closing:
-                        return
-                    self._tend()
-                elif isinstance(job, Keeping):
-                    self._keeping = job
-                    self._tended = 0.0
-                elif isinstance(job, _Erasure):
-                    self._erase(job)
-                else:
-                    self._write(job)
+                if job is None and self._closing:
+                    return
+                try:
+                    self._do(job)
+                except Exception as error:  # noqa: BLE001 - others wait for this thread; counted and logged
+                    self._failed(error)
         finally:
             if self._records is not None:
                 self._records.close()
             if self._descriptor >= 0:
                 os.close(self._descriptor)
             self._ended.set()
+
+    def _do(self, job: Job) -> None:
+        if job is None:
+            self._tend()
+        elif isinstance(job, Keeping):
+            self._keeping = job
+            self._tended = 0.0
+        elif isinstance(job, _Erasure):
+            self._erase(job)
+        else:
+            self._write(job)
 
     def _next(self) -> Job:
         with suppress(queue.Empty):
@@ -204,10 +210,8 @@ class Writer:
             self._stream(written)
             for _, done in batch:
                 done()
-        if isinstance(later, Keeping):
-            self._keeping = later
-        elif isinstance(later, _Erasure):
-            self._erase(later)
+        if later is not None:
+            self._do(later)
         if self._clock() - self._tended >= TEND:
             self._tend()
 
@@ -220,6 +224,9 @@ class Writer:
                     written = records.write(payloads, int(self._clock() * 1e6))
                 except (sqlite3.Error, OSError) as error:
                     self._failed(error)
+                except Exception as error:  # noqa: BLE001 - what they say would fail again; counted and logged
+                    self._failed(error)
+                    return Written(broken=len(payloads))
                 else:
                     self._succeeded()
                     return written
@@ -235,7 +242,9 @@ class Writer:
         standing.records += len(written.rows)
         if written.broken:
             standing.failures["message"] += written.broken
-            self._report("error", f"{written.broken} messages of exposures could not be read; what they said is lost")
+            self._report(
+                "error", f"{written.broken} messages of exposures could not be taken in; what they said is lost"
+            )
         if written.rows and self._records is not None:
             standing.ratios = self._records.ratios.shown()
         for ratio in written.mismatches:

@@ -101,7 +101,7 @@ EXPOSURES: Final = Metric(
 EXPOSURE_FAILURES: Final = Metric(
     "tidegate_exposure_failures_total", COUNTER, ("kind",),
     "What failed in keeping exposures: store (the file could not be written), corrupt (it was set aside), stream (the JSON"
-    " lines could not be written), message (one could not be read).",
+    " lines could not be written), message (one could not be taken in).",
 )  # fmt: skip
 EXPOSURE_RECORDS: Final = Metric("tidegate_exposure_records", GAUGE, (), "Records of exposures that are kept now.")
 EXPOSURE_BYTES: Final = Metric("tidegate_exposure_store_bytes", GAUGE, (), "Bytes that they take.")

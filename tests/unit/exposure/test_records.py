@@ -196,3 +196,13 @@ def test_a_unit_that_goes_to_and_fro_is_one_unit_of_each_version(path):
     records.close()
     with Reader(path) as reader:
         assert {one.version: one.units for one in reader.summary()} == {"a": 1, "b": 1, "c": 1}
+
+
+def test_sieves_of_another_size_are_made_anew(path):
+    teller = Teller()
+    records = store(path, *(teller.message((f"u{number}", "a")) for number in range(9)), segment_records=3)
+    records.database.execute("UPDATE segments SET sieve = x'00' WHERE sealed")
+    records.close()
+    records = Records(path)
+    assert records.write([teller.message(*((f"u{number}", "a") for number in range(9)))], 0).repeated == {"shop": 9}
+    records.close()

@@ -160,7 +160,7 @@ def test_messages_that_cannot_be_read_are_counted_and_answered(house):
     house.writer.take(b"nonsense", stored.set)
     assert stored.wait(PATIENCE)
     assert house.writer.standing.failures["message"] == 1
-    house.until_said("could not be read")
+    house.until_said("could not be taken in")
 
 
 def test_a_unit_is_erased_from_file_and_stream(path):
@@ -210,3 +210,21 @@ def test_a_process_that_makes_way_is_waited_for_in_silence(house):
     second.writer.close()
     assert second.said == []
     assert second.writer.standing.failures["store"] == 0
+
+
+def test_what_nobody_expected_does_not_end_the_writer(house, monkeypatch):
+    write = Records.write
+    failures = iter(range(1))
+
+    def fail(self, payloads, now):
+        if next(failures, None) is not None:
+            raise KeyError("surprise")
+        return write(self, payloads, now)
+
+    monkeypatch.setattr(Records, "write", fail)
+    house.tell(("a", "stable"))
+    house.until_said("surprise")
+    house.until_said("what they said is lost")
+    house.tell(("b", "stable"))
+    assert len(house.units()) == 1
+    assert house.writer.standing.failures["message"] == 1
