@@ -252,7 +252,7 @@ def newcomers(directory: Path, quick: bool) -> list[Row]:
 
 
 class Shop(Tidegate):
-    """Tidegate over one route, whose units come in a field or are minted anew for every request; recorded where there is a store."""
+    """Tidegate over one route, whose units come in a field or are minted for every request; recorded where there is a store."""
 
     def __init__(self, store: Path | None, *, minted: bool) -> None:
         self._store = store
