@@ -4,7 +4,7 @@ Units are remembered by generations: those seen lately are young; when there are
 the old ones, and the old ones before them are forgotten. A unit that is asked for is young again. So the memory is bounded,
 nobody who keeps coming is forgotten, and a request costs one look into a dict, where an exact order would cost a move in it.
 
-What is forgotten here is not recorded twice: whoever keeps the records knows better (exposure/store.py).
+What is forgotten here is not recorded twice: whoever keeps the records knows better (exposure/records.py).
 """
 
 import json

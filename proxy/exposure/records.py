@@ -148,11 +148,10 @@ class Records:
     ) -> None:
         words, records, tail = message
         numbers: dict[int, int] = {}  # of the message's words in the file, as far as they are needed
-        arms: dict[
-            tuple[int, int], tuple[int, int]
-        ] = {}  # by the numbers of route and version: arm, and the route's number
+        # By the numbers of route and version: the arm, and the route's number in keys of sieves.
+        arms: dict[tuple[int, int], tuple[int, int]] = {}
         active = self._sieves[self._segment].words
-        sealed = [(one, sieve.words) for one, sieve in self._sieves.items()]
+        sieves = [(one, sieve.words) for one, sieve in self._sieves.items()]
         rows = written.rows
         recorded, repeated = written.recorded, written.repeated
         draws: dict[tuple[int, int, int, int, int, int, int], int] = {}
@@ -174,7 +173,7 @@ class Records:
             mixed, place, bits = sieve_key(unit, home)
             last = fresh.get(mixed)
             if last is None:
-                maybe = [one for one, sieve in sealed if sieve[place] & bits == bits]
+                maybe = [one for one, sieve in sieves if sieve[place] & bits == bits]
                 if maybe:
                     last = self._last(maybe, signed(unit), home)
             if last is None:
