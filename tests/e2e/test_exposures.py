@@ -11,7 +11,6 @@ from typing import Any
 from .harness.origin import Origin, answer
 from .harness.proxy import Config, Proxy, configuration, upstream
 from .harness.wait import wait_for
-from .test_faults import change
 
 
 def recording(old: Origin, new: Origin, **more: Any) -> Config:
@@ -80,7 +79,7 @@ def test_every_user_is_recorded_once_and_every_change_too(tmp_path: Path) -> Non
             assert (sum(ratio["counts"].values()), ratio["mismatch"]) == (len(users) - 1, False)  # alice was not drawn
             said = command(proxy, "--unit", moved[0])["exposures"]
             assert [(one["version"], one["before"]) for one in said] == [("canary", "stable"), ("stable", None)]
-            gone = change(proxy, "DELETE", f"/api/v1/exposures?unit={moved[0]}")
+            gone = proxy.change("DELETE", f"/api/v1/exposures?unit={moved[0]}")
             assert gone["erased"] == 2
             assert recorded(proxy, f"&unit={moved[0]}") == []
             assert gone["unit"] not in (tmp_path / "exposures.jsonl").read_text()
