@@ -82,6 +82,7 @@ class Records:
         self._route_of: dict[int, int] = {}
         for (route, _), arm in sorted(self._arms.items(), key=lambda one: one[1]):
             self._route_of[arm] = self._routes.setdefault(route, arm)
+        self._route_names: dict[int, str] = {arm: route for (route, _), arm in self._arms.items()}
         self.ratios = Ratios(database)
         self._sieves: dict[int, Sieve] = {}
         self._segment = 0
@@ -128,6 +129,9 @@ class Records:
             database.executemany(
                 _TALLY, [(self._segment, arm, reason, *sums) for (arm, reason), sums in tallies.items()]
             )
+            for (arm, _), sums in tallies.items():
+                route = self._route_names[arm]
+                written.recorded[route] = written.recorded.get(route, 0) + sums[0]
             self._count += len(written.rows)
             written.mismatches = self.ratios.save(database, now)
             if self._count >= self._segment_records:
@@ -147,13 +151,13 @@ class Records:
         written: Written,
     ) -> None:
         words, records, tail = message
-        numbers: dict[int, int] = {}  # of the message's words in the file, as far as they are needed
+        numbers = [self._word(word) for word in words]  # in the file
         # By the numbers of route and version: the arm, and the route's number in keys of sieves.
         arms: dict[tuple[int, int], tuple[int, int]] = {}
         active = self._sieves[self._segment].words
         sieves = [(one, sieve.words) for one, sieve in self._sieves.items()]
         rows = written.rows
-        recorded, repeated = written.recorded, written.repeated
+        repeated = written.repeated
         draws: dict[tuple[int, int, int, int, int, int, int], int] = {}
         at_tail = 0
         ts = 0
@@ -167,9 +171,6 @@ class Records:
             if pair is None:
                 pair = arms[route, version] = self._arm(words[route], words[version])
             arm, home = pair
-            for word in (rule, weights, source):
-                if word not in numbers:
-                    numbers[word] = self._word(words[word])
             mixed, place, bits = sieve_key(unit, home)
             last = fresh.get(mixed)
             if last is None:
@@ -202,7 +203,6 @@ class Records:
                 )
             )  # fmt: skip
             self._next_seq += 1
-            recorded[words[route]] = recorded.get(words[route], 0) + 1
             sums = tallies.get((arm, reason))
             if sums is None:
                 sums = tallies[arm, reason] = [0, 0, 0, 0, ts, ts]
@@ -250,6 +250,7 @@ class Records:
                 or 0
             )
             self._arms[route, version] = arm
+            self._route_names[arm] = route
             self._route_of[arm] = self._routes.setdefault(route, arm)
         return arm, self._route_of[arm]
 
