@@ -20,10 +20,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bench.cases import free_ports, peer_running, upstream_running
-from bench.load import Load, LoadError, drive
-from bench.own import Place, Row
+from bench.load import Load, drive
+from bench.own import Place, Row, turn_about
 from bench.peers import Interpreted, Peer, Ports, Tidegate, find, tidegate_file
-from bench.process import cost, family
 from proxy.channel import messages
 from proxy.channel.exposures import RANDOMISED, ExposureBatch
 from proxy.channel.frames import FrameReader, encode
@@ -312,24 +311,15 @@ def _ratios(place: Place, quick: bool, *, minted: bool, interpreted: bool) -> li
     other = free_ports(7)[-2:]
     beside = replace(place.ports, listen=other[0], admin=other[1])
     recorded = place.under(f"recorded-{name}")
-    ratios = []
     with (
         peer_running(peer(None), place.under(f"unrecorded-{name}"), place.ports, place.cores) as plain,
         peer_running(peer(recorded / "state.db"), recorded, beside, place.cores) as subject,
     ):
         for port in (place.ports.listen, beside.listen):
             drive(Load("GET", "/small"), port, 2, place.load_cores, place.directory)  # every user has come once
-        for turn in range(3 if quick else 10):
-            used: dict[int, float] = {}
-            pair = [(plain, place.ports.listen), (subject, beside.listen)]
-            for program, port in pair if turn % 2 else reversed(pair):
-                begun = cost(family(program.pid))
-                outcome = drive(Load("GET", "/small"), port, 1 if quick else 3, place.load_cores, place.directory)
-                if outcome.failed:
-                    raise LoadError(f"{outcome.failed} requests failed")
-                used[port] = (cost(family(program.pid)) - begun).total / outcome.requests
-            ratios.append(used[beside.listen] / used[place.ports.listen])
-    return ratios
+        return turn_about(
+            (plain, place.ports.listen), (subject, beside.listen), place, 3 if quick else 10, 1 if quick else 3
+        )
 
 
 def main() -> int:

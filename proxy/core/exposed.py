@@ -17,7 +17,7 @@ STICKY: Final = 8
 """Index of the reason `sticky` in core/plan.REASONS, which imports this file; a test holds the two together."""
 
 REMEMBERED: Final = 50_000
-"""Units that may be young; as many more may be old. Some 20 MB a worker when full."""
+"""Units that may be young; as many more may be old. Some 10 MB a worker when full."""
 
 _ROBOT: Final = re.compile(rb"(?i)(?<!cu)bot\b|crawl|spider|slurp|headless|monitor|uptime")
 

@@ -10,7 +10,7 @@ import sqlite3
 from pathlib import Path
 
 from proxy.exposure.jsonl import locked, rotated
-from proxy.exposure.schema import hash_text
+from proxy.exposure.schema import hash_text, transaction
 
 
 def erase_records(database: sqlite3.Connection, unit: int) -> int:
@@ -19,33 +19,29 @@ def erase_records(database: sqlite3.Connection, unit: int) -> int:
     The sums of how many units a version has had go down with them; sample ratios, which name nobody, do not. Raises sqlite3.Error.
     """
     database.execute("PRAGMA secure_delete = ON")
-    gone = 0
     try:
-        database.execute("BEGIN IMMEDIATE")
-        for (segment,) in database.execute("SELECT id FROM segments").fetchall():
-            rows = database.execute(
-                f"SELECT arm, reason, flags >> 3 & 1, flags >> 2 & 1, flags & 1 FROM e{segment} WHERE unit = ?",
-                (unit,),
-            ).fetchall()
-            if not rows:
-                continue
-            database.execute(f"DELETE FROM e{segment} WHERE unit = ?", (unit,))
-            database.executemany(
-                "UPDATE tallies SET records = records - 1, units = units - ?, firsts = firsts - ?, robots = robots - ?"
-                " WHERE segment = ? AND arm = ? AND reason = ?",
-                [(units, firsts, robots, segment, arm, reason) for arm, reason, units, firsts, robots in rows],
-            )
-            gone += len(rows)
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
+        with transaction(database):
+            segments = [segment for (segment,) in database.execute("SELECT id FROM segments").fetchall()]
+            gone = sum(_erase_within(database, segment, unit) for segment in segments)
     finally:
         database.execute("PRAGMA secure_delete = OFF")
     if gone:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else the log would still have what was deleted
     return gone
+
+
+def _erase_within(database: sqlite3.Connection, segment: int, unit: int) -> int:
+    rows = database.execute(
+        f"SELECT arm, reason, flags >> 3 & 1, flags >> 2 & 1, flags & 1 FROM e{segment} WHERE unit = ?", (unit,)
+    ).fetchall()
+    if rows:
+        database.execute(f"DELETE FROM e{segment} WHERE unit = ?", (unit,))
+        database.executemany(
+            "UPDATE tallies SET records = records - 1, units = units - ?, firsts = firsts - ?, robots = robots - ?"
+            " WHERE segment = ? AND arm = ? AND reason = ?",
+            [(units, firsts, robots, segment, arm, reason) for arm, reason, units, firsts, robots in rows],
+        )
+    return len(rows)
 
 
 def erase_lines(path: Path, unit: int) -> int:

@@ -25,6 +25,7 @@ from proxy.exposure.schema import (
     make_segment,
     open_for_writing,
     signed,
+    transaction,
 )
 from proxy.exposure.sieve import Sieve, sieve_key
 
@@ -112,8 +113,7 @@ class Records:
         """Keep what is new in these messages, in one transaction. `now` in microseconds since 1970."""
         written = Written()
         database = self._database
-        database.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(database):
             if not self._segment:
                 self._begin_segment()
             fresh: dict[int, Last] = {}
@@ -136,11 +136,6 @@ class Records:
             written.mismatches = self.ratios.save(database, now)
             if self._count >= self._segment_records:
                 self._seal()
-            database.execute("COMMIT")
-        except BaseException:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
-            raise
         return written
 
     def _take(
@@ -301,32 +296,20 @@ class Records:
         newer = database.execute(f"SELECT 1 FROM e{segment} WHERE ts >= ? LIMIT 1", (oldest,)).fetchone()
         if newer is None and segment != self._segment:
             return self._drop(segment)
-        database.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(database):
             gone: int = database.execute(f"DELETE FROM e{segment} WHERE ts < ?", (oldest,)).rowcount
             recount(database, segment)
-            database.execute("COMMIT")
-        except BaseException:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
-            raise
         if segment == self._segment:
             self._count -= gone
         return gone
 
     def _drop(self, segment: int) -> int:
         database = self._database
-        database.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(database):
             gone: int = database.execute(f"SELECT count(*) FROM e{segment}").fetchone()[0]
             drop_segment(database, segment)
             oldest = min((one for one in self._sieves if one != segment), default=segment + 1)
             database.execute("DELETE FROM words WHERE segment < ?", (oldest,))
-            database.execute("COMMIT")
-        except BaseException:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
-            raise
         del self._sieves[segment]
         for text in [text for text, last in self._word_segments.items() if last < oldest]:
             del self._words[text], self._word_segments[text]
