@@ -63,6 +63,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._greeted = False
         self._paused = False
+        self._silent = False  # nothing more is said, whatever comes up
         self._wanted: Publication | None = None  # the newest plan that is not yet sent
         self._under_way: Publication | None = None  # sent, not yet answered
         self._known: set[str] = set()  # digests of the plan sent last: the worker has these parts
@@ -134,6 +135,7 @@ class Link(asyncio.Protocol):
 
     def let_go(self) -> None:
         """Say no more, and hear what the worker had sent until it closes the channel. It goes on serving."""
+        self._silent = True
         if self._transport is not None:
             self._transport.write_eof()
 
@@ -176,7 +178,7 @@ class Link(asyncio.Protocol):
 
     def _send(self) -> None:
         transport = self._transport
-        if transport is None or not self._greeted or self._paused:
+        if transport is None or not self._greeted or self._paused or self._silent:
             return
         if self._drain is not None:
             transport.write(encode_json(messages.DRAIN, {"limit": self._drain}))

@@ -213,6 +213,14 @@ def test_exposures_stored_after_the_worker_has_gone_are_nobodys_business(link, w
     assert wire.taken() == []
 
 
+def test_exposures_stored_after_the_last_word_are_not_acknowledged(link, wire, heard):
+    link.data_received(encode(messages.EXPOSURES, ExposureBatch().payload(1)))
+    wire.write_eof = lambda: None
+    link.let_go()
+    heard.said[-1][2]()
+    assert wire.taken() == []  # the worker tells the next control process again
+
+
 def test_an_erased_unit_is_told_at_once_whatever_plan_is_under_way(link, wire):
     link.publish(plan(1, "a"))
     wire.taken()
