@@ -3,30 +3,56 @@
 from typing import Final
 
 import proxy
-from proxy.surfaces.admin.openapi_exposures import paths, schemas
+from proxy.surfaces.admin import openapi_exposures
 from proxy.surfaces.admin.openapi_parts import (
-    INTEGER,
-    NULLABLE,
-    NUMBER,
-    STRING,
-    STRINGS,
+    INTEGER as _INTEGER,
+)
+from proxy.surfaces.admin.openapi_parts import (
+    NULLABLE as _NULLABLE,
+)
+from proxy.surfaces.admin.openapi_parts import (
+    NUMBER as _NUMBER,
+)
+from proxy.surfaces.admin.openapi_parts import (
+    STRING as _STRING,
+)
+from proxy.surfaces.admin.openapi_parts import (
+    STRINGS as _STRINGS,
+)
+from proxy.surfaces.admin.openapi_parts import (
     Schema,
-    an_object,
-    answer,
-    body,
-    get,
-    json_answer,
-    operation,
-    ref,
-    with_parameters,
+)
+from proxy.surfaces.admin.openapi_parts import (
+    an_object as _object,
+)
+from proxy.surfaces.admin.openapi_parts import (
+    answer as _answer,
+)
+from proxy.surfaces.admin.openapi_parts import (
+    body as _body,
+)
+from proxy.surfaces.admin.openapi_parts import (
+    get as _get,
+)
+from proxy.surfaces.admin.openapi_parts import (
+    json_answer as _json,
+)
+from proxy.surfaces.admin.openapi_parts import (
+    operation as _operation,
+)
+from proxy.surfaces.admin.openapi_parts import (
+    ref as _ref,
+)
+from proxy.surfaces.admin.openapi_parts import (
+    with_parameters as _with,
 )
 
-_UPSTREAM: Final = {"name": "upstream", "in": "path", "required": True, "schema": STRING}
+_UPSTREAM: Final = {"name": "upstream", "in": "path", "required": True, "schema": _STRING}
 _ENDPOINT: Final = {
     "name": "endpoint",
     "in": "path",
     "required": True,
-    "schema": STRING,
+    "schema": _STRING,
     "description": "Its label or its URL, percent-encoded: http%3A%2F%2F127.0.0.1%3A9001",
 }
 
@@ -44,202 +70,192 @@ def document() -> Schema:
         "servers": [{"url": "/"}],
         "security": [{}, {"token": []}],
         "paths": {
-            "/": get("page", "A page that links to the others", {"200": answer("The page", "text/html", STRING)}),
-            "/metrics": get(
+            "/": _get("page", "A page that links to the others", {"200": _answer("The page", "text/html", _STRING)}),
+            "/metrics": _get(
                 "metrics",
                 "Metrics for Prometheus",
                 {
                     "200": {
                         "description": "Prometheus text, or OpenMetrics where Accept asks for it",
                         "content": {
-                            "text/plain": {"schema": STRING},
-                            "application/openmetrics-text": {"schema": STRING},
+                            "text/plain": {"schema": _STRING},
+                            "application/openmetrics-text": {"schema": _STRING},
                         },
                     }
                 },
             ),
             "/healthz": _open(
-                get(
-                    "healthz",
-                    "Whether the control process is alive",
-                    {"200": json_answer("Alive", an_object(status=STRING))},
+                _get(
+                    "healthz", "Whether the control process is alive", {"200": _json("Alive", _object(status=_STRING))}
                 )
             ),
             "/readyz": _open(
-                get(
+                _get(
                     "readyz",
                     "Whether the workers serve a plan and traffic may come",
-                    {
-                        "200": json_answer("Ready", ref("Readiness")),
-                        "503": json_answer("Not ready, and why", ref("Readiness")),
-                    },
+                    {"200": _json("Ready", _ref("Readiness")), "503": _json("Not ready, and why", _ref("Readiness"))},
                 )
             ),
-            "/api/v1/config": get(
-                "config", "The configuration in force", {"200": json_answer("The configuration", ref("Config"))}
+            "/api/v1/config": _get(
+                "config", "The configuration in force", {"200": _json("The configuration", _ref("Config"))}
             ),
-            "/api/v1/routes": get(
-                "routes", "Routes, weights, endpoints and counts", {"200": json_answer("The routes", ref("Routes"))}
+            "/api/v1/routes": _get(
+                "routes", "Routes, weights, endpoints and counts", {"200": _json("The routes", _ref("Routes"))}
             ),
-            "/api/v1/upstreams": get(
+            "/api/v1/upstreams": _get(
                 "upstreams",
                 "Upstreams, and health and drains of their endpoints",
-                {"200": json_answer("The upstreams", ref("Upstreams"))},
+                {"200": _json("The upstreams", _ref("Upstreams"))},
             ),
-            "/api/v1/upstreams/{upstream}": with_parameters(
+            "/api/v1/upstreams/{upstream}": _with(
                 [_UPSTREAM],
-                get(
+                _get(
                     "upstream",
                     "One of them",
-                    {
-                        "200": json_answer("The upstream", ref("Upstream")),
-                        "404": json_answer("No such one", ref("Error")),
-                    },
+                    {"200": _json("The upstream", _ref("Upstream")), "404": _json("No such one", _ref("Error"))},
                 ),
             ),
-            "/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain": with_parameters(
-                [_UPSTREAM, _ENDPOINT], _drain()
-            ),
-            "/api/v1/faults": get(
+            "/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain": _with([_UPSTREAM, _ENDPOINT], _drain()),
+            "/api/v1/faults": _get(
                 "faults",
                 "Faults put in on purpose, what they did, and whether they are switched off",
-                {"200": json_answer("The faults", ref("Faults"))},
+                {"200": _json("The faults", _ref("Faults"))},
             ),
             "/api/v1/faults/kill": {
                 "post": {
-                    **operation(
+                    **_operation(
                         "killFaults",
                         "End all faults at once, whatever the file says, until this is taken back",
                         {
-                            "200": json_answer("The faults, which have ended", ref("Faults")),
-                            "400": json_answer("The body cannot be read", ref("Error")),
-                            "503": json_answer("They have ended, but a restart will not know of it", ref("Error")),
+                            "200": _json("The faults, which have ended", _ref("Faults")),
+                            "400": _json("The body cannot be read", _ref("Error")),
+                            "503": _json("They have ended, but a restart will not know of it", _ref("Error")),
                         },
                     ),
-                    "requestBody": body(reason=STRING, by=STRING),
+                    "requestBody": _body(reason=_STRING, by=_STRING),
                 },
-                "delete": operation(
+                "delete": _operation(
                     "liftKill",
                     "Let faults hold again, as the file says",
                     {
-                        "200": json_answer("The faults", ref("Faults")),
-                        "503": json_answer("Nothing has changed: the state store cannot be written", ref("Error")),
+                        "200": _json("The faults", _ref("Faults")),
+                        "503": _json("Nothing has changed: the state store cannot be written", _ref("Error")),
                     },
                 ),
             },
-            **paths(),
-            "/api/v1/openapi.json": get(
-                "openapi", "This document", {"200": json_answer("The document", {"type": "object"})}
+            **openapi_exposures.paths(),
+            "/api/v1/openapi.json": _get(
+                "openapi", "This document", {"200": _json("The document", {"type": "object"})}
             ),
         },
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             "schemas": {
-                "Error": an_object(error=an_object(status=INTEGER, message=STRING)),
-                "Readiness": an_object(status={"enum": ["ready", "not ready"]}, reasons=STRINGS),
-                "Config": an_object(
-                    file=STRING,
-                    generation=INTEGER,
+                "Error": _object(error=_object(status=_INTEGER, message=_STRING)),
+                "Readiness": _object(status={"enum": ["ready", "not ready"]}, reasons=_STRINGS),
+                "Config": _object(
+                    file=_STRING,
+                    generation=_INTEGER,
                     loaded={
                         "type": "number",
                         "description": "When this plan was taken, Unix seconds; 0 before the first.",
                     },
                     current={"type": "boolean", "description": "False while the file as it lies there was refused."},
-                    problems=STRINGS,
-                    warnings=STRINGS,
+                    problems=_STRINGS,
+                    warnings=_STRINGS,
                     spec={"type": "object", "description": "The plan's spec, secrets redacted."},
                 ),
-                "Routes": an_object(
-                    generation=INTEGER,
-                    routes={"type": "array", "items": ref("Route")},
-                    upstreams={"type": "array", "items": ref("Upstream")},
+                "Routes": _object(
+                    generation=_INTEGER,
+                    routes={"type": "array", "items": _ref("Route")},
+                    upstreams={"type": "array", "items": _ref("Upstream")},
                 ),
-                "Route": an_object(
-                    name=STRING,
-                    hosts=STRINGS,
-                    path=NULLABLE,
-                    path_prefix=NULLABLE,
-                    path_regex=NULLABLE,
-                    methods=STRINGS,
-                    default=STRING,
-                    versions={"type": "array", "items": ref("Version")},
-                    mirrors={"type": "array", "items": an_object(upstream=STRING, percent=NUMBER)},
+                "Route": _object(
+                    name=_STRING,
+                    hosts=_STRINGS,
+                    path=_NULLABLE,
+                    path_prefix=_NULLABLE,
+                    path_regex=_NULLABLE,
+                    methods=_STRINGS,
+                    default=_STRING,
+                    versions={"type": "array", "items": _ref("Version")},
+                    mirrors={"type": "array", "items": _object(upstream=_STRING, percent=_NUMBER)},
                 ),
-                "Version": an_object(
-                    name=STRING,
-                    upstream=STRING,
-                    fallback=NULLABLE,
-                    weight=an_object(file=NUMBER, effective=NUMBER),
+                "Version": _object(
+                    name=_STRING,
+                    upstream=_STRING,
+                    fallback=_NULLABLE,
+                    weight=_object(file=_NUMBER, effective=_NUMBER),
                     requests={"type": "integer", "description": "Answers to requests assigned to it."},
                     served={"type": "integer", "description": "Answers that it gave, for whichever version."},
-                    errors=INTEGER,
-                    in_flight=INTEGER,
+                    errors=_INTEGER,
+                    in_flight=_INTEGER,
                 ),
-                "Upstreams": an_object(generation=INTEGER, upstreams={"type": "array", "items": ref("Upstream")}),
-                "Faults": an_object(
-                    generation=INTEGER,
+                "Upstreams": _object(generation=_INTEGER, upstreams={"type": "array", "items": _ref("Upstream")}),
+                "Faults": _object(
+                    generation=_INTEGER,
                     enabled={"type": "boolean", "description": "`faults.enabled` of the file."},
-                    max_percent=NUMBER,
-                    killed={"oneOf": [{"type": "null"}, an_object(reason=STRING, by=STRING, since=NUMBER)]},
-                    routes={"type": "array", "items": ref("FaultsOfRoute")},
+                    max_percent=_NUMBER,
+                    killed={"oneOf": [{"type": "null"}, _object(reason=_STRING, by=_STRING, since=_NUMBER)]},
+                    routes={"type": "array", "items": _ref("FaultsOfRoute")},
                 ),
-                "FaultsOfRoute": an_object(
-                    name=STRING,
-                    faults={"type": "array", "items": ref("Fault")},
+                "FaultsOfRoute": _object(
+                    name=_STRING,
+                    faults={"type": "array", "items": _ref("Fault")},
                     versions={
                         "type": "array",
-                        "items": an_object(
-                            name=STRING,
+                        "items": _object(
+                            name=_STRING,
                             counts={
                                 "type": "object",
-                                "additionalProperties": INTEGER,
+                                "additionalProperties": _INTEGER,
                                 "description": "Requests by what was put in; capped: for the share was reached, nothing.",
                             },
                         ),
                     },
                 ),
-                **schemas(),
-                "Fault": an_object(
-                    label=STRING,
+                **openapi_exposures.schemas(),
+                "Fault": _object(
+                    label=_STRING,
                     kind={"enum": ["delay", "abort", "reset", "slow_body"]},
                     value={
                         "type": ["number", "null"],
                         "description": "Seconds of a delay, status of an abort, bytes per second of a slow body.",
                     },
-                    percent=NUMBER,
-                    versions=STRINGS,
+                    percent=_NUMBER,
+                    versions=_STRINGS,
                     where={"type": ["object", "null"], "description": "The matcher, as in the plan's spec."},
-                    header=NULLABLE,
+                    header=_NULLABLE,
                     until={"type": ["number", "null"], "description": "Its end, Unix seconds."},
                     over={"type": "boolean", "description": "Whether that has passed."},
                 ),
-                "Upstream": an_object(
-                    name=STRING,
-                    balance=STRING,
+                "Upstream": _object(
+                    name=_STRING,
+                    balance=_STRING,
                     panic={
                         "type": "boolean",
                         "description": "So few endpoints are usable that a worker uses all of them.",
                     },
-                    endpoints={"type": "array", "items": ref("Endpoint")},
+                    endpoints={"type": "array", "items": _ref("Endpoint")},
                 ),
-                "Endpoint": an_object(
+                "Endpoint": _object(
                     endpoint={"type": "string", "description": "Its label: the URL, with the address it resolved to."},
                     url={"type": "string", "description": "As the file has it."},
-                    weight=INTEGER,
-                    zone=STRING,
+                    weight=_INTEGER,
+                    zone=_STRING,
                     usable={"type": "boolean", "description": "Neither unhealthy nor ejected nor drained."},
                     up={"type": "boolean", "description": "False while any worker could not connect."},
                     health={
                         "description": "What its checks say; null where it is not checked. Unknown counts as healthy.",
                         "oneOf": [
                             {"type": "null"},
-                            an_object(
+                            _object(
                                 verdict={"enum": ["unknown", "healthy", "unhealthy"]},
                                 reason={
                                     "type": "string",
                                     "description": "Why the last check failed; empty: it passed.",
                                 },
-                                since=NUMBER,
+                                since=_NUMBER,
                                 checked={"type": "number", "description": "The last check, Unix seconds; 0: none yet."},
                             ),
                         ],
@@ -249,23 +265,23 @@ def document() -> Schema:
                         "description": "Null where nobody drained it. `until`: Unix seconds, null until it is undone.",
                         "oneOf": [
                             {"type": "null"},
-                            an_object(reason=STRING, by=STRING, since=NUMBER, until={"type": ["number", "null"]}),
+                            _object(reason=_STRING, by=_STRING, since=_NUMBER, until={"type": ["number", "null"]}),
                         ],
                     },
                     in_flight={"type": "integer", "description": "Requests at it now."},
-                    connect_failures=INTEGER,
+                    connect_failures=_INTEGER,
                 ),
-                "Drained": an_object(
-                    upstream=STRING,
-                    endpoint=STRING,
+                "Drained": _object(
+                    upstream=_STRING,
+                    endpoint=_STRING,
                     in_flight={"type": "integer", "description": "Requests still at it; poll the upstream until 0."},
-                    endpoints={"type": "array", "items": ref("Endpoint")},
+                    endpoints={"type": "array", "items": _ref("Endpoint")},
                 ),
                 "Drain": {
                     "type": "object",
                     "additionalProperties": False,
                     "properties": {
-                        "reason": STRING,
+                        "reason": _STRING,
                         "by": {"type": "string", "description": "Who drains it; absent: the caller's address."},
                         "until": {
                             "type": ["string", "number"],
@@ -281,18 +297,18 @@ def document() -> Schema:
 
 def _drain() -> Schema:
     responses = {
-        "400": json_answer("The body cannot be read", ref("Error")),
-        "200": json_answer("What it is now, and how much is still in flight there", ref("Drained")),
-        "404": json_answer("No such upstream or endpoint; the message names those there are", ref("Error")),
-        "409": json_answer("Nothing usable would be left, or it is drained under another name", ref("Error")),
-        "503": json_answer("The state store cannot be written", ref("Error")),
+        "400": _json("The body cannot be read", _ref("Error")),
+        "200": _json("What it is now, and how much is still in flight there", _ref("Drained")),
+        "404": _json("No such upstream or endpoint; the message names those there are", _ref("Error")),
+        "409": _json("Nothing usable would be left, or it is drained under another name", _ref("Error")),
+        "503": _json("The state store cannot be written", _ref("Error")),
     }
     return {
         "post": {
-            **operation("drain", "Give an endpoint nothing new", responses),
-            "requestBody": {"content": {"application/json": {"schema": ref("Drain")}}},
+            **_operation("drain", "Give an endpoint nothing new", responses),
+            "requestBody": {"content": {"application/json": {"schema": _ref("Drain")}}},
         },
-        "delete": operation("undrain", "Use it again", responses),
+        "delete": _operation("undrain", "Use it again", responses),
     }
 
 
