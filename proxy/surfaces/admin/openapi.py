@@ -4,48 +4,18 @@ from typing import Final
 
 import proxy
 from proxy.surfaces.admin import openapi_exposures
-from proxy.surfaces.admin.openapi_parts import (
-    INTEGER as _INTEGER,
+from proxy.surfaces.admin import openapi_parts as parts
+from proxy.surfaces.admin.openapi_parts import Schema
+
+_STRING, _STRINGS, _INTEGER, _NUMBER, _NULLABLE = (
+    parts.STRING,
+    parts.STRINGS,
+    parts.INTEGER,
+    parts.NUMBER,
+    parts.NULLABLE,
 )
-from proxy.surfaces.admin.openapi_parts import (
-    NULLABLE as _NULLABLE,
-)
-from proxy.surfaces.admin.openapi_parts import (
-    NUMBER as _NUMBER,
-)
-from proxy.surfaces.admin.openapi_parts import (
-    STRING as _STRING,
-)
-from proxy.surfaces.admin.openapi_parts import (
-    STRINGS as _STRINGS,
-)
-from proxy.surfaces.admin.openapi_parts import (
-    Schema,
-)
-from proxy.surfaces.admin.openapi_parts import (
-    an_object as _object,
-)
-from proxy.surfaces.admin.openapi_parts import (
-    answer as _answer,
-)
-from proxy.surfaces.admin.openapi_parts import (
-    body as _body,
-)
-from proxy.surfaces.admin.openapi_parts import (
-    get as _get,
-)
-from proxy.surfaces.admin.openapi_parts import (
-    json_answer as _json,
-)
-from proxy.surfaces.admin.openapi_parts import (
-    operation as _operation,
-)
-from proxy.surfaces.admin.openapi_parts import (
-    ref as _ref,
-)
-from proxy.surfaces.admin.openapi_parts import (
-    with_parameters as _with,
-)
+_ref, _object, _answer, _json = parts.ref, parts.an_object, parts.answer, parts.json_answer
+_operation, _get, _body, _with = parts.operation, parts.get, parts.body, parts.with_parameters
 
 _UPSTREAM: Final = {"name": "upstream", "in": "path", "required": True, "schema": _STRING}
 _ENDPOINT: Final = {
