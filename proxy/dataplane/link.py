@@ -61,7 +61,7 @@ class Link(asyncio.Protocol):
     def send(self, kind: int, payload: bytes) -> bool:
         """Send a message; False when there is nobody to take it, or control is too far behind for what may be lost."""
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if transport is None or self._leaving or transport.is_closing():
             return False
         if kind in (messages.ACCESS, messages.LOG) and transport.get_write_buffer_size() > _BEHIND:
             return False
@@ -74,11 +74,6 @@ class Link(asyncio.Protocol):
     def connected(self) -> bool:
         """Whether there is a control process."""
         return self._transport is not None
-
-    @property
-    def unsent(self) -> int:
-        """Bytes not yet taken by control."""
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     # What the event loop calls.
 
@@ -124,9 +119,12 @@ class Link(asyncio.Protocol):
         self._runtime.loop.add_reader(knock.fileno(), self._knocked)
 
     def leave(self) -> None:
-        """The worker has drained and ends: nobody takes it over any more."""
+        """The worker has drained and ends: nobody takes it over any more. Control closes the channel when it has heard all:
+        what it wrote to a worker that is gone would fail, and take along what it had not read yet."""
         self._leaving = True
         self._close_door()
+        if self._transport is not None:
+            self._transport.write_eof()
 
     def _close_door(self) -> None:
         knock = self._knock

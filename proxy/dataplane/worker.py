@@ -37,6 +37,8 @@ _CHORES: Final = 5
 """Ticks between two rounds of writing down and sending off."""
 _LONGEST_BACKLOG: Final = 1.0
 """Seconds that a draining worker goes on accepting while connections keep coming."""
+_HEARD_OUT: Final = 5.0
+"""Seconds that a drained worker gives control to read what it has said."""
 _BATCH: Final = 500
 """Tunnels that are looked at in one go after a plan has changed."""
 _IDLE_GRACE: Final = 1.0
@@ -253,8 +255,8 @@ class Worker:
         runtime.exposing.finish(runtime.send)
         self._link.send(messages.DRAINED, json.dumps({"aborted": aborted}).encode())
         self._link.leave()
-        patience = runtime.now() + 1.0
-        while self._link.unsent and runtime.now() < patience:  # noqa: ASYNC110
+        patience = runtime.now() + _HEARD_OUT
+        while self._link.connected and runtime.now() < patience:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         self._done.set_result(0)
 
