@@ -81,6 +81,7 @@ def route_spec(name: str = "shop", *, weights: dict[str, float] | None = None, *
         "holdout": None,
         "layer": None,
         "epoch": 0,
+        "exposure": False,
     } | parts
 
 
@@ -99,6 +100,7 @@ def plan_spec(*routes: Spec, **parts: Any) -> Spec:
         "segments": [],
         "routes": list(routes),
         "faults": {"enabled": True, "max_percent": 10.0},
+        "exposure": {"queue": 100_000, "raw_units": False},
         "zone": "",
         "timed": False,
     } | parts

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of this vocabulary. A control process that takes over a worker with another one replaces it instead."""
 
 # Control to worker.
@@ -26,6 +26,10 @@ the receiver's and those of leaving ones included: what they have under way coun
 FAULTS: Final = 8
 """{"killed": bool}: whether faults are switched off, whatever the plan says. Sent on change, and where HELLO said otherwise; before
 any plan that follows."""
+STORED: Final = 9
+"""{"sequence": int}: the exposures up to this message are stored; the worker need not keep them any more."""
+FORGET: Final = 10
+"""{"unit": str}: the unit of this hash (16 hex digits) was erased from the exposures; if it comes again, it is new."""
 
 # Worker to control.
 HELLO: Final = 64
@@ -45,3 +49,5 @@ ACCESS: Final = 69
 """Bytes: whole access log lines, each ended by LF."""
 DRAINED: Final = 70
 """{"aborted": int}: nothing is left; the worker exits. `aborted` exchanges were cut off by the limit."""
+EXPOSURES: Final = 71
+"""Packed (channel/exposures.py): who got which version, and why. Sent again on a new channel until STORED answers it."""

@@ -23,6 +23,7 @@ from proxy.control.departure import Departure
 from proxy.control.desk import Desk
 from proxy.control.endpoints import Endpoints, look_after
 from proxy.control.errand import ALONE, Errand
+from proxy.control.exposures import Exposures
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
 from proxy.control.handover import take_stock
 from proxy.control.keys import keep_keys
@@ -137,6 +138,11 @@ class Control:
         """The switch that ends all faults."""
         return self._faults
 
+    @property
+    def exposures(self) -> Exposures:
+        """Who got which version, and why."""
+        return self._exposures
+
     def not_ready(self) -> list[str]:
         """Why no traffic should be sent here; empty when it should."""
         reasons = []
@@ -162,6 +168,8 @@ class Control:
             closing.push_async_callback(self._tasks.close)
             await self._take_up(store)
             closing.callback(self._endpoints.close)
+            closing.push_async_callback(self._exposures.close)
+            await self._exposures.follow(self.settings)
             self._start_workers()
             try:
                 await self._endpoints.load()
@@ -204,6 +212,7 @@ class Control:
             self._tasks,
             inherit=bool(inventory.survivors),
         )
+        self._exposures = Exposures(self.facts.exposures, lambda: self._plans.spec, self._briefing.forget)
         self._plans = Plans(spec, inventory, keys, self._faults, self._endpoints, self._briefing, self.facts)
 
     async def _leave(self, *, hands_over: bool) -> int:
@@ -236,6 +245,7 @@ class Control:
             self._briefing.places,
             self._run_dir,
             self._access,
+            self._exposures,
             self._send_strangers_away,
         )
         launcher = WorkerLauncher(
@@ -360,6 +370,7 @@ class Control:
             self._writer = install(style=new.log.format, level=new.log.level, clock=time.time)
         if old.access_log != new.access_log:
             await self._access.move(new.access_log)
+        await self._exposures.follow(self.settings)
         await self._ports.follow(self.settings, changed=old.admin.tokens != new.admin.tokens)
 
     def _hang_up(self) -> None:
@@ -377,4 +388,5 @@ class Control:
             self.facts.access_lines_lost = self._access.lost
             self._writer.tick()
             self._endpoints.tick()
+            self._exposures.tick()
             await asyncio.sleep(_TICK)

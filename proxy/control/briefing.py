@@ -68,6 +68,11 @@ class Briefing:
         for link in links(self.places):
             link.kill_faults(killed)
 
+    def forget(self, unit: str) -> None:
+        """Tell all workers that run that a unit (its hash) was erased from the exposures."""
+        for link in links(self.places):
+            link.forget(unit)
+
     def share(self, workers: int, living: list[int]) -> None:
         """Tell all workers among how many the limits are divided, and which numbers count."""
         self.shared = (workers, living)

@@ -20,6 +20,7 @@ from proxy.core.breaker import BreakerPolicy
 from proxy.core.concurrency import ConcurrencyPolicy
 from proxy.core.cookies import UnitCookies
 from proxy.core.deadline import DeadlinePolicy
+from proxy.core.exposed import ExposureWords, Seen
 from proxy.core.faults import FaultPolicy
 from proxy.core.freshness import CachePolicy
 from proxy.core.gcra import build_limits
@@ -284,6 +285,8 @@ class Route:
         self.attended: Final = self.retry is not None or self.hedge is not None
         self.deadline: Final[DeadlinePolicy | None] = DeadlinePolicy(spec["deadline"]) if spec["deadline"] else None
         self.faults: Final[FaultPolicy | None] = FaultPolicy(spec["faults"], segments) if spec["faults"] else None
+        self.exposure: Final[ExposureWords | None] = ExposureWords(spec) if spec["exposure"] else None
+        self.seen: Seen | None = None  # given by the worker, where exposures are recorded
         # Whether anything stands between the decision and the upstream: the exchange then goes through its gates.
         self.guarded: Final[bool] = (
             self.timeout > 0
@@ -330,6 +333,8 @@ class Plan:
         self.faults: Final[bool] = spec["faults"]["enabled"]
         self.max_disturbed: Final[float] = spec["faults"]["max_percent"]  # of a version's requests
         self.timed: Final[bool] = spec["timed"]  # whether a decision may depend on `Request.at`
+        self.exposure_queue: Final[int] = spec["exposure"]["queue"]  # records that may wait in a worker
+        self.exposure_raw: Final[bool] = spec["exposure"]["raw_units"]
         self.upstreams: Final = upstreams
         self.routes: Final = routes
         self.find: Final = find

@@ -57,7 +57,7 @@ class Departure(Tries):
         route = self.route
         request = self.request
         runtime = self.runtime
-        unit, _, mint = find_unit(route, request, runtime.cookies)
+        unit, source, mint = find_unit(route, request, runtime.cookies)
         if mint:
             unit, signed = runtime.cookies.mint(runtime.rng.randbytes(16))
             self._mint = set_cookie_line(mint, signed, self.client.secure)
@@ -87,6 +87,20 @@ class Departure(Tries):
         if unit is not None:
             self._unit_hash = runtime.hasher(unit)
             self._identity += b"x-tidegate-unit-hash: " + self._unit_hash.encode() + b"\r\n"
+            seen = route.seen
+            if seen is not None and not seen.knows(self._unit_hash, version.name, decision.reason, decision.rule):
+                runtime.exposing.record(
+                    seen,
+                    route,
+                    version,
+                    decision,
+                    unit,
+                    self._unit_hash,
+                    "minted" if mint else source,
+                    request,
+                    self._request_id,
+                    self.plan.generation,
+                )
         if route.deadline is not None:
             dropped |= route.deadline.dropped
         self._kept = kept_lines(request, dropped, route.rewrite)

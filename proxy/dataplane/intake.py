@@ -101,6 +101,7 @@ class Intake:
             runtime.send(messages.FAILED, json.dumps(failure).encode())
             gc.enable()
             return
+        runtime.exposing.bring(plan, alone=runtime.cells.alone)
         self._contexts = contexts
         before = runtime.plan
         if before is None or before.cookie_keys != plan.cookie_keys:

@@ -11,7 +11,7 @@ from proxy.settings.certificates import CertificateReader
 from proxy.settings.check_audience import check_audience
 from proxy.settings.check_hash import check_hash
 from proxy.settings.check_policies import Surroundings, check_policies
-from proxy.settings.check_route import check_route, uses_minted_cookie
+from proxy.settings.check_route import check_route, unit_chain, uses_minted_cookie
 from proxy.settings.check_upstream import check_upstream_policies
 from proxy.settings.models.matchers import Matcher
 from proxy.settings.models.route import Route
@@ -66,6 +66,7 @@ def check(draft: Draft) -> None:
     _routes(draft)
     check_audience(draft.general, draft.routes, draft.report, draft.now)
     _state(draft)
+    _exposure(draft)
 
 
 def _addresses(draft: Draft, general: General) -> None:
@@ -267,3 +268,23 @@ def _state(draft: Draft) -> None:
             f" and the units of route `{minting[0]}`{' and others' if len(minting) > 1 else ''} are dealt anew",
             WARNING,
         )
+
+
+def _exposure(draft: Draft) -> None:
+    general = draft.general
+    recording = [index for index, route in enumerate(draft.routes) if route is not None and route.exposure]
+    for index in recording:
+        route = draft.routes[index]
+        if general is not None and general.state is None:
+            draft.report(
+                ("routes", index, "exposure"),
+                "records of exposures want a place to be kept: give `state: sqlite:PATH` (they get a file beside it)",
+            )
+        if route is not None and not unit_chain(route):
+            draft.report(
+                ("routes", index, "exposure"),
+                "the route has no unit, so there is nobody to record: give `unit`",
+                WARNING,
+            )
+    if not recording and "exposure" in draft.values and None not in draft.routes:
+        draft.report(("exposure",), "no route has `exposure: true`, so this does nothing", WARNING)

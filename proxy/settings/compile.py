@@ -33,6 +33,7 @@ def compile_spec(settings: Settings, certificates: CertificateReader, segment_or
         "segments": segments,
         "routes": routes,
         "faults": {"enabled": settings.faults.enabled, "max_percent": settings.faults.max_percent},
+        "exposure": {"queue": settings.exposure.queue, "raw_units": settings.exposure.raw_units},
         "zone": settings.zone or "",
         "timed": has_to_do_with_time([segments, routes]),
     }

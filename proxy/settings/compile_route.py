@@ -75,6 +75,7 @@ def route_spec(route: Route, general: General) -> Spec:
         "max_body": route.max_body,
         "errors": {"codes": list(route.errors.codes), "flags": list(route.errors.flags)},
         "debug": [] if route.debug is None else list(route.debug.from_),
+        "exposure": route.exposure,
         **policies_spec(route),
         **audience_spec(route, general),
     }

@@ -22,8 +22,6 @@ KEYS: Final[dict[tuple[str, ...], str]] = {
     ("routes", "*", "unit", "*", "claim"): WHO,
     ("segments", "*", "units_file"): WHO,
     ("routes", "*", "stickiness"): WHO,
-    ("exposure",): WHO,
-    ("routes", "*", "exposure"): WHO,
     ("plugins",): FLEETS,
     ("routes", "*", "plugins"): FLEETS,
     ("h2",): FLEETS,

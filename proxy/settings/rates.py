@@ -1,4 +1,4 @@
-"""How often, and until when: `100/s` and `2026-12-01T00:00:00Z`. Text in, checked value out, as in scalars."""
+"""How often, until when, how long kept: `100/s`, `2026-12-01T00:00:00Z`, `90d`. Text in, checked value out, as in scalars."""
 
 import re
 from datetime import datetime
@@ -7,10 +7,12 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, WithJsonSchema
 
 from proxy.settings.problems import shown
-from proxy.settings.scalars import matched, refuse
+from proxy.settings.scalars import matched, parse_duration, refuse
 
 _RATE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?/ ?(s|m|h)")
 _SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_AGE: Final = re.compile(r"(\d{1,4})d")
+_OLDEST: Final = 3650
 _FASTEST: Final = 10_000_000.0
 # RFC 3339 section 5.6; fromisoformat alone takes much more.
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)?")
@@ -43,6 +45,20 @@ def parse_moment(value: object) -> float:
     return moment.timestamp()
 
 
+def parse_age(value: object) -> float:
+    """Seconds of an age such as `90d` or `12h`: a duration, or days."""
+    found = _AGE.fullmatch(value) if isinstance(value, str) else None
+    if found is not None:
+        if int(found[1]) > _OLDEST:
+            refuse(f"must be at most {_OLDEST}d, not {shown(value)}")
+        seconds = int(found[1]) * 86400.0
+    else:
+        seconds = parse_duration(value)
+    if seconds <= 0:
+        refuse("must be longer than 0s")
+    return seconds
+
+
 Rate = Annotated[
     float,
     BeforeValidator(parse_rate),
@@ -57,3 +73,9 @@ Moment = Annotated[
     WithJsonSchema({"type": "string", "examples": ["2026-12-01T00:00:00Z"]}),
 ]
 """Seconds since 1970."""
+Age = Annotated[
+    float,
+    BeforeValidator(parse_age),
+    WithJsonSchema({"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d)|.*\$\{.*)$", "examples": ["90d"]}),
+]
+"""Seconds, above 0."""

@@ -22,8 +22,8 @@ understand.
 
 **Units.** *duration*: `250ms`, `2s`, `5m`, `1h`. *size*: `512B`, `64KiB`, `1MiB`, `2GiB`. *percent*: a number from
 0 to 100 with any decimals. *count*: a whole number. *factor*: a number. *rate*: `100/s`, `6000/m`, `1000/h`. *time*:
-`2026-12-01T00:00:00Z`, with its zone. *status*: a status code; sets of them are lists of codes, ranges such as
-`200-299`, and words such as `5xx`.
+`2026-12-01T00:00:00Z`, with its zone. *age*: a duration, or days: `90d`. *status*: a status code; sets of them are
+lists of codes, ranges such as `200-299`, and words such as `5xx`.
 
 **Change.** *live*: a changed file counts at once. *restart*: the running value stays until Tidegate is started
 again; a change is logged and shown.

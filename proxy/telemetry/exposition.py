@@ -47,6 +47,7 @@ from proxy.telemetry.counters import (
     U_REQUESTS,
     V_CACHE_OUTCOMES,
     V_DURATION,
+    V_EXPOSURES_DROPPED,
     V_FAULTS,
     V_FLAGS,
     V_IN_FLIGHT,
@@ -73,6 +74,7 @@ from proxy.telemetry.counters import (
     WORKER_SLOTS,
     Cells,
 )
+from proxy.telemetry.exposition_exposures import add_exposures
 from proxy.telemetry.exposition_tries import add_tries
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.labels import Key
@@ -162,7 +164,8 @@ class Exposition:
         samples = Samples()
         snapshot = Snapshot(self._cells)
         self._codes(samples, snapshot)
-        self._versions(samples, snapshot)
+        dropped = self._versions(samples, snapshot)
+        add_exposures(samples, self._facts.exposures, dropped)
         self._mirrors(samples, snapshot)
         self._upstreams(samples, snapshot)
         self._workers(samples, snapshot)
@@ -205,7 +208,9 @@ class Exposition:
                     metrics.REQUESTS, labels, [(f"{code:03}", value) for code, value in sorted(counted.items())]
                 )
 
-    def _versions(self, samples: Samples, snapshot: Snapshot) -> None:
+    def _versions(self, samples: Samples, snapshot: Snapshot) -> dict[str, int]:
+        """Answers by route the exposures that workers dropped, where they did."""
+        dropped: dict[str, int] = {}
         for (route, version), values in self._blocks("version", snapshot):
             labels = f'route="{escape(route)}",version="{escape(version)}"'
             samples.add(metrics.IN_FLIGHT, labels, values[V_IN_FLIGHT])
@@ -225,6 +230,9 @@ class Exposition:
                 samples.add(metrics.CONCURRENCY_LIMIT, labels, abs(values[V_LIMIT]))
             samples.seen(metrics.CACHE, labels, CACHE_OUTCOMES, values, V_CACHE_OUTCOMES)
             samples.seen(metrics.ERRORS, labels, _FLAG_CODES, values, V_FLAGS)
+            if values[V_EXPOSURES_DROPPED]:
+                dropped[route] = dropped.get(route, 0) + values[V_EXPOSURES_DROPPED]
+        return dropped
 
     def _mirrors(self, samples: Samples, snapshot: Snapshot) -> None:
         for (route, upstream), values in self._blocks("mirror", snapshot):

@@ -58,6 +58,25 @@ class Worker:
 
 
 @dataclass(slots=True)
+class ExposureFacts:
+    """How the recording of exposures stands; sums since the store was opened."""
+
+    recorded: dict[str, int] = field(default_factory=dict)
+    """By route, records that are new and kept."""
+    repeated: dict[str, int] = field(default_factory=dict)
+    """By route, those that said what was known: from another worker, or one that had forgotten."""
+    failures: dict[str, int] = field(default_factory=dict)
+    """By kind, tries that failed: store, corrupt, stream, message."""
+    failing: str = ""
+    """Why nothing can be written now."""
+    records: int = 0
+    size: int = 0
+    """Bytes."""
+    ratios: list[tuple[str, str, str, float]] = field(default_factory=list)
+    """Route, segment, source, and ln of the Bayes factor against the split that was asked for."""
+
+
+@dataclass(slots=True)
 class Facts:
     """All of it. Times are Unix seconds; 0 means never."""
 
@@ -77,6 +96,7 @@ class Facts:
     log_lines_repeated: int = 0
     health_checks: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     """By (upstream, endpoint label) and outcome, the checks of endpoints since this control process began."""
+    exposures: ExposureFacts = field(default_factory=ExposureFacts)
     access_lines_lost: dict[str, int] = field(default_factory=dict)
     """By reason, lines that reached the control process and not the file: full (the queue), failed (the write)."""
 

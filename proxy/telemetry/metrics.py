@@ -94,6 +94,22 @@ MARKED_REQUESTS: Final = Metric(
 MARKED_ERRORS: Final = Metric(
     "tidegate_marked_errors_total", COUNTER, _ROUTE, "Those of them that count in tidegate_errors_total."
 )
+EXPOSURES: Final = Metric(
+    "tidegate_exposures_total", COUNTER, ("route", "outcome"),
+    "Records of who got which version: recorded (a unit's first, or a change), repeated (known already), dropped (no room).",
+)  # fmt: skip
+EXPOSURE_FAILURES: Final = Metric(
+    "tidegate_exposure_failures_total", COUNTER, ("kind",),
+    "What failed in keeping exposures: store (the file could not be written), corrupt (it was set aside), stream (the JSON"
+    " lines could not be written), message (one could not be taken in).",
+)  # fmt: skip
+EXPOSURE_RECORDS: Final = Metric("tidegate_exposure_records", GAUGE, (), "Records of exposures that are kept now.")
+EXPOSURE_BYTES: Final = Metric("tidegate_exposure_store_bytes", GAUGE, (), "Bytes that they take.")
+SAMPLE_RATIO: Final = Metric(
+    "tidegate_sample_ratio_log_bayes_factor", GAUGE, ("route", "segment", "source"),
+    "ln of the evidence that new units were not dealt by the weights asked for, since these weights are in force; above 6.9"
+    " (1000 to 1) they were not. Segment and source: empty for all.",
+)  # fmt: skip
 CACHE: Final = Metric(
     "tidegate_cache_total", COUNTER, ("route", "version", "outcome"),
     "Requests by what became of them at the cache: hit, stale, revalidated, miss or bypass. And answers: stored, evicted,"
@@ -224,6 +240,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     REQUESTS, DURATION, UPSTREAM_DURATION, REQUEST_BYTES, RESPONSE_BYTES, IN_FLIGHT, ERRORS, DECISIONS, WEIGHT,
     RETRIES, RETRYING, HEDGES, BREAKER_STATE, BREAKER_OPENED,
     LIMITED, QUEUED, CONCURRENCY_LIMIT, CACHE,
+    EXPOSURES, EXPOSURE_FAILURES, EXPOSURE_RECORDS, EXPOSURE_BYTES, SAMPLE_RATIO,
     FAULTS, MARKED_REQUESTS, MARKED_ERRORS,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,

@@ -1,5 +1,6 @@
 """What the pages show is true: configurations load, commands exist, tables say what the code says, links lead somewhere."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,9 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 import proxy
+from proxy.analysis.sample_ratio import sample_ratio
 from proxy.core.breaker import STATES, TABLE, Event
+from proxy.core.exposed import is_robot
 from proxy.core.route_cache import CACHE_OUTCOMES
 from proxy.errors import FLAGS
+from proxy.exposure.queries import as_values
+from proxy.exposure.writer import Standing
 from proxy.settings.changes import compare
 from proxy.settings.loader import load
 from proxy.settings.models.hashing import TAKES
@@ -125,6 +130,39 @@ def test_table_of_cache_outcomes_is_that_of_the_code() -> None:
     text = (ROOT / "docs/caching.md").read_text()
     table = text.partition("<!-- outcomes:begin -->")[2].partition("<!-- outcomes:end -->")[0]
     assert tuple(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == CACHE_OUTCOMES
+
+
+def test_fields_of_exposures_are_those_of_the_code() -> None:
+    text = (ROOT / "docs/exposure.md").read_text()
+    table = text.partition("<!-- fields:begin -->")[2].partition("<!-- fields:end -->")[0]
+    row = (1, 0, 2, 1, None, 9, 0, 1, 1, 0, 1, 1, 1, b"", None)
+    fields = list(as_values(row, {1: ("shop", "stable")}, "", "{}", "header"))
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == fields
+    (example,) = _blocks(ROOT / "docs/exposure.md", "json")
+    assert list(json.loads(example)) == fields
+
+
+def test_robots_on_the_page_are_those_of_the_code() -> None:
+    text = (ROOT / "docs/exposure.md").read_text().partition("**bot**")[2].partition("It is a rule")[0]
+    words = re.findall(r"`(\w+)`", text)
+    assert len(words) == 7
+    assert all(is_robot(f"An{word}/1.0".encode()) for word in words)
+
+
+def test_sample_ratios_on_the_page_are_those_of_the_code() -> None:
+    text = (ROOT / "docs/exposure.md").read_text()
+    shown = re.findall(r"(\d+) (?:against|to) (\d+)[^;.]*?give (-?[\d.]+\d)", text)
+    assert len(shown) == 2
+    for first, second, factor in shown:
+        assert f"{sample_ratio([int(first), int(second)], [1, 1]):.1f}" == factor
+
+
+def test_failures_of_exposures_on_the_page_are_those_of_the_code() -> None:
+    text = (ROOT / "docs/exposure.md").read_text()
+    assert set(re.findall(r'kind="(\w+)"', text)) == set(Standing().failures) - {"message"}
+    sources = "".join(file.read_text() for file in (Path(proxy.__file__).parent / "exposure").glob("*.py"))
+    for line in re.findall(r'log "([^"]+)"', text):
+        assert line in sources, line
 
 
 def test_table_of_the_breaker_is_that_of_the_code() -> None:

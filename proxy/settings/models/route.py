@@ -277,5 +277,8 @@ class Route(Part):
     admission: Admission | None = option("Less for a version that fails. Absent: it gets all of its requests.", None)
     cache: Cache | None = option("Keeps answers. Absent: none.", None)
     faults: list[Fault] = option("Faults on purpose.", makes=list)
+    exposure: bool = option(
+        "Record which unit first got which version, when and why, and each change. Wants `state: sqlite:PATH`.", False
+    )
     errors: Errors = option("What counts as an error of this route.", makes=Errors)
     debug: Debug | None = option("Who may see `x-tidegate-*` debug headers in answers. Absent: nobody.", None)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, WithJsonSchema
 
 from proxy.settings.models.audience import Holdout, KillSwitch, Layer, kill_key
+from proxy.settings.models.exposure import Exposure
 from proxy.settings.models.faults import FaultBounds
 from proxy.settings.models.listen import Admin, Client, Drain, Listener, Listeners
 from proxy.settings.models.matchers import Matcher
@@ -113,6 +114,7 @@ class General(Part):
     zone: Zone | None = option(
         "Where this proxy stands: endpoints of the same `zone` are asked first. Absent: all alike.", None
     )
+    exposure: Exposure = option("How exposures are kept.", makes=Exposure)
     faults: FaultBounds = option("What holds for all faults of all routes.", makes=FaultBounds)
     kill: KillSwitch = kill_key("Everybody gets the default version, on every route.")
     holdouts: dict[Name, Holdout] = option("Holdouts by name, for routes to name.", makes=dict)

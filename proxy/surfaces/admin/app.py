@@ -6,6 +6,7 @@ from typing import Final
 from aiohttp import web
 
 from proxy.surfaces.admin.explain import EXPLAIN, ExplainPath
+from proxy.surfaces.admin.exposures import EXPOSURES, SUMMARY, ExposurePaths
 from proxy.surfaces.admin.faults import FAULTS, KILL, FaultPaths
 from proxy.surfaces.admin.guard import Token, guard
 from proxy.surfaces.admin.openapi import document
@@ -25,6 +26,8 @@ _PAGE: Final = """<!doctype html>
 <li><a href="/api/v1/routes">/api/v1/routes</a>: routes, weights, endpoints, counts</li>
 <li><a href="/api/v1/upstreams">/api/v1/upstreams</a>: upstreams, health and drains of their endpoints</li>
 <li><a href="/api/v1/faults">/api/v1/faults</a>: faults put in on purpose, and whether they are switched off</li>
+<li><a href="/api/v1/exposures">/api/v1/exposures</a>: who got which version, when and why</li>
+<li><a href="/api/v1/exposures/summary">/api/v1/exposures/summary</a>: how many units each version has had</li>
 <li><a href="/api/v1/openapi.json">/api/v1/openapi.json</a>: this API described</li>
 </ul></body></html>
 """
@@ -65,6 +68,10 @@ def make_app(
         application.router.add_get(FAULTS, faults.all)
         application.router.add_post(KILL, faults.kill)
         application.router.add_delete(KILL, faults.lift)
+        exposures = ExposurePaths(state)
+        application.router.add_get(EXPOSURES, exposures.find)
+        application.router.add_get(SUMMARY, exposures.summary)
+        application.router.add_delete(EXPOSURES, exposures.erase)
     return application
 
 

@@ -1,15 +1,22 @@
 """The OpenAPI 3.1 document of the admin port. Written by hand; a test walks the application's paths against it."""
 
-from typing import Any, Final
+from typing import Final
 
 import proxy
-from proxy.core.explanation import ABSENT, DECIDES, FAILS, LATER, NEXT, OVER, PASSED, TAKES_OUT
-from proxy.core.plan import REASONS
+from proxy.surfaces.admin import openapi_explain, openapi_exposures
+from proxy.surfaces.admin import openapi_parts as parts
+from proxy.surfaces.admin.openapi_parts import Schema
 
-_STRING: Final = {"type": "string"}
-_INTEGER: Final = {"type": "integer"}
-_NUMBER: Final = {"type": "number"}
-_STRINGS: Final = {"type": "array", "items": _STRING}
+_STRING, _STRINGS, _INTEGER, _NUMBER, _NULLABLE = (
+    parts.STRING,
+    parts.STRINGS,
+    parts.INTEGER,
+    parts.NUMBER,
+    parts.NULLABLE,
+)
+_ref, _object, _answer, _json = parts.ref, parts.an_object, parts.answer, parts.json_answer
+_operation, _get, _body, _with = parts.operation, parts.get, parts.body, parts.with_parameters
+
 _UPSTREAM: Final = {"name": "upstream", "in": "path", "required": True, "schema": _STRING}
 _ENDPOINT: Final = {
     "name": "endpoint",
@@ -18,9 +25,6 @@ _ENDPOINT: Final = {
     "schema": _STRING,
     "description": "Its label or its URL, percent-encoded: http%3A%2F%2F127.0.0.1%3A9001",
 }
-_NULLABLE: Final = {"type": ["string", "null"]}
-
-Schema = dict[str, Any]
 
 
 def document() -> Schema:
@@ -30,7 +34,7 @@ def document() -> Schema:
         "info": {
             "title": "Tidegate admin API",
             "version": getattr(proxy, "__version__", "1"),
-            "description": "What is in force, how it fares, draining endpoints, and ending faults.",
+            "description": "What is in force, how it fares, draining endpoints, ending faults, and who got what.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -68,21 +72,7 @@ def document() -> Schema:
             "/api/v1/routes": _get(
                 "routes", "Routes, weights, endpoints and counts", {"200": _json("The routes", _ref("Routes"))}
             ),
-            "/api/v1/explain": _with(
-                [_asked(word, meaning) for word, meaning in _ASKED.items()],
-                _get(
-                    "explain",
-                    "Why a request's unit gets a version of the plan in force, and what would have been next",
-                    {
-                        "200": _json("The explanation", _ref("Explanation")),
-                        "400": _json(
-                            "The query cannot be read, or the proxy would refuse such a request", _ref("Error")
-                        ),
-                        "404": _json("No such route, or none that takes the request", _ref("Error")),
-                        "503": _json("No plan is in force yet", _ref("Error")),
-                    },
-                ),
-            ),
+            **openapi_explain.paths(),
             "/api/v1/upstreams": _get(
                 "upstreams",
                 "Upstreams, and health and drains of their endpoints",
@@ -124,6 +114,7 @@ def document() -> Schema:
                     },
                 ),
             },
+            **openapi_exposures.paths(),
             "/api/v1/openapi.json": _get(
                 "openapi", "This document", {"200": _json("The document", {"type": "object"})}
             ),
@@ -171,7 +162,7 @@ def document() -> Schema:
                     errors=_INTEGER,
                     in_flight=_INTEGER,
                 ),
-                "Explanation": _explanation(),
+                "Explanation": openapi_explain.explanation(),
                 "Upstreams": _object(generation=_INTEGER, upstreams={"type": "array", "items": _ref("Upstream")}),
                 "Faults": _object(
                     generation=_INTEGER,
@@ -195,6 +186,7 @@ def document() -> Schema:
                         ),
                     },
                 ),
+                **openapi_exposures.schemas(),
                 "Fault": _object(
                     label=_STRING,
                     kind={"enum": ["delay", "abort", "reset", "slow_body"]},
@@ -275,106 +267,6 @@ def document() -> Schema:
     }
 
 
-_ASKED: Final = {
-    "route": "The route. Without it, the one that takes the request.",
-    "url": "Host, path and query at once.",
-    "host": "The request's host.",
-    "path": "Its path, with its query if it has one.",
-    "method": "Its method; absent: GET.",
-    "unit": "The unit. Without it, the route's unit chain looks at the request.",
-    "header": "A header field as NAME: VALUE; as often as needed.",
-    "client": "The address it comes from; absent: 127.0.0.1.",
-    "at": "When, with the zone: 2026-12-01T00:00:00Z; absent: now.",
-}
-
-
-def _asked(word: str, meaning: str) -> Schema:
-    schema: Schema = {"type": "array", "items": _STRING} if word == "header" else _STRING
-    return {"name": word, "in": "query", "required": False, "schema": schema, "description": meaning}
-
-
-def _explanation() -> Schema:
-    """What explains one decision; matchers' traces are left open."""
-    reasons: Schema = {"enum": list(REASONS)}
-    outcomes = [DECIDES, NEXT, LATER, TAKES_OUT, PASSED, FAILS, OVER, ABSENT]
-    following = _object(version=_NULLABLE, reason=reasons, rule=_STRING)
-    traces: Schema = {"type": "array", "items": {"type": "object"}}
-    return _object(
-        generation=_INTEGER,
-        route=_STRING,
-        unit=_NULLABLE,
-        unit_kind={"type": "string", "description": "Where the unit was found; asked: in the query; empty: nowhere."},
-        drawn={"type": "boolean", "description": "A unit would be minted: its version is the luck of the draw."},
-        version={"type": ["string", "null"], "description": "Null where all are denied or killed, or `drawn`."},
-        reason=reasons,
-        rule={"type": "string", "description": "What decided: `rules[0]`, `rings[0].staff`, `holdouts.q4`, ..."},
-        default=_STRING,
-        bucket={"type": "integer", "description": "From 0 to 9999, for people; -1 without a unit."},
-        epoch=_INTEGER,
-        denied={"type": "array", "items": _STRING, "description": "Versions that were taken out."},
-        killed=_STRINGS,
-        next={"description": "What would have been next.", "oneOf": [{"type": "null"}, following]},
-        path={
-            "type": "array",
-            "description": "Every kind of decision, in order.",
-            "items": _object(kind=reasons, rule=_STRING, outcome={"enum": outcomes}, version=_NULLABLE, why=_STRING),
-        },
-        preview={"oneOf": [{"type": "null"}, _object(asked=_STRING, client=_STRING, outcome=_STRING)]},
-        rules=traces,
-        rings=traces,
-        hash={
-            "description": "Another system's: its family, the unit's bucket, the lowest and the highest.",
-            "oneOf": [
-                {"type": "null"},
-                _object(
-                    family=_STRING,
-                    bucket={"type": ["number", "null"]},
-                    first=_NUMBER,
-                    last=_NUMBER,
-                    whole={"type": "boolean", "description": "Whether buckets are whole numbers."},
-                ),
-            ],
-        },
-        scores=traces,
-        split={"type": "object", "additionalProperties": _NUMBER, "description": "Shares by version, in [0, 1]."},
-        notes=_STRINGS,
-    )
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _object(**properties: Schema) -> Schema:
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _answer(description: str, media: str, schema: Schema) -> Schema:
-    return {"description": description, "content": {media: {"schema": schema}}}
-
-
-def _json(description: str, schema: Schema) -> Schema:
-    return _answer(description, "application/json", schema)
-
-
-def _body(**properties: Schema) -> Schema:
-    """A JSON body whose properties may all be left out."""
-    schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    return {"required": False, "content": {"application/json": {"schema": schema}}}
-
-
-def _operation(name: str, summary: str, responses: Schema) -> Schema:
-    refused = {
-        "401": _json("A token is needed", _ref("Error")),
-        "403": _json("This token, Host or Origin may not", _ref("Error")),
-    }
-    return {"operationId": name, "summary": summary, "responses": {**responses, **refused}}
-
-
-def _get(name: str, summary: str, responses: Schema) -> Schema:
-    return {"get": _operation(name, summary, responses)}
-
-
 def _drain() -> Schema:
     responses = {
         "400": _json("The body cannot be read", _ref("Error")),
@@ -390,11 +282,6 @@ def _drain() -> Schema:
         },
         "delete": _operation("undrain", "Use it again", responses),
     }
-
-
-def _with(parameters: list[Schema], path: Schema) -> Schema:
-    """A path whose placeholders are `parameters`."""
-    return {"parameters": parameters, **path}
 
 
 def _open(path: Schema) -> Schema:

@@ -7,6 +7,7 @@ control/ must not import surfaces/, yet has to start this server. So `tidegate r
 from typing import Any, Protocol
 
 from proxy.control.endpoints import Endpoints
+from proxy.control.exposures import Exposures
 from proxy.control.kill_switch import KillSwitch
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts
@@ -35,6 +36,10 @@ class State(Protocol):
     @property
     def faults(self) -> KillSwitch:
         """The switch that ends all faults."""
+
+    @property
+    def exposures(self) -> Exposures:
+        """Who got which version, and why."""
 
     @property
     def spec(self) -> dict[str, Any]:

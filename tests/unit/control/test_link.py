@@ -5,6 +5,7 @@ import json
 import pytest
 
 from proxy.channel import messages
+from proxy.channel.exposures import ExposureBatch
 from proxy.channel.frames import FrameReader, encode, encode_json
 from proxy.control.link import Link
 from proxy.control.publish import Publication
@@ -179,11 +180,52 @@ def test_what_the_worker_says_is_passed_on(link, heard):
 
 
 @pytest.mark.parametrize(
-    "data", [b"\xff\xff\xff\xff\x01", encode(messages.READY, b"no json"), encode(messages.READY, b"{}")]
+    "data",
+    [
+        b"\xff\xff\xff\xff\x01",
+        encode(messages.READY, b"no json"),
+        encode(messages.READY, b"{}"),
+        encode(messages.EXPOSURES, b"x"),
+    ],
 )
 def test_a_stream_out_of_step_closes_the_channel(link, wire, data):
     link.data_received(data)
     assert wire.closed
+
+
+def test_exposures_are_passed_on_and_acknowledged_once_they_are_stored(link, wire, heard):
+    payloads = [ExposureBatch().payload(number) for number in (1, 2)]
+    for payload in payloads:
+        link.data_received(encode(messages.EXPOSURES, payload))
+    first, second = ((payload, done) for _, payload, done in heard.said[-2:])
+    assert [first[0], second[0]] == payloads
+    assert wire.taken() == []
+    first[1]()
+    assert wire.taken() == [(messages.STORED, '{"sequence":1}')]
+    second[1]()
+    assert wire.taken() == [(messages.STORED, '{"sequence":2}')]
+
+
+def test_exposures_stored_after_the_worker_has_gone_are_nobodys_business(link, wire, heard):
+    link.data_received(encode(messages.EXPOSURES, ExposureBatch().payload(1)))
+    link.connection_lost(None)
+    heard.said[0 - 2][2]()
+    assert wire.taken() == []
+
+
+def test_exposures_stored_after_the_last_word_are_not_acknowledged(link, wire, heard):
+    link.data_received(encode(messages.EXPOSURES, ExposureBatch().payload(1)))
+    wire.write_eof = lambda: None
+    link.let_go()
+    heard.said[-1][2]()
+    assert wire.taken() == []  # the worker tells the next control process again
+
+
+def test_an_erased_unit_is_told_at_once_whatever_plan_is_under_way(link, wire):
+    link.publish(plan(1, "a"))
+    wire.taken()
+    link.forget("00000000000000aa")
+    assert wire.taken() == [(messages.FORGET, '{"unit":"00000000000000aa"}')]
 
 
 def test_a_kind_of_message_from_the_future_is_ignored(link, wire):

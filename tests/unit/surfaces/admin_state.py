@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from proxy.control.drained_endpoints import Drained
 from proxy.control.endpoints import Endpoints
+from proxy.control.exposures import Exposures
 from proxy.control.health import Prober
 from proxy.control.kill_switch import KillSwitch
 from proxy.control.probe import Result
@@ -43,6 +44,7 @@ class StandIn:
         )
         self.exposition = Exposition(cells, ledger, self.facts)
         self.totals = Totals(cells, ledger)
+        self.exposures = Exposures(self.facts.exposures, lambda: self.spec, lambda unit: None)
         self.told = []
         self.faults = KillSwitch(MemoryStore(), lambda: 12.5, lambda: self.told.append(self.faults.kill is not None))
         view = cells.view
