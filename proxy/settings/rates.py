@@ -1,4 +1,4 @@
-"""How often, and until when: `100/s` and `2026-12-01T00:00:00Z`. Text in, checked value out, as in scalars."""
+"""How often, until when, at what hour: `100/s`, `2026-12-01T00:00:00Z`, `22:00`. Text in, checked value out, as in scalars."""
 
 import re
 from datetime import datetime
@@ -14,6 +14,7 @@ _SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _FASTEST: Final = 10_000_000.0
 # RFC 3339 section 5.6; fromisoformat alone takes much more.
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)?")
+_TIME_OF_DAY: Final = re.compile(r"([01]\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?")
 
 
 def parse_rate(value: object) -> float:
@@ -50,6 +51,18 @@ def parse_moment(value: object) -> float:
     return moment.timestamp()
 
 
+def parse_time_of_day(value: object) -> int:
+    """Seconds since midnight of a time such as `22:00` or `06:30:15`; `24:00` is the end of the day."""
+    what = "a time of day such as `22:00`, from `00:00` to `24:00`"
+    if not isinstance(value, str):
+        refuse(f"must be {what}, not {kind_of(value)}")
+    found = _TIME_OF_DAY.fullmatch(value)
+    seconds = 0 if found is None else int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3] or 0)
+    if found is None or seconds > 86400:
+        refuse(f"must be {what}, not {shown(value)}")
+    return seconds
+
+
 Rate = Annotated[
     float,
     BeforeValidator(parse_rate),
@@ -64,3 +77,9 @@ Moment = Annotated[
     WithJsonSchema({"type": "string", "examples": ["2026-12-01T00:00:00Z"]}),
 ]
 """Seconds since 1970."""
+TimeOfDay = Annotated[
+    int,
+    BeforeValidator(parse_time_of_day),
+    WithJsonSchema({"type": "string", "examples": ["22:00", "06:00"]}),
+]
+"""Seconds since midnight."""
