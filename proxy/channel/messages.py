@@ -9,8 +9,8 @@ VERSION: Final = 2
 PART: Final = 1
 """{"kind": "upstream" | "segment" | "route", "digest": str, "spec": {...}}: a part of the plan to come, sent once per digest."""
 PLAN: Final = 2
-"""{"generation": int, "spec": {...without the parts...}, "upstreams": [digest], "segments": [digest], "routes": [digest]}:
-swap to this plan. Parts named here were sent before, with this plan or an earlier one still in force."""
+"""{"generation": int, "spec": {...without the parts...}, "upstreams": [digest], "segments": [digest], "routes": [digest],
+"lists": [name]}: swap to this plan. Parts named here were sent before, with this plan or an earlier one still in force."""
 ENDPOINTS: Final = 3
 """{"upstream": str, "endpoints": [...]}: a name resolved to other addresses. Shapes as in an upstream's spec."""
 DRAIN: Final = 4
@@ -26,6 +26,9 @@ the receiver's and those of leaving ones included: what they have under way coun
 FAULTS: Final = 8
 """{"killed": bool}: whether faults are switched off, whatever the plan says. Sent on change, and where HELLO said otherwise; before
 any plan that follows."""
+UNITS: Final = 9
+"""{"pid": int, "lists": [{"name": str, "descriptor": int, "inode": int, "size": bytes}]}: all lists of units that plans may name, each
+a memory that the process `pid` has open under this descriptor (core/unit_table). Sent on change, and before any plan that follows."""
 
 # Worker to control.
 HELLO: Final = 64

@@ -32,6 +32,7 @@ from proxy.control.state import Store, open_store
 from proxy.control.supervisor import Supervisor
 from proxy.control.takeover import Survivor, find_survivors
 from proxy.control.tasks import Tasks
+from proxy.control.unit_lists import UnitLists
 from proxy.control.upgrade import Desk
 from proxy.control.worker_process import WorkerLauncher
 from proxy.errors import TidegateError
@@ -181,6 +182,13 @@ class Control:
             self._faults = KillSwitch(store, time.time, self._tell_of_faults)
             await self._faults.load(self._inventory.legacy.faults_killed)
             self._start_workers()
+            self._lists = UnitLists(
+                self._loader.unit_files,
+                self.facts,
+                self._supervisor.lend,
+                loop.call_later,
+                lambda: self.settings.watch == "poll",
+            )
             self._endpoints = look_after(
                 store,
                 self._supervisor.mark,
@@ -199,6 +207,7 @@ class Control:
                 log.info("the %s port listens on %s", name, address)
             self._work("watch", self._reloader.watch())
             self._work("reload", self._reloader.run())
+            self._work("lists", self._lists.watch())
             self._work("resolve", self._resolver.run())
             self._work("tick", self._tick())
             self._open_ports = open_ports
@@ -275,6 +284,7 @@ class Control:
     async def _start_plan(self, *, lasting: bool) -> None:
         self._resolver = Resolver(look_up, random.random, self._moved)
         self._lasting = lasting
+        self._lists.bring(self._loaded.lists)
         self._publish(await self._prepare(self._loaded))
         self._taken(self._loaded)
         for line in warn_of_keys(self._loaded.spec["secrets"], lasting=lasting):
@@ -423,11 +433,13 @@ class Control:
         changes = compare(old.spec, loaded.spec, old.settings, loaded.settings)
         stamped = old.spec != loaded.spec
         self.facts.reloads += 1
+        self._lists.bring(loaded.lists)
         if changes or stamped:
             spec = await self._prepare(loaded)
             try:
                 self._publish(spec)
             except LedgerFullError as error:
+                self._lists.bring(old.lists)
                 self._fail([str(error)])
                 return
         else:

@@ -171,6 +171,7 @@ class Supervisor:
         self._tasks: Final = tasks
         self._published: Publication | None = None
         self._kept = b""
+        self._lists = b""
         self._marks: Final[dict[str, Marks]] = {}
         self._faults_killed = False
         self._limit = 0.0
@@ -290,6 +291,13 @@ class Supervisor:
         for place in self.places.values():
             if place.link is not None:
                 place.link.keep(legacy)
+
+    def lend(self, lists: bytes) -> None:
+        """Give all workers, and those that come later, these lists of units (messages.UNITS)."""
+        self._lists = lists
+        for place in self.places.values():
+            if place.link is not None:
+                place.link.lend(lists)
 
     def send_endpoints(self, upstream: str, endpoints: list[dict[str, Any]]) -> None:
         """Replace one upstream's endpoints in all workers."""
@@ -443,6 +451,8 @@ class Supervisor:
             link.keep(self._kept)
         link.share(*self._shared)
         link.kill_faults(self._faults_killed)
+        if self._lists:
+            link.lend(self._lists)
         if self._published is not None:
             link.publish(self._published)
         for upstream, marks in self._marks.items():

@@ -276,4 +276,4 @@ class UnitFiles:
         with self._lock:
             for held in (self.known, self.problems, self._looked):
                 for name in [name for name in held if name not in names]:
-                    del held[name]  # type: ignore[attr-defined]
+                    del held[name]

@@ -164,6 +164,7 @@ class Exposition:
         self._upstreams(lines, snapshot)
         self._workers(lines, snapshot)
         self._health(lines)
+        self._lists(lines)
         self._control(lines)
         return lines
 
@@ -335,6 +336,23 @@ class Exposition:
         for (upstream, endpoint), outcomes in self._facts.health_checks.items():
             label = f'upstream="{escape(upstream)}",endpoint="{escape(endpoint)}"'
             lines[name] += [f'{name}{{{label},outcome="{outcome}"}} {count}' for outcome, count in outcomes.items()]
+
+    def _lists(self, lines: Lines) -> None:
+        for name, facts in self._facts.lists.items():
+            label = f'list="{escape(name)}"'
+            for metric, value in (
+                (metrics.LIST_UNITS, repr(facts.units)),
+                (metrics.LIST_CURRENT, repr(int(not facts.problem))),
+                (metrics.LIST_TIME, repr(float(facts.taken_at))),
+            ):
+                lines[metric.name].append(f"{metric.name}{{{label}}} {value}")
+            reads = metrics.LIST_READS.name
+            lines[reads] += [
+                f'{reads}{{{label},outcome="taken"}} {facts.taken}',
+                f'{reads}{{{label},outcome="refused"}} {facts.refused}',
+            ]
+            skipped = metrics.LIST_SKIPPED.name
+            lines[skipped] += [f'{skipped}{{{label},cause="{cause}"}} {n}' for cause, n in facts.skipped.items()]
 
     def _control(self, lines: Lines) -> None:
         facts = self._facts
