@@ -40,6 +40,7 @@ def version_spec(
         "fallback": fallback,
         "warm_up": 0.0,
         "breaker": None,
+        "kill": None,
     } | parts
 
 
@@ -74,6 +75,11 @@ def route_spec(name: str = "shop", *, weights: dict[str, float] | None = None, *
         "admission": None,
         "cache": None,
         "faults": [],
+        "kill": [],
+        "rings": [],
+        "holdout": None,
+        "layer": None,
+        "epoch": 0,
     } | parts
 
 

@@ -27,8 +27,9 @@ FAULTS: Final = 8
 """{"killed": bool}: whether faults are switched off, whatever the plan says. Sent on change, and where HELLO said otherwise; before
 any plan that follows."""
 UNITS: Final = 9
-"""{"pid": int, "lists": [{"name": str, "descriptor": int, "inode": int, "size": bytes}]}: all lists of units that plans may name, each
-a memory that the process `pid` has open under this descriptor (core/unit_table). Sent on change, and before any plan that follows."""
+"""{"pid": int, "lists": [{"name": str, "descriptor": int, "inode": int, "size": bytes}]}: all lists of units that plans may
+name, each a memory that the process `pid` has open under this descriptor (core/unit_table). Sent on change, and before any
+plan that follows."""
 
 # Worker to control.
 HELLO: Final = 64

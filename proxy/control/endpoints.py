@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from proxy.control.backoff import Rng
-from proxy.control.drained import Drain, Drained
+from proxy.control.clock import Timers
+from proxy.control.drained_endpoints import Drain, Drained
 from proxy.control.health import Counts, Health, Prober
 from proxy.control.probe import Contexts, check
 from proxy.control.state import Store, StoreError
-from proxy.control.supervisor import Timers
 from proxy.control.tasks import Tasks
 from proxy.core.plan import Endpoint
 from proxy.errors import TidegateError
-from proxy.telemetry.ledger import endpoint_key
+from proxy.telemetry.labels import endpoint_key
 from proxy.telemetry.totals import EndpointTotals
 
 log = logging.getLogger("tidegate.health")
@@ -49,7 +49,7 @@ class DrainedOtherwiseError(TidegateError):
 
 
 @dataclass(slots=True)
-class Marks:
+class Held:
     """What surviving workers hold of one upstream's endpoints: keys of the unhealthy, labels of the drained."""
 
     unhealthy: list[str] = field(default_factory=list)
@@ -286,16 +286,16 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(every[:_NAMED]) + more
 
 
-def _marks(upstreams: list[Spec], totals: Totals) -> dict[str, Marks]:
+def _marks(upstreams: list[Spec], totals: Totals) -> dict[str, Held]:
     """By upstream, what workers hold of its endpoints, where they hold anything."""
-    found: dict[str, Marks] = {}
+    found: dict[str, Held] = {}
     for upstream in upstreams:
         for endpoint in upstream["endpoints"]:
             place = endpoint_key(upstream["name"], endpoint)
             counted = totals.get((place[0], place[1]))
             if counted is None or not (counted.unhealthy or counted.drained):
                 continue
-            marks = found.setdefault(upstream["name"], Marks())
+            marks = found.setdefault(upstream["name"], Held())
             if counted.unhealthy:
                 marks.unhealthy.append(Endpoint(endpoint, 0).key)
             if counted.drained:

@@ -98,18 +98,16 @@ class Guardian:
             self._say("warning", f"cannot adopt orphaned workers ({error}): a dead control's workers go to PID 1")
         self._control = self._launch(self._program)
         while True:
-            code = self._reap()
-            if code is not None:
-                return code
             number = self._wait()
             if number is None:
                 self._too_late()
             elif number == signal.SIGUSR2:
                 self._listen()
-            elif number in PASSED_ON:
-                code = self._pass_on(number)
-                if code is not None:
-                    return code
+            code = self._reap()
+            if code is None and number in PASSED_ON and number != signal.SIGUSR2:
+                code = self._pass_on(number)  # after the dead are collected: one of them would not hear it
+            if code is not None:
+                return code
 
     def _launch(self, program: Program | None, *, first: bool = False) -> Child:
         guardian = os.getpid()

@@ -2,17 +2,14 @@
 
 Survivors are sorted here: those that can be worked with, those that serve on but must be replaced (other listeners, or
 this program takes over from another one), and strangers, whose messages or counters are another program version's:
-these keep nothing but the listening sockets alive, and leave as soon as ours serve.
+these keep nothing but the listening sockets alive (strangers.py).
 """
 
 import contextlib
 import logging
 import os
-import socket
 from dataclasses import dataclass, field, replace
 
-from proxy.channel import messages
-from proxy.channel.frames import encode_json
 from proxy.control.legacy import Legacy, LegacyError
 from proxy.control.sockets import Listener, close_listeners, open_listeners
 from proxy.control.takeover import Survivor
@@ -66,15 +63,6 @@ def ledger_cells(survivors: list[Survivor], workers: int) -> Cells:
     cells = Cells(memory, 0, workers)
     cells.share(workers, sorted(living | set(range(regions_in_use(memory)))))
     return cells
-
-
-def send_away(stranger: Survivor, limit: float) -> None:
-    """Tell a worker of another version to drain. DRAIN is the same in every version of the channel."""
-    try:
-        stranger.channel.send(encode_json(messages.DRAIN, {"limit": limit}), socket.MSG_NOSIGNAL)
-    except OSError as error:
-        log.warning("worker %d of another version cannot be told to leave: %s", stranger.index, error)
-    os.close(stranger.counters)
 
 
 def _judge(found: list[Survivor], workers: int) -> tuple[list[Survivor], list[Survivor], Ledger | None, Legacy]:

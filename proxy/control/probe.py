@@ -18,7 +18,7 @@ from proxy.core.health import HealthPolicy
 from proxy.core.http1 import find_head_end, parse_response
 from proxy.core.plan import Endpoint
 from proxy.errors import ProtocolError
-from proxy.telemetry.ledger import endpoint_key
+from proxy.telemetry.labels import endpoint_key
 from proxy.trust import client_context
 
 PASSED: Final = "passed"

@@ -9,11 +9,12 @@ from typing import Final
 
 import uvloop
 
-from proxy.control.app import Control, FindPorts, show_problems
+from proxy.control.app import Control, FindPorts
+from proxy.control.configuration import show_problems
+from proxy.control.desk import ask_for_place, tell_failure
 from proxy.control.errand import ALONE, Errand
 from proxy.control.guardian import BAD_CONFIGURATION
 from proxy.control.run_dir import AlreadyRunningError, RunDir, RunDirError, default_run_dir
-from proxy.control.upgrade import ask_for_place, tell_failure
 from proxy.errors import TidegateError
 from proxy.settings.loader import Loader
 from proxy.settings.models.top import Settings
@@ -59,7 +60,7 @@ def run_control(
         ours = _take_run_dir(config, loaded.settings, environ, run_dir, _LETTING_GO if succeed else 0.0)
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                control = Control(config, loader, loaded, ours, writer, environ, errand=errand, succeeding=succeed)
+                control = Control(config, loader, loaded, ours, writer, errand=errand, succeeding=succeed)
                 return runner.run(control.run(find_ports))
         finally:
             if ours is not None:

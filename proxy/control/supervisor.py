@@ -1,7 +1,7 @@
-"""Starts the workers, watches them, replaces the dead, and tells the living what to serve.
+"""Starts the workers, watches them, replaces the dead, and has as many as there shall be.
 
-The life of each place is the table in life.py; this file carries out its actions. Timers and processes come from outside,
-so that tests jump through time.
+The life of each place is the table in life.py; this file carries out its actions. What the workers are told is the
+briefing's. Timers and processes come from outside, so that tests jump through time.
 """
 
 import asyncio
@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from proxy.control.backoff import Backoff, Rng
+from proxy.control.briefing import Briefing
+from proxy.control.clock import Timers
 from proxy.control.life import TABLE, Action, Event, State
-from proxy.control.link import Link, Marks
-from proxy.control.publish import Publication
+from proxy.control.link import Link
+from proxy.control.places import Place, free_numbers, links, living, staying
 from proxy.control.takeover import Survivor
 from proxy.control.tasks import Tasks
 from proxy.control.worker_process import Launcher, Process
@@ -35,23 +37,6 @@ _LEVELS: Final = {
     "error": logging.ERROR,
     "critical": logging.ERROR,
 }
-
-
-class Timer(Protocol):
-    """A call to come."""
-
-    def cancel(self) -> None:
-        """It shall not come."""
-
-
-class Timers(Protocol):
-    """The clock and what it rings; an event loop is one."""
-
-    def time(self) -> float:
-        """Seconds on a clock that only goes forward."""
-
-    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> Timer:
-        """Call `callback` in `delay` seconds."""
 
 
 class SupervisorEvents(Protocol):
@@ -80,25 +65,6 @@ class SupervisorEvents(Protocol):
 
     def accessed(self, lines: bytes) -> None:
         """Whole lines for the access log."""
-
-
-class Place:
-    """A worker's number, the process in it, and what is remembered of those before."""
-
-    def __init__(self, index: int, backoff: Backoff) -> None:
-        self.index: Final = index
-        self.state = State.WAITING
-        self.process: Process | None = None
-        self.link: Link | None = None
-        self.generation = -1  # that it serves; -1 for none
-        self.settled_at = -1
-        self.plan_seconds = 0.0
-        self.error = ""  # why it could not take the last plan
-        self.hello: dict[str, Any] = {}
-        self.since = 0.0  # when it entered its state
-        self.timer: Timer | None = None
-        self.outgoing = False  # another is to come for it, and then it drains
-        self.backoff: Final = backoff
 
 
 class _Listener:
@@ -160,8 +126,10 @@ class Supervisor:
         rng: Rng,
         events: SupervisorEvents,
         tasks: Tasks,
+        briefing: Briefing,
     ) -> None:
-        """`count`: how many workers there shall be. `room`: how many can count at once, leaving ones included."""
+        """`count`: how many workers there shall be. `room`: how many can count at once, leaving ones included.
+        `briefing`: what they are told, and their places."""
         self.count = count
         self._room: Final = room
         self.events: Final = events
@@ -169,15 +137,10 @@ class Supervisor:
         self._timers: Final = timers
         self._rng: Final = rng
         self._tasks: Final = tasks
-        self._published: Publication | None = None
-        self._kept = b""
-        self._lists = b""
-        self._marks: Final[dict[str, Marks]] = {}
-        self._faults_killed = False
+        self._briefing: Final = briefing
         self._limit = 0.0
-        self._shared: tuple[int, list[int]] = (0, [])
         self._moved = asyncio.Event()
-        self.places: Final[dict[int, Place]] = {}
+        self.places: Final = briefing.places
 
     # What the control process asks for.
 
@@ -210,12 +173,12 @@ class Supervisor:
         """Have `count` workers: start more, or drain those with the highest numbers, in which what is in flight has
         `limit` seconds. Answers how many there will be: fewer where the counters have no room for more now."""
         self._limit = limit
-        staying = self._staying()
-        self.count = min(count, len(staying) + len(self._free_numbers()))
-        for place in staying[self.count :]:
+        present = staying(self.places)
+        self.count = min(count, len(present) + len(free_numbers(self.places, self._room)))
+        for place in present[self.count :]:
             log.info("worker %d is drained: there are fewer workers now", place.index)
             self.happen(place, Event.DRAIN)
-        self._start_more(self.count - len(staying))
+        self._start_more(self.count - len(present))
         self._share()
         return self.count
 
@@ -226,7 +189,7 @@ class Supervisor:
         for place in outgoing:
             place.outgoing = True
         while outgoing:
-            missing = self.count - len(self._staying())
+            missing = self.count - len(staying(self.places))
             newcomers = self._start_more(missing)
             self._share()
             await self.served()
@@ -237,26 +200,11 @@ class Supervisor:
                 self.happen(place, Event.DRAIN)
             outgoing = outgoing[len(leaving) :]
             if outgoing:  # the counters have no room for all: the next come when somebody has left
-                await self._until(lambda: bool(self._free_numbers()))
-
-    def _staying(self) -> list[Place]:
-        """The places of those workers that there shall be, by number."""
-        staying = [
-            place
-            for place in self.places.values()
-            if place.state not in {State.DRAINING, State.GONE} and not place.outgoing
-        ]
-        return sorted(staying, key=lambda place: place.index)
-
-    def _free_numbers(self) -> list[int]:
-        """Numbers that a worker may get: nobody counts in their regions."""
-        return [
-            index for index in range(self._room) if index not in self.places or self.places[index].state is State.GONE
-        ]
+                await self._until(lambda: bool(free_numbers(self.places, self._room)))
 
     def _start_more(self, count: int) -> list[Place]:
         """Start `count` workers under the lowest free numbers."""
-        newcomers = [self._place(index) for index in self._free_numbers()[: max(0, count)]]
+        newcomers = [self._place(index) for index in free_numbers(self.places, self._room)[: max(0, count)]]
         for place in newcomers:
             self.places[place.index] = place
         for place in newcomers:
@@ -265,63 +213,10 @@ class Supervisor:
 
     def _share(self) -> None:
         """Tell the workers, and whoever counts here, among how many the limits are divided and who runs."""
-        living = sorted(place.index for place in self.places.values() if place.state is not State.GONE)
-        if (self.count, living) == self._shared:
-            return
-        self._shared = (self.count, living)
-        self.events.shared(self.count, living)
-        for place in self.places.values():
-            if place.link is not None:
-                place.link.share(self.count, living)
-
-    def prepare(self, publication: Publication) -> None:
-        """Have workers that come later start with this; those that run were told otherwise (`send_endpoints`)."""
-        self._published = publication
-
-    def publish(self, publication: Publication) -> None:
-        """Bring all workers to this plan, and those that come later too."""
-        self._published = publication
-        for place in self.places.values():
-            if place.link is not None:
-                place.link.publish(publication)
-
-    def keep(self, legacy: bytes) -> None:
-        """Have all workers keep this for a control process that takes over."""
-        self._kept = legacy
-        for place in self.places.values():
-            if place.link is not None:
-                place.link.keep(legacy)
-
-    def lend(self, lists: bytes) -> None:
-        """Give all workers, and those that come later, these lists of units (messages.UNITS)."""
-        self._lists = lists
-        for place in self.places.values():
-            if place.link is not None:
-                place.link.lend(lists)
-
-    def send_endpoints(self, upstream: str, endpoints: list[dict[str, Any]]) -> None:
-        """Replace one upstream's endpoints in all workers."""
-        for place in self.places.values():
-            if place.link is not None:
-                place.link.send_endpoints(upstream, endpoints)
-
-    def mark(self, upstream: str, unhealthy: list[str], drained: list[str]) -> None:
-        """Tell all workers, and those that come later, which endpoints of `upstream` are unhealthy and drained, by key."""
-        marks = (unhealthy, drained)
-        if unhealthy or drained:
-            self._marks[upstream] = marks
-        else:
-            self._marks.pop(upstream, None)
-        for place in self.places.values():
-            if place.link is not None:
-                place.link.mark(upstream, marks)
-
-    def kill_faults(self, killed: bool) -> None:
-        """Tell all workers, and those that come later, whether faults are switched off."""
-        self._faults_killed = killed
-        for place in self.places.values():
-            if place.link is not None:
-                place.link.kill_faults(killed)
+        shared = (self.count, living(self.places))
+        if shared != self._briefing.shared:
+            self.events.shared(*shared)
+            self._briefing.share(*shared)
 
     async def drain(self, limit: float) -> None:
         """Have all workers finish and end; returns when they have. What is in flight has `limit` seconds."""
@@ -350,15 +245,15 @@ class Supervisor:
 
     async def let_go(self) -> None:
         """The same in good order: returns when all that the workers had said is heard, or a second has passed."""
-        links = [place.link for place in self.places.values() if place.link is not None]
+        told = links(self.places)
         for place in self.places.values():
             if place.timer is not None:
                 place.timer.cancel()
             place.process = None  # the end of its channel means nothing now
-        for link in links:
+        for link in told:
             link.let_go()
         end = self._timers.time() + _CHANNEL_GRACE
-        while any(link.open for link in links) and self._timers.time() < end:  # noqa: ASYNC110 - for milliseconds, once
+        while any(link.open for link in told) and self._timers.time() < end:  # noqa: ASYNC110 - for milliseconds, once
             await asyncio.sleep(0.005)
         self.release()
 
@@ -374,15 +269,7 @@ class Supervisor:
 
     async def served(self) -> None:
         """Returns when every worker that there shall be serves."""
-        await self._until(lambda: all(place.state is State.SERVING for place in self._staying()))
-
-    def running(self) -> dict[int, tuple[int, int]]:
-        """The processes that run: index -> (pid, birth)."""
-        return {
-            place.index: (place.process.pid, place.process.birth)
-            for place in self.places.values()
-            if place.process is not None
-        }
+        await self._until(lambda: all(place.state is State.SERVING for place in staying(self.places)))
 
     # The table at work.
 
@@ -447,16 +334,7 @@ class Supervisor:
     def _connect(self, place: Place, process: Process, channel: socket.socket, first: bytes) -> None:
         link = Link(_Listener(self, place, process))
         place.link = link
-        if self._kept:
-            link.keep(self._kept)
-        link.share(*self._shared)
-        link.kill_faults(self._faults_killed)
-        if self._lists:
-            link.lend(self._lists)
-        if self._published is not None:
-            link.publish(self._published)
-        for upstream, marks in self._marks.items():
-            link.mark(upstream, marks)
+        self._briefing.tell(link)
         opening = self._tasks.spawn(f"link to worker {place.index}", _open(link, channel, first))
         opening.add_done_callback(lambda task: channel.close() if task.cancelled() else None)
 

@@ -9,14 +9,15 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from proxy.channel import messages
 from proxy.channel.frames import encode_json
-from proxy.control.supervisor import Timer
+from proxy.control.clock import Timer, Timers
 from proxy.control.watch import looks
+from proxy.core.unit_table import UnitList
 from proxy.settings.unit_files import Memory, UnitFile, UnitFiles
 from proxy.telemetry.facts import Facts, ListFacts
 
@@ -34,19 +35,20 @@ class UnitLists:
         files: UnitFiles,
         facts: Facts,
         lend: Callable[[bytes], None],
-        later: Callable[[float, Callable[[], None]], Timer],
+        timers: Timers,
         by_polling: Callable[[], bool],
     ) -> None:
-        """`lend` gives a frame to all workers, `later` calls in so many seconds; `by_polling` says how to watch."""
+        """`lend` gives a frame to all workers; `by_polling` says how to watch."""
         self.files: list[Path] = []
         self.directories: list[Path] = []
         self._source: Final = files
         self._facts: Final = facts
         self._lend: Final = lend
-        self._later: Final = later
+        self._timers: Final = timers
         self._by_polling: Final = by_polling
         self._lists: dict[str, UnitFile] = {}
         self._lent: dict[str, int] = {}
+        self._mapped: Final[dict[str, UnitList]] = {}
         self._former: list[Memory] = []
         self._timer: Timer | None = None
         self._named: Final = asyncio.Event()
@@ -63,11 +65,19 @@ class UnitLists:
             self._named.clear()
         for name in self._facts.lists.keys() - lists.keys():
             del self._facts.lists[name]
+            self._mapped.pop(name, None)
         for name, read in lists.items():
             if before.get(name) is not read:
                 self._note(name, read)
             self._facts.lists[name].problem = self._source.problems.get(name, "")
         self._give([one.memory for name, one in before.items() if self._lists.get(name) is not one])
+
+    def tables(self) -> Mapping[str, UnitList]:
+        """The lists, to be looked into here; each stays the same object while its table is replaced."""
+        for name, read in self._lists.items():
+            if name not in self._mapped:
+                self._mapped[name] = UnitList(read.table())
+        return self._mapped
 
     async def watch(self) -> None:
         """Read files again when they change, for ever."""
@@ -112,6 +122,8 @@ class UnitLists:
         self._give([old.memory])
 
     def _note(self, name: str, read: UnitFile) -> None:
+        if name in self._mapped:
+            self._mapped[name].table = read.table()
         facts = self._facts.lists.setdefault(name, ListFacts())
         facts.file = str(read.path)
         facts.units = read.units
@@ -133,7 +145,7 @@ class UnitLists:
             if self._timer is not None:
                 self._timer.cancel()
             self._former = former  # those before them are late enough
-            self._timer = self._later(_GRACE, self._forget)
+            self._timer = self._timers.call_later(_GRACE, self._forget)
 
     def _forget(self) -> None:
         self._former = []

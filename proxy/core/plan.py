@@ -14,6 +14,7 @@ from typing import Any, Final
 from proxy.core.address import Networks
 from proxy.core.admission import AdmissionPolicy
 from proxy.core.arm import Arm, RouteLife
+from proxy.core.audience import Holdout, Kill, Layer, Rings
 from proxy.core.balance import SlowStart
 from proxy.core.breaker import BreakerPolicy
 from proxy.core.concurrency import ConcurrencyPolicy
@@ -114,7 +115,10 @@ class Version:
 
 
 class Rule:
-    """Before the split: exactly one of `deny`, `version` and `split`, for the units listed or the requests matched."""
+    """Before the split: exactly one of `deny`, `version` and `split`, for the units listed or the requests matched.
+
+    From `until` on it is as if it were not there.
+    """
 
     def __init__(self, spec: Spec, versions: dict[str, Version], salt: str, matcher: Matcher | None) -> None:
         self.label: Final[str] = spec["label"]  # "rules[0]"
@@ -130,6 +134,7 @@ class Rule:
             if "split" in spec
             else None
         )
+        self.until: Final[float] = spec.get("until", 0.0)  # Unix seconds; 0: no end
 
 
 class Mirror:
@@ -172,6 +177,7 @@ class Preview:
     def __init__(self, spec: Spec) -> None:
         self.header: Final[bytes] = spec["header"].lower().encode()
         self.networks: Final = Networks(spec["from"])
+        self.until: Final[float] = spec["until"]  # Unix seconds; 0: no end
 
 
 class Route:
@@ -187,8 +193,11 @@ class Route:
         name: str = spec["name"]
         salt: str = spec["salt"]
         self.name: Final = name
+        self.epoch: Final[int] = spec["epoch"]
+        # What versions are dealt with. Epoch 0 is the salt alone; no purpose of a hash is a number.
+        dealt = f"{salt}\0{self.epoch}" if self.epoch else salt
         self.salt: Final = salt
-        self.salt_bytes: Final = salt.encode()
+        self.salt_bytes: Final = dealt.encode()
         self.hosts: Final[list[str]] = spec["hosts"]
         self.path: Final[str | None] = spec["path"]
         self.path_prefix: Final[str | None] = spec["path_prefix"]
@@ -217,9 +226,9 @@ class Route:
                 following = fallbacks[following]
             self.chains.append(chain)
         self.default: Final = by_name[spec["default"]]
-        self.split: Final = Dealer(salt, "split", [(v.index, v.name, v.weight) for v in self.versions])
+        self.split: Final = Dealer(dealt, "split", [(v.index, v.name, v.weight) for v in self.versions])
         rules = [
-            Rule(one, by_name, salt, compile_matcher(one["where"], segments) if "where" in one else None)
+            Rule(one, by_name, dealt, compile_matcher(one["where"], segments) if "where" in one else None)
             for one in spec["rules"]
         ]
         # The kinds are ranked (reference: order of precedence); the order in the file ranks within a kind.
@@ -227,8 +236,25 @@ class Route:
         self.overrides: Final = [rule for rule in rules if rule.deny is None and rule.units is not None]
         self.segment_rules: Final = [rule for rule in rules if rule.deny is None and rule.units is None]
         self.preview: Final[Preview | None] = Preview(spec["preview"]) if spec["preview"] else None
+        self.kills: Final = [Kill(one["label"], one["until"]) for one in spec["kill"]]
+        self.version_kills: Final = [
+            Kill(f"versions.{one['name']}.kill", one["kill"]["until"], index)
+            for index, one in enumerate(spec["versions"])
+            if one["kill"]
+        ]
+        self.rings: Final = [Rings(one, by_name[one["version"]].index, segments) for one in spec["rings"]]
+        self.holdout: Final[Holdout | None] = Holdout(spec["holdout"]) if spec["holdout"] else None
+        self.layer: Final[Layer | None] = Layer(spec["layer"]) if spec["layer"] else None
         # Nothing stands before the split: `decide` then goes straight to it.
-        self.plain: Final = not rules and self.preview is None
+        self.plain: Final = (
+            not rules
+            and self.preview is None
+            and not self.kills
+            and not self.version_kills
+            and not self.rings
+            and self.holdout is None
+            and self.layer is None
+        )
         self.mirrors: Final = [Mirror(one, upstreams[one["upstream"]], salt, base) for one in spec["mirror"]]
         self.rewrite: Final[Rewrite | None] = Rewrite(spec["rewrite"]) if spec["rewrite"] else None
         self.max_body: Final[int] = -1 if spec["max_body"] is None else spec["max_body"]

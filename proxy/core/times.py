@@ -36,8 +36,7 @@ class Window:
 
     def offset(self, at: float) -> int:
         """Seconds that local time is ahead of UTC. Before the table begins it is the table's first, after its end the last."""
-        place = bisect_right(self._since, at) - 1
-        return self._offsets[place if place > 0 else 0]
+        return self._offsets[max(0, bisect_right(self._since, at) - 1)]
 
     def holds(self, request: Request) -> bool:
         """Whether the request came within the window: the start is, the end is not."""

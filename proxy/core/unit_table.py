@@ -164,4 +164,3 @@ class UnitList:
         """Whether the request's unit is in the list; one without a unit is in none."""
         unit = request.unit
         return unit is not None and self.table.contains(unit)
-

@@ -79,6 +79,8 @@ class Departure(Tries):
         view[version.slot + V_IN_FLIGHT] += 1
         view[version.slot + V_REASONS + decision.reason] += 1
         self._chain = route.chains[version.index]
+        if decision.denied:
+            self._shorten_chain(decision.denied)
         if 0 <= route.max_body < request.content_length:
             self._fail(DPE, 413, "the body is larger than this route takes")
             return
@@ -102,6 +104,15 @@ class Departure(Tries):
                 self.client.forwarding(request),
                 self._identity,
             )
+
+    def _shorten_chain(self, denied: int) -> None:
+        """Have the chain end with a version that was not taken out; those before it are passed over in their turn."""
+        chain = self._chain
+        length = len(chain)
+        while length > 1 and denied >> chain[length - 1].index & 1:
+            length -= 1
+        if length < len(chain):
+            self._chain = chain[:length]
 
     def advance(self) -> None:
         """Through what is left of the gates; each may answer, or hold the exchange up and call this later."""

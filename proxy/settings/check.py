@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from proxy.settings.certificates import CertificateReader
+from proxy.settings.check_audience import check_audience
 from proxy.settings.check_policies import Surroundings, check_policies
 from proxy.settings.check_route import check_route, uses_minted_cookie
 from proxy.settings.check_segments import check_segments, known
@@ -16,13 +17,12 @@ from proxy.settings.models.matchers import Matcher
 from proxy.settings.models.route import Route
 from proxy.settings.models.top import General
 from proxy.settings.models.upstream import Upstream
-from proxy.settings.problems import WARNING, KeyPath, Place, suggestion
+from proxy.settings.problems import WARNING, KeyPath, Place, Report, suggestion
 from proxy.settings.references import route_references
 from proxy.settings.scalars import Address, format_duration, split_address
 from proxy.settings.shadowing import Shadowing
 from proxy.settings.unit_files import UnitFiles
 
-Report = Callable[..., None]
 _KILL_AFTER: Final = 10.0
 
 
@@ -68,6 +68,7 @@ def check(draft: Draft) -> None:
         check_upstream_policies(upstream, ("upstreams", name), draft.report, has_zone=has_zone)
     check_segments(draft)
     _routes(draft)
+    check_audience(draft.general, draft.routes, draft.report, draft.now)
     _state(draft)
 
 
@@ -195,7 +196,13 @@ def _routes(draft: Draft) -> None:
     given = draft.values.get("routes")
     for index, raw in enumerate(given if isinstance(given, list) else ()):
         versions = raw.get("versions") if isinstance(raw, dict) else None
-        names = {"upstream": upstreams, "segment": segments, "version": versions if isinstance(versions, dict) else {}}
+        names = {
+            "upstream": upstreams,
+            "segment": segments,
+            "version": versions if isinstance(versions, dict) else {},
+            "holdout": draft.names("holdouts"),
+            "layer": draft.names("layers"),
+        }
         for path, what, other in route_references(raw):
             known(draft.report, ("routes", index, *path), what, other, names[what])
             if what == "upstream":

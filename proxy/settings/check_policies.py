@@ -1,10 +1,11 @@
 """What no single value of a route's policies shows: deadlines, retries, limits, cache and faults against the rest."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from proxy.settings.check_order import check_order
 from proxy.settings.check_route import effective_weights, unit_chain
 from proxy.settings.check_upstream import endpoint_count
 from proxy.settings.models.limiting import Concurrency, RateLimit
@@ -12,10 +13,8 @@ from proxy.settings.models.retry import SAFE_METHODS, Hedge, Retry
 from proxy.settings.models.route import Route
 from proxy.settings.models.top import General
 from proxy.settings.models.upstream import HASHED, Upstream
-from proxy.settings.problems import WARNING, KeyPath
+from proxy.settings.problems import WARNING, KeyPath, Report
 from proxy.settings.scalars import format_duration, format_size
-
-Report = Callable[..., None]
 
 _UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE", "CONNECT"})
 
@@ -66,23 +65,13 @@ def _retry(route: Route, retry: Retry, path: KeyPath, report: Report) -> None:
             " a try that hangs leaves no time for another",
             WARNING,
         )
-    if retry.back_off.base > retry.back_off.max:
-        report(
-            (*path, "back_off"),
-            f"`base` ({format_duration(retry.back_off.base)}) must not be longer than"
-            f" `max` ({format_duration(retry.back_off.max)})",
-        )
+    check_order(retry.back_off, "base", "max", (*path, "back_off"), report)
     if retry.budget.percent == 0 and retry.budget.minimum == 0:
         report((*path, "budget"), "allows no retry at all; leave `retry` out, or give `percent` or `minimum`")
 
 
 def _hedge(route: Route, hedge: Hedge, path: KeyPath, report: Report, around: Surroundings) -> None:
-    if hedge.minimum_delay > hedge.maximum_delay:
-        report(
-            path,
-            f"`minimum_delay` ({format_duration(hedge.minimum_delay)}) must not be longer than"
-            f" `maximum_delay` ({format_duration(hedge.maximum_delay)})",
-        )
+    check_order(hedge, "minimum_delay", "maximum_delay", path, report)
     for index, method in enumerate(hedge.methods):
         if method in _UNSAFE:
             report(
@@ -108,13 +97,7 @@ def _breakers(route: Route, path: KeyPath, report: Report) -> None:
         here: KeyPath = (*path, "versions", name, "breaker")
         if not breaker.error_percent and breaker.slow is None and not breaker.saturation_percent:
             report(here, "nothing opens it: give `error_percent`, `slow` or `saturation_percent`")
-        if breaker.open > breaker.max_open:
-            key = "max_open" if "max_open" in breaker.model_fields_set else "open"
-            report(
-                (*here, key),
-                f"`open` ({format_duration(breaker.open)}) must not be longer than"
-                f" `max_open` ({format_duration(breaker.max_open)})",
-            )
+        check_order(breaker, "open", "max_open", here, report)
         if shared and version.fallback is None and name != default and name not in behind:
             report(
                 here,
@@ -182,12 +165,7 @@ def _cache(route: Route, path: KeyPath, report: Report) -> None:
             f"`object_limit` ({format_size(cache.object_limit)}) must not be larger than"
             f" `size` ({format_size(cache.size)})",
         )
-    if cache.default_ttl > cache.max_ttl:
-        report(
-            path,
-            f"`default_ttl` ({format_duration(cache.default_ttl)}) must not be longer than"
-            f" `max_ttl` ({format_duration(cache.max_ttl)})",
-        )
+    check_order(cache, "default_ttl", "max_ttl", path, report)
 
 
 def _faults(route: Route, path: KeyPath, report: Report, around: Surroundings) -> None:

@@ -1,12 +1,13 @@
 """What no single matcher shows: segments that need each other, what they come to, and whether what they look at can be there."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from proxy.settings.check_route import unit_chain
 from proxy.settings.models.matchers import Matcher, Period
-from proxy.settings.problems import ERROR, WARNING, KeyPath, suggestion
+from proxy.settings.models.route import Route
+from proxy.settings.problems import ERROR, WARNING, KeyPath, Report, suggestion
 from proxy.settings.references import matcher_references, matchers_of
 from proxy.settings.unit_files import MAX_UNIT
 
@@ -24,7 +25,7 @@ _NEEDS: Final = {
 }
 
 
-def known(report: Callable[..., None], path: KeyPath, what: str, name: str, names: Collection[str]) -> None:
+def known(report: Report, path: KeyPath, what: str, name: str, names: Collection[str]) -> None:
     """Report a name that nothing has."""
     if name not in names:
         report(path, f"there is no {what} `{name}`" + suggestion(name, names, f"{what}s"))
@@ -150,16 +151,28 @@ def _units(draft: "Draft") -> None:
     for index, route in enumerate(draft.routes):
         if route is None or any(kind != "mint_cookie" for kind, _ in unit_chain(route)):
             continue
-        for number, rule in enumerate(route.rules):
-            named = about.get(rule.segment or "", False) or (rule.when is not None and _about_units(rule.when, about))
+        for path, named in _named_by(route, about):
             if named:
                 draft.report(
-                    ("routes", index, "rules", number),
+                    ("routes", index, *path),
                     "it is about units by name, and this route's are "
                     + ("ids that nobody knows" if unit_chain(route) else "none")
                     + ": give `unit`",
                     WARNING,
                 )
+
+
+def _named_by(route: Route, about: Mapping[str, bool]) -> Iterator[tuple[KeyPath, bool]]:
+    """The rules and rings of a route, and whether each is about units by name."""
+    for number, rule in enumerate(route.rules):
+        matcher = rule.when
+        yield (
+            ("rules", number),
+            about.get(rule.segment or "", False) or (matcher is not None and _about_units(matcher, about)),
+        )
+    for number, rings in enumerate(route.rings):
+        for place, name in enumerate(rings.order):
+            yield ("rings", number, "order", place), about.get(name, False)
 
 
 def _about_units(matcher: Matcher, segments: Mapping[str, bool]) -> bool:

@@ -1,15 +1,13 @@
 """What no single value of an upstream shows: its probes, its ejection and its zones against each other and the rest."""
 
 import ipaddress
-from collections.abc import Callable
 from typing import Final
 
+from proxy.settings.check_order import check_order
 from proxy.settings.models.health import HTTP_ONLY, Health, Outlier
 from proxy.settings.models.upstream import Upstream, split_url
-from proxy.settings.problems import WARNING, KeyPath
+from proxy.settings.problems import WARNING, KeyPath, Report
 from proxy.settings.scalars import format_duration
-
-Report = Callable[..., None]
 
 _OWN_FIELDS: Final = frozenset({"connection", "content-length", "transfer-encoding"})
 
@@ -80,13 +78,7 @@ def _health(health: Health, path: KeyPath, report: Report) -> None:
 
 
 def _outlier(upstream: Upstream, outlier: Outlier, path: KeyPath, report: Report) -> None:
-    if outlier.base_ejection > outlier.max_ejection:
-        key = "max_ejection" if "max_ejection" in outlier.model_fields_set else "base_ejection"
-        report(
-            (*path, key),
-            f"`base_ejection` ({format_duration(outlier.base_ejection)}) must not be longer than"
-            f" `max_ejection` ({format_duration(outlier.max_ejection)})",
-        )
+    check_order(outlier, "base_ejection", "max_ejection", path, report)
     compared = [("success_rate", outlier.success_rate), ("latency", outlier.latency)]
     if not outlier.consecutive_5xx and not outlier.consecutive_gateway and not any(one for _, one in compared):
         report(path, "everything in it is off, so that nothing is ever ejected", WARNING)

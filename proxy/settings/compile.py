@@ -19,7 +19,7 @@ Spec = dict[str, Any]
 def compile_spec(settings: Settings, certificates: CertificateReader, segment_order: Sequence[str]) -> Spec:
     """The spec of checked settings. `segment_order` names each segment after those it needs."""
     segments = [{"name": name, "where": matcher_spec(settings.segments[name])} for name in segment_order]
-    routes = [route_spec(one) for one in settings.routes]
+    routes = [route_spec(one, settings) for one in settings.routes]
     return {
         "generation": 0,
         "listeners": [_listener(one, certificates) for one in settings.listen],

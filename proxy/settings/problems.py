@@ -7,7 +7,7 @@ problems and goes on. A problem knows its place (file, line, column), the path o
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from proxy.errors import TidegateError
 
@@ -19,6 +19,13 @@ WARNING: Final = "warning"
 
 _SHOWN_VALUE: Final = 60
 _SHOWN_NAMES: Final = 12
+
+
+class Report(Protocol):
+    """How whatever looks at a configuration tells of a problem."""
+
+    def __call__(self, path: KeyPath, message: str, severity: str = ERROR, *, key: bool = False) -> None:
+        """The value at `path` is meant, or its `key`."""
 
 
 @dataclass(frozen=True, slots=True)

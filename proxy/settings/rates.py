@@ -6,8 +6,8 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from proxy.settings.problems import kind_of, shown
-from proxy.settings.scalars import refuse
+from proxy.settings.problems import shown
+from proxy.settings.scalars import matched, refuse
 
 _RATE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?/ ?(s|m|h)")
 _SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -22,11 +22,7 @@ def parse_rate(value: object) -> float:
     what = "a rate such as `100/s`, `6000/m` or `1000/h`"
     if isinstance(value, int | float) and not isinstance(value, bool):
         refuse(f"must be {what}; did you mean `{value}/s`?")
-    if not isinstance(value, str):
-        refuse(f"must be {what}, not {kind_of(value)}")
-    found = _RATE.fullmatch(value)
-    if found is None:
-        refuse(f"must be {what}, not {shown(value)}")
+    found = matched(value, _RATE, what)
     rate = float(found[1]) / _SECONDS[found[2]]
     if rate <= 0:
         refuse("must be above 0; a `deny` rule or a weight of 0 keeps requests out altogether")
@@ -38,27 +34,22 @@ def parse_rate(value: object) -> float:
 def parse_moment(value: object) -> float:
     """Seconds since 1970 of a point in time such as `2026-12-01T00:00:00Z` (RFC 3339, with its zone)."""
     what = "a point in time with its zone, such as `2026-12-01T00:00:00Z` or `2026-12-01T02:00:00+02:00`"
-    if not isinstance(value, str):
-        refuse(f"must be {what}, not {kind_of(value)}")
-    if _MOMENT.fullmatch(value) is None:
-        refuse(f"must be {what}, not {shown(value)}")
+    text = matched(value, _MOMENT, what)[0]
     try:
-        moment = datetime.fromisoformat(value.upper())
+        moment = datetime.fromisoformat(text.upper())
     except ValueError as error:
         refuse(f"is no point in time: {error}")
     if moment.tzinfo is None:
-        refuse(f"must have a zone: `{value}Z` for UTC, or `{value}+02:00`")
+        refuse(f"must have a zone: `{text}Z` for UTC, or `{text}+02:00`")
     return moment.timestamp()
 
 
 def parse_time_of_day(value: object) -> int:
     """Seconds since midnight of a time such as `22:00` or `06:30:15`; `24:00` is the end of the day."""
     what = "a time of day such as `22:00`, from `00:00` to `24:00`"
-    if not isinstance(value, str):
-        refuse(f"must be {what}, not {kind_of(value)}")
-    found = _TIME_OF_DAY.fullmatch(value)
-    seconds = 0 if found is None else int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3] or 0)
-    if found is None or seconds > 86400:
+    found = matched(value, _TIME_OF_DAY, what)
+    seconds = int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3] or 0)
+    if seconds > 86400:
         refuse(f"must be {what}, not {shown(value)}")
     return seconds
 

@@ -9,7 +9,7 @@ from typing import Any
 from proxy.settings.problems import KeyPath
 
 Reference = tuple[KeyPath, str, str]
-"""Where, what kind (upstream, version, segment), which name."""
+"""Where, what kind (upstream, version, segment, holdout, layer), which name."""
 
 
 def route_references(route: Any) -> Iterator[Reference]:
@@ -30,6 +30,13 @@ def route_references(route: Any) -> Iterator[Reference]:
             yield (*path, "split", name), "version", name
         if isinstance(rule, dict):
             yield from matcher_references(rule.get("when"), (*path, "when"))
+    yield from _one(route, (), "holdout", "holdout")
+    yield from _one(route.get("layer"), ("layer",), "name", "layer")
+    for index, rings in _items(route.get("rings")):
+        yield from _one(rings, ("rings", index), "version", "version")
+        for place, name in _items(rings.get("order") if isinstance(rings, dict) else None):
+            if isinstance(name, str):
+                yield ("rings", index, "order", place), "segment", name
     for index, mirror in _items(route.get("mirror")):
         yield from _one(mirror, ("mirror", index), "upstream", "upstream")
     yield from _versions(route.get("concurrency"), ("concurrency",), "shed_first")

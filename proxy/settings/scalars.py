@@ -46,20 +46,25 @@ def _text(value: object, what: str) -> str:
     return value
 
 
+def matched(value: object, pattern: re.Pattern[str], what: str) -> re.Match[str]:
+    """How `pattern` matches the whole of a text; refuses everything else as not being `what`."""
+    text = _text(value, what)
+    found = pattern.fullmatch(text)
+    if found is None:
+        refuse(f"must be {what}, not {shown(text)}")
+    return found
+
+
 def _quoted(value: object) -> str:
     return f" ({shown(value)})" if isinstance(value, str) else ""
 
 
 def parse_duration(value: object) -> float:
     """Seconds of a duration such as `250ms`, `2s`, `5m`, `1h`; numbers may have decimals."""
-    what = "a duration such as `250ms`, `2s`, `5m` or `1h`"
-    text = _text(value, what)
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        refuse(f"must be {what}, not {shown(text)}")
+    found = matched(value, _DURATION, "a duration such as `250ms`, `2s`, `5m` or `1h`")
     seconds = float(found[1]) * _SECONDS[found[2]]
     if seconds > _LONGEST:
-        refuse(f"must be at most 1000h, not {shown(text)}")
+        refuse(f"must be at most 1000h, not {shown(found[0])}")
     return round(seconds, 6)
 
 
@@ -84,16 +89,12 @@ def format_duration(seconds: float) -> str:
 
 def parse_size(value: object) -> int:
     """Bytes of a size such as `512B`, `64KiB`, `1MiB`, `1.5GiB`."""
-    what = "a size such as `64KiB` or `1MiB` (units: B, KiB, MiB, GiB)"
-    text = _text(value, what)
-    found = _SIZE.fullmatch(text)
-    if found is None:
-        refuse(f"must be {what}, not {shown(text)}")
+    found = matched(value, _SIZE, "a size such as `64KiB` or `1MiB` (units: B, KiB, MiB, GiB)")
     size = float(found[1]) * _BYTES[found[2]]
     if size > _LARGEST:
-        refuse(f"must be at most 1024GiB, not {shown(text)}")
+        refuse(f"must be at most 1024GiB, not {shown(found[0])}")
     if size != int(size):
-        refuse(f"must be a whole number of bytes, not {shown(text)}")
+        refuse(f"must be a whole number of bytes, not {shown(found[0])}")
     return int(size)
 
 
@@ -149,10 +150,7 @@ def parse_cidr(value: object) -> str:
 
 def parse_name(value: object) -> str:
     """The name of a route, version, upstream or segment: it becomes a header value and a label."""
-    what = "a name of letters, digits, `.`, `_` and `-`, at most 63 long"
-    text = _text(value, what)
-    if _NAME.fullmatch(text) is None:
-        refuse(f"must be {what}, not {shown(text)}")
+    text = matched(value, _NAME, "a name of letters, digits, `.`, `_` and `-`, at most 63 long")[0]
     if text in _RESERVED:
         refuse(f"{shown(text)} is reserved: it is what metrics call requests without one")
     return text
@@ -160,11 +158,7 @@ def parse_name(value: object) -> str:
 
 def parse_token(value: object) -> str:
     """The name of a header field, a cookie or a method (RFC 9110 section 5.6.2)."""
-    what = "a field name (letters, digits and !#$%&'*+-.^_`|~)"
-    text = _text(value, what)
-    if _TOKEN.fullmatch(text) is None:
-        refuse(f"must be {what}, not {shown(text)}")
-    return text
+    return matched(value, _TOKEN, "a field name (letters, digits and !#$%&'*+-.^_`|~)")[0]
 
 
 def parse_header(value: object) -> str:
@@ -174,11 +168,7 @@ def parse_header(value: object) -> str:
 
 def parse_method(value: object) -> str:
     """A method, in upper case."""
-    what = "a method such as `GET`"
-    text = _text(value, what)
-    if _TOKEN.fullmatch(text) is None:
-        refuse(f"must be {what}, not {shown(text)}")
-    return text.upper()
+    return matched(value, _TOKEN, "a method such as `GET`")[0].upper()
 
 
 def parse_field_value(value: object) -> str:

@@ -150,10 +150,10 @@ def _blocks(read: Callable[[], bytes], lines: "_Lines") -> Iterator[bytes]:
     dropping = False
     while data := read():
         if first:
-            data = data.removeprefix(_BYTE_ORDER_MARK)  # noqa: PLW2901
+            data = data.removeprefix(_BYTE_ORDER_MARK)
             first = False
         if dropping:
-            _, end, data = data.partition(b"\n")  # noqa: PLW2901
+            _, end, data = data.partition(b"\n")
             if not end:
                 continue
             dropping = False

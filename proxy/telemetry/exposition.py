@@ -9,8 +9,6 @@ and sums. Nothing here changes a counter.
 """
 
 from collections.abc import Iterator
-from itertools import accumulate
-from operator import itemgetter
 from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -24,16 +22,13 @@ from proxy.errors import FLAGS
 from proxy.telemetry import metrics
 from proxy.telemetry.counters import (
     BLOCK_SLOTS,
-    BUCKETS,
     E_DOWN,
     E_DRAINED,
     E_EJECTED,
     E_EJECTIONS,
     E_FAILURES,
     E_UNHEALTHY,
-    EXPORTED_EDGES,
     FAULT_OUTCOMES,
-    FINE_EDGES,
     LEDGER_SLOTS,
     LIMITED_CAUSES,
     M_BUFFERED,
@@ -80,8 +75,9 @@ from proxy.telemetry.counters import (
 )
 from proxy.telemetry.exposition_tries import add_tries
 from proxy.telemetry.facts import Facts
-from proxy.telemetry.ledger import Key, Ledger
-from proxy.telemetry.metrics import Metric
+from proxy.telemetry.labels import Key
+from proxy.telemetry.ledger import Ledger
+from proxy.telemetry.samples import Samples, escape
 from proxy.telemetry.snapshot import Snapshot
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -96,7 +92,19 @@ _ENDPOINT_STATES: Final = (
     ("drained", E_DRAINED),
 )
 
-Lines = dict[str, list[str]]
+_CONNECTION_STATES: Final = (("connecting", U_CONNECTING), ("active", U_ACTIVE), ("idle", U_IDLE))
+_OF_WORKERS: Final = (
+    (metrics.CONNECTIONS, W_CONNECTIONS),
+    (metrics.ACCEPTED, W_ACCEPTED),
+    (metrics.REFUSED, W_REFUSED),
+    (metrics.RATE_KEYS_FORGOTTEN, W_RATE_KEYS_FORGOTTEN),
+    (metrics.TUNNELS, W_TUNNELS),
+    (metrics.TUNNELS_RETIRED, W_TUNNELS_RETIRED),
+    (metrics.DEADLINES_IGNORED, W_DEADLINES_IGNORED),
+    (metrics.WORKER_FAILURES, W_FAILURES),
+    (metrics.WORKER_REQUESTS, W_REQUESTS),
+)
+_FLAG_CODES: Final = tuple(flag.code for flag in FLAGS)
 
 
 def choose_format(accept: str) -> str:
@@ -120,11 +128,6 @@ def choose_format(accept: str) -> str:
     return OPENMETRICS if wanted[OPENMETRICS] > 0 and wanted[OPENMETRICS] >= wanted[TEXT] else TEXT
 
 
-def escape(value: str) -> str:
-    """A label value as both formats want it between the quotes."""
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
 class Exposition:
     """Renders a scrape."""
 
@@ -139,7 +142,7 @@ class Exposition:
         """The body of /metrics and its content type, for a scraper that sent `accept`."""
         content_type = choose_format(accept)
         openmetrics = content_type == OPENMETRICS
-        lines = self._lines()
+        lines = self._samples().lines
         out: list[str] = []
         for metric in metrics.METRICS:
             name = metric.name
@@ -155,18 +158,18 @@ class Exposition:
         )
         return "\n".join(out).encode() + b"\n" + own, content_type
 
-    def _lines(self) -> Lines:
-        lines: Lines = {metric.name: [] for metric in metrics.METRICS}
+    def _samples(self) -> Samples:
+        samples = Samples()
         snapshot = Snapshot(self._cells)
-        self._codes(lines, snapshot)
-        self._versions(lines, snapshot)
-        self._mirrors(lines, snapshot)
-        self._upstreams(lines, snapshot)
-        self._workers(lines, snapshot)
-        self._health(lines)
-        self._lists(lines)
-        self._control(lines)
-        return lines
+        self._codes(samples, snapshot)
+        self._versions(samples, snapshot)
+        self._mirrors(samples, snapshot)
+        self._upstreams(samples, snapshot)
+        self._workers(samples, snapshot)
+        self._health(samples)
+        self._lists(samples)
+        self._control(samples)
+        return samples
 
     def _blocks(self, kind: str, snapshot: Snapshot) -> Iterator[tuple[Key, list[int]]]:
         """The labels and sums of every block of `kind` that was counted in, folded ones included."""
@@ -187,8 +190,7 @@ class Exposition:
                 values[slot] = value
             yield key, values
 
-    def _codes(self, lines: Lines, snapshot: Snapshot) -> None:
-        out = lines[metrics.REQUESTS.name]
+    def _codes(self, samples: Samples, snapshot: Snapshot) -> None:
         folded = dict(self._ledger.folded("codes"))
         sums = [
             (key, snapshot.sparse(offset, BLOCK_SLOTS["codes"]), folded.pop(key, {}))
@@ -200,206 +202,125 @@ class Exposition:
                 counted[code] = counted.get(code, 0) + value
             if counted:
                 labels = f'route="{escape(route)}",version="{escape(assigned)}",served="{escape(served)}"'
-                out += [
-                    f'tidegate_requests_total{{{labels},code="{code:03}"}} {value}'
-                    for code, value in sorted(counted.items())
-                ]
+                samples.each(
+                    metrics.REQUESTS, labels, [(f"{code:03}", value) for code, value in sorted(counted.items())]
+                )
 
-    def _versions(self, lines: Lines, snapshot: Snapshot) -> None:
+    def _versions(self, samples: Samples, snapshot: Snapshot) -> None:
         for (route, version), values in self._blocks("version", snapshot):
             labels = f'route="{escape(route)}",version="{escape(version)}"'
-            for metric, slot in (
-                (metrics.IN_FLIGHT, V_IN_FLIGHT),
-                (metrics.QUEUED, V_QUEUED),
-                (metrics.REQUEST_BYTES, V_REQUEST_BYTES),
-                (metrics.RESPONSE_BYTES, V_RESPONSE_BYTES),
-            ):
-                lines[metric.name].append(f"{metric.name}{{{labels}}} {values[slot]}")
-            _histogram(lines, metrics.DURATION, labels, values, V_DURATION)
-            _histogram(lines, metrics.UPSTREAM_DURATION, labels, values, V_UPSTREAM)
-            add_tries(lines, labels, values)
-            out = lines[metrics.FAULTS.name]
-            for index, outcome in enumerate(FAULT_OUTCOMES, V_FAULTS):
-                if values[index]:
-                    out.append(f'tidegate_faults_total{{{labels},kind="{outcome}"}} {values[index]}')
+            samples.add(metrics.IN_FLIGHT, labels, values[V_IN_FLIGHT])
+            samples.add(metrics.QUEUED, labels, values[V_QUEUED])
+            samples.add(metrics.REQUEST_BYTES, labels, values[V_REQUEST_BYTES])
+            samples.add(metrics.RESPONSE_BYTES, labels, values[V_RESPONSE_BYTES])
+            samples.histogram(metrics.DURATION, labels, values, V_DURATION)
+            samples.histogram(metrics.UPSTREAM_DURATION, labels, values, V_UPSTREAM)
+            add_tries(samples, labels, values)
+            samples.seen(metrics.FAULTS, labels, FAULT_OUTCOMES, values, V_FAULTS)
             if values[V_MARKED_REQUESTS]:
-                for metric, slot in (
-                    (metrics.MARKED_REQUESTS, V_MARKED_REQUESTS),
-                    (metrics.MARKED_ERRORS, V_MARKED_ERRORS),
-                ):
-                    lines[metric.name].append(f"{metric.name}{{{labels}}} {values[slot]}")
-            out = lines[metrics.DECISIONS.name]
-            for index, reason in enumerate(REASONS, V_REASONS):
-                if values[index]:
-                    out.append(f'tidegate_decisions_total{{{labels},reason="{reason}"}} {values[index]}')
-            out = lines[metrics.LIMITED.name]
-            for index, cause in enumerate(LIMITED_CAUSES, V_LIMITED):
-                if values[index]:
-                    out.append(f'tidegate_limited_total{{{labels},cause="{cause}"}} {values[index]}')
+                samples.add(metrics.MARKED_REQUESTS, labels, values[V_MARKED_REQUESTS])
+                samples.add(metrics.MARKED_ERRORS, labels, values[V_MARKED_ERRORS])
+            samples.seen(metrics.DECISIONS, labels, REASONS, values, V_REASONS)
+            samples.seen(metrics.LIMITED, labels, LIMITED_CAUSES, values, V_LIMITED)
             if values[V_LIMIT]:
-                lines[metrics.CONCURRENCY_LIMIT.name].append(
-                    f"tidegate_concurrency_limit{{{labels}}} {abs(values[V_LIMIT])}"
-                )
-            out = lines[metrics.CACHE.name]
-            for index, outcome in enumerate(CACHE_OUTCOMES, V_CACHE_OUTCOMES):
-                if values[index]:
-                    out.append(f'tidegate_cache_total{{{labels},outcome="{outcome}"}} {values[index]}')
-            out = lines[metrics.ERRORS.name]
-            for flag in FLAGS:
-                if values[V_FLAGS + flag.index]:
-                    out.append(f'tidegate_errors_total{{{labels},flag="{flag.code}"}} {values[V_FLAGS + flag.index]}')
+                samples.add(metrics.CONCURRENCY_LIMIT, labels, abs(values[V_LIMIT]))
+            samples.seen(metrics.CACHE, labels, CACHE_OUTCOMES, values, V_CACHE_OUTCOMES)
+            samples.seen(metrics.ERRORS, labels, _FLAG_CODES, values, V_FLAGS)
 
-    def _mirrors(self, lines: Lines, snapshot: Snapshot) -> None:
+    def _mirrors(self, samples: Samples, snapshot: Snapshot) -> None:
         for (route, upstream), values in self._blocks("mirror", snapshot):
             labels = f'route="{escape(route)}",upstream="{escape(upstream)}"'
-            for metric, slot in ((metrics.MIRROR_IN_FLIGHT, M_IN_FLIGHT), (metrics.MIRROR_BUFFERED, M_BUFFERED)):
-                lines[metric.name].append(f"{metric.name}{{{labels}}} {values[slot]}")
-            out = lines[metrics.MIRROR.name]
-            for index, outcome in enumerate(MIRROR_OUTCOMES, M_OUTCOMES):
-                if values[index]:
-                    out.append(f'tidegate_mirror_total{{{labels},outcome="{outcome}"}} {values[index]}')
-            out = lines[metrics.MIRROR_RESPONSES.name]
-            for code, value in enumerate(values[M_CODES:]):
-                if value:
-                    out.append(f'tidegate_mirror_responses_total{{{labels},code="{code:03}"}} {value}')
-            out = lines[metrics.MIRROR_FAILURES.name]
-            for kind, slot in (("timeout", M_TIMEOUTS), ("failed", M_FAILURES)):
-                out.append(f'tidegate_mirror_failures_total{{{labels},kind="{kind}"}} {values[slot]}')
-            _histogram(lines, metrics.MIRROR_DURATION, labels, values, M_DURATION)
+            samples.add(metrics.MIRROR_IN_FLIGHT, labels, values[M_IN_FLIGHT])
+            samples.add(metrics.MIRROR_BUFFERED, labels, values[M_BUFFERED])
+            samples.seen(metrics.MIRROR, labels, MIRROR_OUTCOMES, values, M_OUTCOMES)
+            codes = [(f"{code:03}", value) for code, value in enumerate(values[M_CODES:]) if value]
+            samples.each(metrics.MIRROR_RESPONSES, labels, codes)
+            failures = (("timeout", values[M_TIMEOUTS]), ("failed", values[M_FAILURES]))
+            samples.each(metrics.MIRROR_FAILURES, labels, failures)
+            samples.histogram(metrics.MIRROR_DURATION, labels, values, M_DURATION)
 
-    def _upstreams(self, lines: Lines, snapshot: Snapshot) -> None:
+    def _upstreams(self, samples: Samples, snapshot: Snapshot) -> None:
         # What left the plan and is not open any more says nothing; a connection that is still open is shown.
         live = {key for key, _ in self._ledger.live("upstream")}
         for key, offset in self._ledger.blocks("upstream"):
             counted = snapshot.sparse(offset, BLOCK_SLOTS["upstream"])
             if key not in live and not counted:
                 continue
-            label = f'upstream="{escape(key[0])}"'
-            for state, slot in (("connecting", U_CONNECTING), ("active", U_ACTIVE), ("idle", U_IDLE)):
-                lines[metrics.UPSTREAM_CONNECTIONS.name].append(
-                    f'tidegate_upstream_connections{{{label},state="{state}"}} {counted.get(slot, 0)}'
-                )
-            for metric, slot in ((metrics.UPSTREAM_REQUESTS, U_REQUESTS), (metrics.UPSTREAM_PENDING, U_PENDING)):
-                lines[metric.name].append(f"{metric.name}{{{label}}} {counted.get(slot, 0)}")
-            lines[metrics.PANIC.name].append(f"{metrics.PANIC.name}{{{label}}} {int(counted.get(U_PANIC, 0) > 0)}")
+            labels = f'upstream="{escape(key[0])}"'
+            states = [(state, counted.get(slot, 0)) for state, slot in _CONNECTION_STATES]
+            samples.each(metrics.UPSTREAM_CONNECTIONS, labels, states)
+            samples.add(metrics.UPSTREAM_REQUESTS, labels, counted.get(U_REQUESTS, 0))
+            samples.add(metrics.UPSTREAM_PENDING, labels, counted.get(U_PENDING, 0))
+            samples.add(metrics.PANIC, labels, int(counted.get(U_PANIC, 0) > 0))
         for (upstream, endpoint), offset in self._ledger.live("endpoint"):
             counted = snapshot.sparse(offset, BLOCK_SLOTS["endpoint"])
-            label = f'upstream="{escape(upstream)}",endpoint="{escape(endpoint)}"'
+            labels = f'upstream="{escape(upstream)}",endpoint="{escape(endpoint)}"'
             up = not any(counted.get(slot) for slot in (E_DOWN, E_EJECTED, E_UNHEALTHY))
-            lines[metrics.ENDPOINT_UP.name].append(f"tidegate_endpoint_up{{{label}}} {int(up)}")
-            name = metrics.ENDPOINT_STATE.name
-            lines[name] += [
-                f'{name}{{{label},state="{state}"}} {int(counted.get(slot, 0) > 0)}' for state, slot in _ENDPOINT_STATES
-            ]
-            name = metrics.EJECTIONS.name
-            lines[name] += [
-                f'{name}{{{label},cause="{cause}"}} {counted.get(slot, 0)}'
-                for slot, cause in enumerate(CAUSES, E_EJECTIONS)
-                if counted.get(slot)
-            ]
-            name = metrics.ENDPOINT_FAILURES.name
-            lines[name].append(f"{name}{{{label}}} {counted.get(E_FAILURES, 0)}")
+            samples.add(metrics.ENDPOINT_UP, labels, int(up))
+            states = [(state, int(counted.get(slot, 0) > 0)) for state, slot in _ENDPOINT_STATES]
+            samples.each(metrics.ENDPOINT_STATE, labels, states)
+            causes = [(cause, counted[slot]) for slot, cause in enumerate(CAUSES, E_EJECTIONS) if counted.get(slot)]
+            samples.each(metrics.EJECTIONS, labels, causes)
+            samples.add(metrics.ENDPOINT_FAILURES, labels, counted.get(E_FAILURES, 0))
 
-    def _workers(self, lines: Lines, snapshot: Snapshot) -> None:
+    def _workers(self, samples: Samples, snapshot: Snapshot) -> None:
         dropped = 0
         for index in range(self._cells.regions):
             values = snapshot.worker(index, WORKER_SLOTS)
             dropped += values[W_LOG_DROPPED]
-            for metric, slot in (
-                (metrics.CONNECTIONS, W_CONNECTIONS),
-                (metrics.ACCEPTED, W_ACCEPTED),
-                (metrics.REFUSED, W_REFUSED),
-                (metrics.RATE_KEYS_FORGOTTEN, W_RATE_KEYS_FORGOTTEN),
-                (metrics.TUNNELS, W_TUNNELS),
-                (metrics.TUNNELS_RETIRED, W_TUNNELS_RETIRED),
-                (metrics.DEADLINES_IGNORED, W_DEADLINES_IGNORED),
-                (metrics.WORKER_FAILURES, W_FAILURES),
-                (metrics.WORKER_REQUESTS, W_REQUESTS),
-            ):
-                lines[metric.name].append(f'{metric.name}{{worker="{index}"}} {values[slot]}')
-            name = metrics.WORKER_LAG.name
-            lines[name].append(f'{name}{{worker="{index}"}} {values[W_LOOP_LAG] / 1e9!r}')
+            labels = f'worker="{index}"'
+            for metric, slot in _OF_WORKERS:
+                samples.add(metric, labels, values[slot])
+            samples.add(metrics.WORKER_LAG, labels, values[W_LOOP_LAG] / 1e9)
         for index, worker in sorted(self._facts.workers.items()):
+            labels = f'worker="{index}"'
             if not worker.left:
-                lines[metrics.WORKER_UP.name].append(f'{metrics.WORKER_UP.name}{{worker="{index}"}} {int(worker.up)}')
-            for metric, value in (
-                (metrics.WORKER_RESTARTS, repr(worker.restarts)),
-                (metrics.WORKER_CPU, repr(float(worker.cpu_seconds))),
-            ):
-                lines[metric.name].append(f'{metric.name}{{worker="{index}"}} {value}')
+                samples.add(metrics.WORKER_UP, labels, int(worker.up))
+            samples.add(metrics.WORKER_RESTARTS, labels, worker.restarts)
+            samples.add(metrics.WORKER_CPU, labels, float(worker.cpu_seconds))
         lost = {"worker": dropped, "full": 0, "failed": 0, **self._facts.access_lines_lost}
-        name = metrics.ACCESS_LOST.name
-        lines[name] += [f'{name}{{reason="{reason}"}} {count}' for reason, count in lost.items()]
+        samples.each(metrics.ACCESS_LOST, "", lost.items())
 
-    def _health(self, lines: Lines) -> None:
-        name = metrics.HEALTH_CHECKS.name
+    def _health(self, samples: Samples) -> None:
         for (upstream, endpoint), outcomes in self._facts.health_checks.items():
-            label = f'upstream="{escape(upstream)}",endpoint="{escape(endpoint)}"'
-            lines[name] += [f'{name}{{{label},outcome="{outcome}"}} {count}' for outcome, count in outcomes.items()]
+            labels = f'upstream="{escape(upstream)}",endpoint="{escape(endpoint)}"'
+            samples.each(metrics.HEALTH_CHECKS, labels, outcomes.items())
 
-    def _lists(self, lines: Lines) -> None:
+    def _lists(self, samples: Samples) -> None:
         for name, facts in self._facts.lists.items():
-            label = f'list="{escape(name)}"'
-            for metric, value in (
-                (metrics.LIST_UNITS, repr(facts.units)),
-                (metrics.LIST_CURRENT, repr(int(not facts.problem))),
-                (metrics.LIST_TIME, repr(float(facts.taken_at))),
-            ):
-                lines[metric.name].append(f"{metric.name}{{{label}}} {value}")
-            reads = metrics.LIST_READS.name
-            lines[reads] += [
-                f'{reads}{{{label},outcome="taken"}} {facts.taken}',
-                f'{reads}{{{label},outcome="refused"}} {facts.refused}',
-            ]
-            skipped = metrics.LIST_SKIPPED.name
-            lines[skipped] += [f'{skipped}{{{label},cause="{cause}"}} {n}' for cause, n in facts.skipped.items()]
+            labels = f'list="{escape(name)}"'
+            samples.add(metrics.LIST_UNITS, labels, facts.units)
+            samples.add(metrics.LIST_CURRENT, labels, int(not facts.problem))
+            samples.add(metrics.LIST_TIME, labels, float(facts.taken_at))
+            samples.each(metrics.LIST_READS, labels, (("taken", facts.taken), ("refused", facts.refused)))
+            samples.each(metrics.LIST_SKIPPED, labels, facts.skipped.items())
 
-    def _control(self, lines: Lines) -> None:
+    def _control(self, samples: Samples) -> None:
         facts = self._facts
-        for metric, value in (
-            (metrics.GENERATION, repr(facts.generation)),
-            (metrics.RELOAD_SUCCESS, repr(int(facts.last_reload_success))),
-            (metrics.RELOAD_TIME, repr(float(facts.last_reload_time))),
-            (metrics.PROBLEMS, repr(len(facts.problems))),
-            (metrics.LOG_LOST, repr(facts.log_lines_lost)),
-            (metrics.LOG_REPEATED, repr(facts.log_lines_repeated)),
-            (metrics.FAULTS_KILLED, repr(int(facts.faults_killed))),
-        ):
-            lines[metric.name].append(f"{metric.name} {value}")
-        name = metrics.RELOADS.name
-        lines[name] = [
-            f'{name}{{outcome="taken"}} {facts.reloads - facts.reload_failures}',
-            f'{name}{{outcome="refused"}} {facts.reload_failures}',
-        ]
-        name = metrics.SLOTS.name
-        lines[name] = [f'{name}{{state="used"}} {self._ledger.used}', f'{name}{{state="limit"}} {LEDGER_SLOTS}']
+        samples.add(metrics.GENERATION, "", facts.generation)
+        samples.add(metrics.RELOAD_SUCCESS, "", int(facts.last_reload_success))
+        samples.add(metrics.RELOAD_TIME, "", float(facts.last_reload_time))
+        samples.add(metrics.PROBLEMS, "", len(facts.problems))
+        samples.add(metrics.LOG_LOST, "", facts.log_lines_lost)
+        samples.add(metrics.LOG_REPEATED, "", facts.log_lines_repeated)
+        samples.add(metrics.FAULTS_KILLED, "", int(facts.faults_killed))
+        taken = facts.reloads - facts.reload_failures
+        samples.each(metrics.RELOADS, "", (("taken", taken), ("refused", facts.reload_failures)))
+        samples.each(metrics.SLOTS, "", (("used", self._ledger.used), ("limit", LEDGER_SLOTS)))
+        self._weights(samples)
+
+    def _weights(self, samples: Samples) -> None:
         sums: dict[str, list[float]] = {}
-        for weight in facts.weights:
+        for weight in self._facts.weights:
             both = sums.setdefault(weight.route, [0.0, 0.0])
             both[0] += weight.file
             both[1] += weight.effective
-        out = lines[metrics.WEIGHT.name]
-        for weight in facts.weights:
+        for weight in self._facts.weights:
             labels = f'route="{escape(weight.route)}",version="{escape(weight.version)}"'
             file, effective = sums[weight.route]
-            for source, part, total in (("file", weight.file, file), ("effective", weight.effective, effective)):
-                share = part / total * 100 if total else 0.0
-                out.append(f'tidegate_weight_percent{{{labels},source="{source}"}} {share!r}')
+            shares = (("file", _percent(weight.file, file)), ("effective", _percent(weight.effective, effective)))
+            samples.each(metrics.WEIGHT, labels, shares)
 
 
-def _template(metric: Metric) -> str:
-    """All lines of one histogram, with NUL where its labels go: one formatting is a quarter of the cost of eighteen."""
-    edges = (*(repr(edge) for edge in EXPORTED_EDGES), "+Inf")
-    buckets = [f'{metric.name}_bucket{{\0,le="{edge}"}} %d' for edge in edges]
-    return "\n".join((*buckets, f"{metric.name}_sum{{\0}} %r", f"{metric.name}_count{{\0}} %d"))
-
-
-_TEMPLATES: Final = {metric.name: _template(metric) for metric in metrics.METRICS if metric.kind == metrics.HISTOGRAM}
-_exported: Final = itemgetter(*(FINE_EDGES.index(edge) for edge in EXPORTED_EDGES), BUCKETS - 1)
-
-
-def _histogram(lines: Lines, metric: Metric, labels: str, values: list[int], start: int) -> None:
-    """The exported buckets as sums of the fine ones: every exported edge is a fine edge, so they are exact."""
-    below = list(accumulate(values[start + 1 : start + 1 + BUCKETS]))
-    template = _TEMPLATES[metric.name].replace("\0", labels.replace("%", "%%"))
-    lines[metric.name].append(template % (*_exported(below), values[start] / 1e9, below[-1]))
+def _percent(part: float, total: float) -> float:
+    return part / total * 100 if total else 0.0

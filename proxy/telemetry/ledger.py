@@ -18,15 +18,14 @@ import re
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from proxy.core.plan import NONE, REASONS
 from proxy.errors import FLAGS, TidegateError
 from proxy.telemetry import counters
 from proxy.telemetry.counters import BLOCK_SLOTS, IN_FLIGHT_SLOTS, LEDGER_SLOTS, REGION_SLOTS, WORKER_SLOTS, Cells
+from proxy.telemetry.labels import KINDS, Key, endpoint_key, labels_of, with_slots
 from proxy.telemetry.snapshot import Snapshot
 
-Key = tuple[str, ...]
 Spec = dict[str, Any]
 
 REMOVED: Final = "removed"
@@ -46,7 +45,6 @@ WAITING_ENDPOINTS: Final = 4096
 
 _PLACE: Final = re.compile("[A-Z]_[A-Z0-9_]+")  # a slot's name in counters.py: V_IN_FLIGHT, E_DOWN
 
-KINDS: Final = tuple(RETIRED_LIMITS)
 _FOLDED_KINDS: Final = ("version", "codes", "mirror")
 _FORMAT: Final = 1
 
@@ -94,7 +92,7 @@ class Ledger:
 
         Raises LedgerFullError, and then nothing has changed.
         """
-        wanted = _wanted(spec)
+        wanted = labels_of(spec)
         self._reserve(wanted)
         generation: int = spec["generation"]
         snapshot = Snapshot(self._cells)
@@ -110,13 +108,10 @@ class Ledger:
         self._generation = generation
         self._routes = {route["name"] for route in spec["routes"]} | {NONE}
         self._serial += 1
-        return {
-            **spec,
-            "upstreams": [self._upstream(one) for one in spec["upstreams"]],
-            "routes": [self._route(one) for one in spec["routes"]],
-            "none_slot": self._blocks["version"][NONE, NONE].offset,
-            "none_codes": self._blocks["codes"][NONE, NONE, NONE].offset,
-        }
+        return with_slots(spec, self._offset)
+
+    def _offset(self, kind: str, key: Key) -> int:
+        return self._blocks[kind][key].offset
 
     def place_endpoints(self, upstream: str, endpoints: list[Spec]) -> list[Spec]:
         """Copies of `endpoints` with slots, for a name of `upstream` that resolved anew within a generation.
@@ -355,80 +350,6 @@ class Ledger:
         sums = self._folded[kind].setdefault(target, {})
         for slot, value in counts.items():
             sums[slot] = sums.get(slot, 0) + value
-
-    # The spec with slots.
-
-    def _upstream(self, spec: Spec) -> Spec:
-        name = spec["name"]
-        endpoints = self._blocks["endpoint"]
-        return {
-            **spec,
-            "slot": self._blocks["upstream"][name,].offset,
-            "endpoints": [{**one, "slot": endpoints[endpoint_key(name, one)].offset} for one in spec["endpoints"]],
-        }
-
-    def _route(self, spec: Spec) -> Spec:
-        route = spec["name"]
-        versions = self._blocks["version"]
-        codes = self._blocks["codes"]
-        mirrors = self._blocks["mirror"]
-        chains = fallback_chains(spec["versions"])
-        return {
-            **spec,
-            "versions": [
-                {
-                    **one,
-                    "slot": versions[route, one["name"]].offset,
-                    "codes": [codes[route, one["name"], served].offset for served in chains[one["name"]]],
-                    "codes_none": codes[route, one["name"], NONE].offset,
-                }
-                for one in spec["versions"]
-            ],
-            "mirror": [{**one, "slot": mirrors[route, one["upstream"]].offset} for one in spec["mirror"]],
-        }
-
-
-def fallback_chains(versions: list[Spec]) -> dict[str, list[str]]:
-    """By version, itself and the versions that answer in its place, in order; a circle ends where it closes."""
-    following: dict[str, str | None] = {one["name"]: one["fallback"] for one in versions}
-    chains = {}
-    for name, first in following.items():
-        chain = [name]
-        step = first
-        while step is not None and step not in chain:
-            chain.append(step)
-            step = following[step]
-        chains[name] = chain
-    return chains
-
-
-def endpoint_key(upstream: str, endpoint: Spec) -> Key:
-    """Labels of an endpoint: its URL as configured, with the address behind it when the URL only names it."""
-    url: str = endpoint["url"]
-    host: str = endpoint["host"]
-    if endpoint.get("unix") or urlsplit(url).hostname == host.lower():
-        return upstream, url
-    return upstream, f"{url} ({host})"
-
-
-def _wanted(spec: Spec) -> dict[str, dict[Key, None]]:
-    """By kind, the labels that `spec` names, in its order."""
-    wanted: dict[str, dict[Key, None]] = {kind: {} for kind in KINDS}
-    wanted["version"][NONE, NONE] = None
-    wanted["codes"][NONE, NONE, NONE] = None
-    for upstream in spec["upstreams"]:
-        wanted["upstream"][upstream["name"],] = None
-        for endpoint in upstream["endpoints"]:
-            wanted["endpoint"][endpoint_key(upstream["name"], endpoint)] = None
-    for route in spec["routes"]:
-        name = route["name"]
-        for assigned, chain in fallback_chains(route["versions"]).items():
-            wanted["version"][name, assigned] = None
-            for served in (*chain, NONE):
-                wanted["codes"][name, assigned, served] = None
-        for mirror in route["mirror"]:
-            wanted["mirror"][name, mirror["upstream"]] = None
-    return wanted
 
 
 def _layout() -> dict[str, Any]:

@@ -202,24 +202,23 @@ def test_the_whole_exchange_has_its_time_and_the_upstream_is_told_what_is_left(t
         connection.request()
         connection.hold()
 
-    route = {"timeout": "1s", "deadline": {"header": "x-request-timeout"}}
+    route = {"timeout": "2s", "deadline": {"header": "x-request-timeout"}}
     with Origin(play=play) as origin:
         config = single(origin, route=route, trusted_proxies=["127.0.0.9/32"])
         with Proxy(config, tmp_path) as proxy:
             started = time.monotonic()
             assert proxy.fails(504, "UT")
-            assert 0.9 < time.monotonic() - started < 2.0
+            assert 1.9 < time.monotonic() - started < 12, "not the upstream's own 15 s"
             with proxy.connect("127.0.0.9") as peer:
                 started = time.monotonic()
                 assert peer.get("/", "a", "X-Request-Timeout: 300ms").status == 504
-                assert 0.25 < time.monotonic() - started < 0.9
+                assert 0.25 < time.monotonic() - started < 1.9, "not the route's own 2 s"
                 assert peer.get("/", "a", "X-Request-Timeout: 0").status == 504
             told = [one.get(b"x-request-timeout") for one in origin.requests]
             assert len(told) == 2
-            assert [int(one.removesuffix(b"ms")) for one in told] == [
-                pytest.approx(990, abs=11),
-                pytest.approx(290, abs=11),
-            ]
+            left = [int(one.removesuffix(b"ms")) for one in told]
+            assert 1000 < left[0] <= 2000
+            assert 0 < left[1] <= 300
             origin.released.set()
 
 

@@ -87,7 +87,9 @@ class TimeWindow(Part):
     to: TimeOfDay | None = option(
         "Where it ends, which is outside. Earlier than `from`: it goes over midnight.", None, shown="24:00"
     )
-    days: Annotated[list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]], Short(list, one_or_many, "string")] = option(
+    days: Annotated[
+        list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]], Short(list, one_or_many, "string")
+    ] = option(
         "Days on which it begins: mon, tue, wed, thu, fri, sat, sun.",
         makes=lambda: list(DAYS),
         shown="all",

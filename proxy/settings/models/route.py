@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 from pydantic import model_validator
 
 from proxy.errors import FLAGS
+from proxy.settings.models.audience import KillSwitch, LayerPart, Rings, kill_key, until_key
 from proxy.settings.models.breaker import Breaker
 from proxy.settings.models.cache import Cache
 from proxy.settings.models.faults import Fault
@@ -13,6 +14,7 @@ from proxy.settings.models.matchers import AnyTest, Matcher, Networks
 from proxy.settings.models.part import Part, duration_key, option, size_key
 from proxy.settings.models.retry import SAFE_METHODS, Deadline, Hedge, Retry, expand_deadline
 from proxy.settings.problems import shown
+from proxy.settings.rates import Moment
 from proxy.settings.scalars import (
     Delay,
     Duration,
@@ -120,6 +122,7 @@ class Version(Part):
         "So long after it first gets requests, its samples are marked, so that analysis can leave them out.", "0s"
     )
     breaker: Breaker | None = option("Stops asking it while too much fails. Absent: none.", None)
+    kill: KillSwitch = kill_key("Nobody gets it, not by any rule and not as a fallback.")
 
 
 class Rule(Part):
@@ -133,6 +136,7 @@ class Rule(Part):
     )
     version: Reference | None = option("Always this version.", None)
     split: dict[Name, Weight] | None = option("Weights by version instead of the route's.", None, min_length=1)
+    until: Moment | None = until_key("From then on the rule is as if not there.")
 
     @model_validator(mode="after")
     def _one_of_each(self) -> "Rule":
@@ -154,6 +158,7 @@ class Preview(Part):
     from_: Networks = option(
         "Client addresses that may.", makes=lambda: ["127.0.0.0/8", "::1/128"], alias="from", shown="[127.0.0.0/8, ::1]"
     )
+    until: Moment | None = until_key("From then on nobody may.")
 
 
 def _expand_methods(value: Any) -> Any:
@@ -223,8 +228,8 @@ class Route(Part):
     unit: list[Annotated[UnitSource, Short(dict, _expand_source, "string")]] | None = option(
         "Where the unit is found: the first that is there. Empty: no unit, so that the default version serves.",
         None,
-        shown="`[{mint_cookie: tg_unit}]` when units matter (several versions with weight, or rules with units"
-        " or a split), else `[]`",
+        shown="`[{mint_cookie: tg_unit}]` when units matter (several versions with weight, rules with units"
+        " or a split, a holdout or a layer), else `[]`",
     )
     salt: Text | None = option(
         "Deals the cards: change it and units are assigned anew.", None, shown="the route's name", min_length=1
@@ -235,6 +240,13 @@ class Route(Part):
         "The version without a unit, and with all weights 0.", None, shown="the first listed, or `active`"
     )
     max_body: Size | None = option("A request's body; beyond: 413. Absent: no limit.", None, unit="size")
+    kill: KillSwitch = kill_key("Everybody gets the default version.")
+    holdout: Reference | None = option("The holdout whose units get the default version. Absent: none.", None)
+    layer: LayerPart | None = option("The part of a layer's units that are dealt; the others get the default.", None)
+    epoch: int = option(
+        "Raise it to deal the units anew on purpose, without another salt.", 0, unit="count", ge=0, le=1_000_000_000
+    )
+    rings: list[Rings] = option("A version for one circle of people after another.", makes=list)
     rules: list[Rule] = option("Before the split; the first that holds decides, deny always wins.", makes=list)
     preview: Preview | None = option("A tester asks for a version by name. Absent: nobody.", None)
     mirror: list[Mirror] = option("Copies to shadows.", makes=list)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+from proxy.settings.models.audience import Holdout, KillSwitch, Layer, kill_key
 from proxy.settings.models.faults import FaultBounds
 from proxy.settings.models.listen import Admin, Client, Drain, Listener, Listeners
 from proxy.settings.models.matchers import Matcher
@@ -113,6 +114,9 @@ class General(Part):
         "Where this proxy stands: endpoints of the same `zone` are asked first. Absent: all alike.", None
     )
     faults: FaultBounds = option("What holds for all faults of all routes.", makes=FaultBounds)
+    kill: KillSwitch = kill_key("Everybody gets the default version, on every route.")
+    holdouts: dict[Name, Holdout] = option("Holdouts by name, for routes to name.", makes=dict)
+    layers: dict[Name, Layer] = option("Layers by name, for routes to name.", makes=dict)
 
     @property
     def worker_count(self) -> int:

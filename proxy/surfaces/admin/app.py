@@ -5,6 +5,7 @@ from typing import Final
 
 from aiohttp import web
 
+from proxy.surfaces.admin.explain import EXPLAIN, ExplainPath
 from proxy.surfaces.admin.faults import FAULTS, KILL, FaultPaths
 from proxy.surfaces.admin.guard import Token, guard
 from proxy.surfaces.admin.openapi import document
@@ -54,6 +55,7 @@ def make_app(
         application.router.add_get("/api/v1/config", paths.config)
         application.router.add_get("/api/v1/routes", paths.routes)
         application.router.add_get("/api/v1/openapi.json", paths.openapi)
+        application.router.add_get(EXPLAIN, ExplainPath(state).one)
         upstreams = UpstreamPaths(state)
         application.router.add_get(UPSTREAMS, upstreams.all)
         application.router.add_get(UPSTREAM, upstreams.one)

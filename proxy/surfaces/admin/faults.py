@@ -1,6 +1,5 @@
 """The faults that the file asks for, what they did, and the switch that ends them all."""
 
-import json
 import time
 from typing import Any, Final
 
@@ -9,18 +8,12 @@ from aiohttp import web
 from proxy.control.state import StoreError
 from proxy.surfaces.admin.guard import error_response
 from proxy.surfaces.admin.state import State
+from proxy.surfaces.admin.wish import BadWishError, read_wish
 
 FAULTS: Final = "/api/v1/faults"
 KILL: Final = f"{FAULTS}/kill"
 
-_TEXT_LIMIT: Final = 500  # characters of a reason or a name
-_WORDS: Final = frozenset(("reason", "by"))
-
 Spec = dict[str, Any]
-
-
-class _BadWishError(Exception):
-    """What the caller sent cannot be read; the message is for them."""
 
 
 class FaultPaths:
@@ -36,11 +29,11 @@ class FaultPaths:
     async def kill(self, request: web.Request) -> web.Response:
         """End all faults."""
         try:
-            reason, by = _words(await request.text())
-        except _BadWishError as error:
+            wish = read_wish(await request.text())
+        except BadWishError as error:
             return error_response(400, str(error))
         try:
-            await self._state.faults.throw(reason, by or request.remote or "unknown")
+            await self._state.faults.throw(wish["reason"], wish["by"] or request.remote or "unknown")
         except StoreError as error:
             return error_response(503, f"the faults have ended, but a restart will not know of it: {error}")
         return web.json_response(self._shown())
@@ -96,20 +89,3 @@ def _fault(spec: Spec, now: float) -> Spec:
         "until": until,
         "over": until is not None and until <= now,
     }
-
-
-def _words(text: str) -> tuple[str, str]:
-    """Reason and name in the body of a kill; an empty body has neither. Raises _BadWishError."""
-    try:
-        value = json.loads(text) if text.strip() else {}
-    except ValueError:
-        raise _BadWishError("the body must be JSON") from None
-    if not isinstance(value, dict):
-        raise _BadWishError("the body must be an object")
-    unknown = value.keys() - _WORDS
-    if unknown:
-        raise _BadWishError(f"unknown: {', '.join(sorted(unknown))}; known: reason, by")
-    for word in _WORDS:
-        if not isinstance(value.get(word, ""), str) or len(value.get(word, "")) > _TEXT_LIMIT:
-            raise _BadWishError(f"{word} must be a text of at most {_TEXT_LIMIT} characters")
-    return value.get("reason", ""), value.get("by", "")

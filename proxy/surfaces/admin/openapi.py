@@ -3,6 +3,8 @@
 from typing import Any, Final
 
 import proxy
+from proxy.core.explanation import ABSENT, DECIDES, FAILS, LATER, NEXT, OVER, PASSED, TAKES_OUT
+from proxy.core.plan import REASONS
 
 _STRING: Final = {"type": "string"}
 _INTEGER: Final = {"type": "integer"}
@@ -65,6 +67,21 @@ def document() -> Schema:
             ),
             "/api/v1/routes": _get(
                 "routes", "Routes, weights, endpoints and counts", {"200": _json("The routes", _ref("Routes"))}
+            ),
+            "/api/v1/explain": _with(
+                [_asked(word, meaning) for word, meaning in _ASKED.items()],
+                _get(
+                    "explain",
+                    "Why a request's unit gets a version of the plan in force, and what would have been next",
+                    {
+                        "200": _json("The explanation", _ref("Explanation")),
+                        "400": _json(
+                            "The query cannot be read, or the proxy would refuse such a request", _ref("Error")
+                        ),
+                        "404": _json("No such route, or none that takes the request", _ref("Error")),
+                        "503": _json("No plan is in force yet", _ref("Error")),
+                    },
+                ),
             ),
             "/api/v1/upstreams": _get(
                 "upstreams",
@@ -154,6 +171,7 @@ def document() -> Schema:
                     errors=_INTEGER,
                     in_flight=_INTEGER,
                 ),
+                "Explanation": _explanation(),
                 "Upstreams": _object(generation=_INTEGER, upstreams={"type": "array", "items": _ref("Upstream")}),
                 "Faults": _object(
                     generation=_INTEGER,
@@ -255,6 +273,58 @@ def document() -> Schema:
             },
         },
     }
+
+
+_ASKED: Final = {
+    "route": "The route. Without it, the one that takes the request.",
+    "url": "Host, path and query at once.",
+    "host": "The request's host.",
+    "path": "Its path, with its query if it has one.",
+    "method": "Its method; absent: GET.",
+    "unit": "The unit. Without it, the route's unit chain looks at the request.",
+    "header": "A header field as NAME: VALUE; as often as needed.",
+    "client": "The address it comes from; absent: 127.0.0.1.",
+}
+
+
+def _asked(word: str, meaning: str) -> Schema:
+    schema: Schema = {"type": "array", "items": _STRING} if word == "header" else _STRING
+    return {"name": word, "in": "query", "required": False, "schema": schema, "description": meaning}
+
+
+def _explanation() -> Schema:
+    """What explains one decision; matchers' traces are left open."""
+    reasons: Schema = {"enum": list(REASONS)}
+    outcomes = [DECIDES, NEXT, LATER, TAKES_OUT, PASSED, FAILS, OVER, ABSENT]
+    following = _object(version=_NULLABLE, reason=reasons, rule=_STRING)
+    traces: Schema = {"type": "array", "items": {"type": "object"}}
+    return _object(
+        generation=_INTEGER,
+        route=_STRING,
+        unit=_NULLABLE,
+        unit_kind={"type": "string", "description": "Where the unit was found; asked: in the query; empty: nowhere."},
+        drawn={"type": "boolean", "description": "A unit would be minted: its version is the luck of the draw."},
+        version={"type": ["string", "null"], "description": "Null where all are denied or killed, or `drawn`."},
+        reason=reasons,
+        rule={"type": "string", "description": "What decided: `rules[0]`, `rings[0].staff`, `holdouts.q4`, ..."},
+        default=_STRING,
+        bucket={"type": "integer", "description": "From 0 to 9999, for people; -1 without a unit."},
+        epoch=_INTEGER,
+        denied={"type": "array", "items": _STRING, "description": "Versions that were taken out."},
+        killed=_STRINGS,
+        next={"description": "What would have been next.", "oneOf": [{"type": "null"}, following]},
+        path={
+            "type": "array",
+            "description": "Every kind of decision, in order.",
+            "items": _object(kind=reasons, rule=_STRING, outcome={"enum": outcomes}, version=_NULLABLE, why=_STRING),
+        },
+        preview={"oneOf": [{"type": "null"}, _object(asked=_STRING, client=_STRING, outcome=_STRING)]},
+        rules=traces,
+        rings=traces,
+        scores=traces,
+        split={"type": "object", "additionalProperties": _NUMBER, "description": "Shares by version, in [0, 1]."},
+        notes=_STRINGS,
+    )
 
 
 def _ref(name: str) -> Schema:

@@ -4,7 +4,6 @@ An endpoint is named by its label, percent-encoded in the path: the URL in the f
 resolves to, or one of those, `URL (address)`.
 """
 
-import json
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -14,26 +13,21 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from proxy.control.drained import TooManyDrainedError
+from proxy.control.drained_endpoints import TooManyDrainedError
 from proxy.control.endpoints import DrainedOtherwiseError, LastEndpointError, UnknownEndpointError
 from proxy.control.state import StoreError
 from proxy.surfaces.admin.guard import error_response
 from proxy.surfaces.admin.redaction import without_userinfo
 from proxy.surfaces.admin.state import State
-from proxy.telemetry.ledger import endpoint_key
+from proxy.surfaces.admin.wish import BadWishError, read_wish
+from proxy.telemetry.labels import endpoint_key
 from proxy.telemetry.totals import EndpointTotals
 
 UPSTREAMS: Final = "/api/v1/upstreams"
 UPSTREAM: Final = f"{UPSTREAMS}/{{upstream}}"
 ENDPOINT: Final = f"{UPSTREAM}/endpoints/{{endpoint}}"
 
-_TEXT_LIMIT: Final = 500  # characters of a reason or a name
-
 Spec = dict[str, Any]
-
-
-class _BadWishError(Exception):
-    """What the caller asks for cannot be read; the message is for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +69,7 @@ class UpstreamPaths:
         """Give an endpoint nothing new."""
         try:
             wish = _wish(await request.text(), request.remote or "unknown", time.time())
-        except _BadWishError as error:
+        except BadWishError as error:
             return error_response(400, str(error))
         place = request.match_info["upstream"], request.match_info["endpoint"]
 
@@ -160,30 +154,19 @@ def _endpoint(state: State, upstream: str, spec: Spec, totals: dict[tuple[str, s
 
 
 def _wish(text: str, remote: str, now: float) -> _Wish:
-    """The body of a drain; an empty one wishes for nothing in particular. Raises _BadWishError, in words for the caller."""
-    try:
-        value = json.loads(text) if text.strip() else {}
-    except ValueError:
-        raise _BadWishError("the body must be JSON") from None
-    if not isinstance(value, dict):
-        raise _BadWishError("the body must be an object")
-    unknown = value.keys() - {"reason", "by", "until", "force"}
-    if unknown:
-        raise _BadWishError(f"unknown: {', '.join(sorted(unknown))}; known: reason, by, until, force")
-    for name in ("reason", "by"):
-        if not isinstance(value.get(name, ""), str) or len(value.get(name, "")) > _TEXT_LIMIT:
-            raise _BadWishError(f"{name} must be a text of at most {_TEXT_LIMIT} characters")
+    """The body of a drain. Raises BadWishError."""
+    value = read_wish(text, "until", "force")
     force = value.get("force", False)
     if not isinstance(force, bool):
-        raise _BadWishError("force must be true or false")
+        raise BadWishError("force must be true or false")
     until = _moment(value.get("until"))
     if until is not None and until <= now:
-        raise _BadWishError("until has passed already")
-    return _Wish(value.get("reason", ""), value.get("by") or remote, until, force)
+        raise BadWishError("until has passed already")
+    return _Wish(value["reason"], value["by"] or remote, until, force)
 
 
 def _moment(value: Any) -> float | None:
-    """Unix seconds. Raises _BadWishError."""
+    """Unix seconds. Raises BadWishError."""
     if value is None:
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
@@ -196,4 +179,4 @@ def _moment(value: Any) -> float | None:
         else:
             if moment.tzinfo is not None:
                 return moment.timestamp()
-    raise _BadWishError("until must be a time with its zone, `2026-12-01T00:00:00Z`, or Unix seconds")
+    raise BadWishError("until must be a time with its zone, `2026-12-01T00:00:00Z`, or Unix seconds")

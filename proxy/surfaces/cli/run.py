@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from proxy.control.app import Control, OpenPorts, Ports
+    from proxy.control.app import Control, OpenPorts
     from proxy.control.errand import Errand
+    from proxy.control.ports import Ports
     from proxy.settings.models.top import Settings
 
 

@@ -38,7 +38,7 @@ def command(path: str | None, run_dir: str | None, limit: float) -> None:
     Example:
       /opt/tidegate-new/bin/tidegate upgrade -c config/tidegate.yaml
     """
-    from proxy.control.upgrade import UpgradeError
+    from proxy.control.desk import UpgradeError
 
     try:
         _upgrade(path, run_dir, limit)
@@ -48,7 +48,7 @@ def command(path: str | None, run_dir: str | None, limit: float) -> None:
 
 
 def _upgrade(path: str | None, run_dir: str | None, limit: float) -> None:
-    from proxy.control.upgrade import Conversation, UpgradeError
+    from proxy.control.desk import Conversation, UpgradeError
 
     where, status = _find(Path(path or DEFAULT_PATH), run_dir)
     if not status["guardian"]:
@@ -72,8 +72,8 @@ def _upgrade(path: str | None, run_dir: str | None, limit: float) -> None:
 
 def _find(config: Path, run_dir: str | None) -> tuple[Path, dict[str, Any]]:
     """The run directory at whose desk somebody answers, and what is said there."""
+    from proxy.control.desk import Conversation, UpgradeError
     from proxy.control.run_dir import default_run_dir
-    from proxy.control.upgrade import Conversation, UpgradeError
     from proxy.settings.loader import load
     from proxy.settings.problems import SettingsError
 
@@ -129,7 +129,7 @@ def _request(config: Path, run_dir: Path, environ: Mapping[str, str], limit: flo
 
 def _watch(run_dir: Path, before: int, due: float) -> None:
     """Follow the new program until the old workers have left."""
-    from proxy.control.upgrade import Conversation, UpgradeError
+    from proxy.control.desk import Conversation, UpgradeError
 
     serves = False
     while time.monotonic() < due or serves:

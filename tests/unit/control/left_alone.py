@@ -45,7 +45,7 @@ async def main():
     config, run_dir, worker = (Path(argument) for argument in sys.argv[1:])
     loader = Loader(config, {})
     writer = install(clock=time.time)
-    control = Control(config, loader, loader.load(), RunDir(run_dir), writer, {}, module=(str(worker),))
+    control = Control(config, loader, loader.load(), RunDir(run_dir), writer, module=(str(worker),))
     said = asyncio.ensure_future(say(control))
     await control.run(lambda: open_ports)
     await said

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from proxy.control.drained import Drained
+from proxy.control.drained_endpoints import Drained
 from proxy.control.endpoints import DrainedOtherwiseError, Endpoints, LastEndpointError, UnknownEndpointError
 from proxy.control.health import Prober
 from proxy.control.probe import PASSED, UNREACHABLE, Result

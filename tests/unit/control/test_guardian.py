@@ -211,6 +211,19 @@ def test_a_control_that_dies_during_an_upgrade_is_followed_by_the_successor(guar
     assert guarded.end()[0] == 0
 
 
+def test_a_signal_that_comes_with_the_end_of_control_goes_to_who_lives(guard):
+    guarded, control, successor = upgrading(guard, "silent")
+    guarded.send(signal.SIGSTOP)  # so that it finds both when it goes on
+    os.kill(control, signal.SIGKILL)
+    assert gone(control)
+    guarded.send(signal.SIGHUP)
+    guarded.send(signal.SIGCONT)
+    assert heard(guarded, "new") == ["new", "SIGHUP"]
+    assert birth(successor) is not None
+    guarded.send(signal.SIGTERM)
+    assert guarded.end()[0] == 0
+
+
 @pytest.mark.parametrize("handed_over", [False, True])
 def test_asked_to_end_during_an_upgrade_whoever_has_the_workers_drains_them(guard, handed_over):
     guarded, control, successor = upgrading(guard, "silent")

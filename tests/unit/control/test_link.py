@@ -8,6 +8,7 @@ from proxy.channel import messages
 from proxy.channel.frames import FrameReader, encode, encode_json
 from proxy.control.link import Link
 from proxy.control.publish import Publication
+from tests.unit.control.heard import Heard
 
 
 class Wire:
@@ -27,16 +28,6 @@ class Wire:
     def taken(self):
         frames, self.frames = self.frames, []
         return [(kind, payload.decode()) for kind, payload in frames]
-
-
-class Heard:
-    """What the owner was told."""
-
-    def __init__(self):
-        self.said = []
-
-    def __getattr__(self, name):
-        return lambda *values: self.said.append((name, *values))
 
 
 def plan(generation, *digests):

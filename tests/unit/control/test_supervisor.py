@@ -1,141 +1,24 @@
 """Workers are started, replaced with back-off, killed when late, and drained: with a clock that jumps."""
 
 import asyncio
-import errno
 import logging
 import socket
 
 import pytest
 
 from proxy.channel import messages
-from proxy.channel.frames import FrameReader, encode, encode_json
+from proxy.channel.frames import FrameReader, encode_json
 from proxy.control.life import State
-from proxy.control.publish import Publication
-from proxy.control.supervisor import DRAIN_GRACE, START_LIMIT, Supervisor
+from proxy.control.places import running
+from proxy.control.supervisor import DRAIN_GRACE, START_LIMIT
 from proxy.control.takeover import Survivor
-from proxy.control.tasks import Tasks
-from tests.unit.control.clock import Timers
-
-
-class FakeProcess:
-    """The worker's side: it says what the test wants, and hears everything."""
-
-    def __init__(self, pid, channel, ended):
-        self.pid = pid
-        self.birth = pid * 10
-        self.channel = channel
-        self.ended = ended
-        self.killed = False
-        self.reader = FrameReader()
-
-    def kill(self):
-        self.killed = True
-
-    def cpu_seconds(self):
-        return 0.5
-
-    def say(self, kind, value):
-        self.channel.sendall(encode_json(kind, value))
-
-    def hello(self):
-        self.say(messages.HELLO, {"version": 1, "pid": self.pid, "worker": 0, "generation": -1})
-
-    def heard(self):
-        self.channel.setblocking(False)
-        frames = []
-        try:
-            while data := self.channel.recv(65536):
-                frames += self.reader.feed(data)
-        except BlockingIOError:
-            pass
-        return [kind for kind, _ in frames]
-
-    def end(self, how="was killed by SIGKILL"):
-        self.channel.close()
-        self.ended(how)
-
-
-class FakeLauncher:
-    def __init__(self):
-        self.started = []
-        self.broken = False
-
-    def launch(self, index, channel, ended):
-        if self.broken:
-            raise OSError(errno.EAGAIN, "no more processes")
-        self.started.append(FakeProcess(100 + len(self.started), channel.dup(), ended))
-        return self.started[-1]
-
-    def adopt(self, pid, ended):
-        process = FakeProcess(pid, socket.socket(), ended)
-        self.started.append(process)
-        return process
-
-
-class Heard:
-    def __init__(self):
-        self.said = []
-
-    def __getattr__(self, name):
-        return lambda *values: self.said.append((name, *values))
-
-    def names(self):
-        return [what[0] for what in self.said]
-
-
-class House:
-    """A supervisor with everything around it made up."""
-
-    def __init__(self, count=1, room=32):
-        self.timers = Timers()
-        self.launcher = FakeLauncher()
-        self.heard = Heard()
-        self.tasks = Tasks()
-        self.supervisor = Supervisor(count, room, self.launcher, self.timers, lambda: 0.0, self.heard, self.tasks)
-
-    @property
-    def last(self):
-        return self.launcher.started[-1]
-
-    def state(self, index=0):
-        return self.supervisor.places[index].state
-
-    async def settle(self):
-        """Let what was written be read."""
-        for _ in range(20):
-            await asyncio.sleep(0)
-
-    async def serve(self, process, generation=1):
-        process.hello()
-        process.say(messages.READY, {"generation": generation, "seconds": 0.1})
-        await self.settle()
-
-    async def close(self):
-        self.supervisor.release()
-        await self.tasks.close()
-        await self.settle()
-        for process in self.launcher.started:
-            process.channel.close()
-
-
-def in_house(script, count=1, room=32):
-    async def play():
-        house = House(count, room)
-        try:
-            await script(house)
-        finally:
-            await house.close()
-
-    asyncio.run(play())
-
-
-PLAN = Publication(1, {}, encode(messages.PLAN, b"{}"))
+from tests.unit.control.supervised import PLAN, in_house
 
 
 def test_workers_start_are_told_the_plan_and_serve():
     async def script(house):
-        house.supervisor.publish(PLAN)
-        house.supervisor.keep(b"legacy")
+        house.briefing.publish(PLAN)
+        house.briefing.keep(b"legacy")
         house.supervisor.start(3.0)
         assert len(house.launcher.started) == 2
         await house.settle()
@@ -149,26 +32,9 @@ def test_workers_start_are_told_the_plan_and_serve():
     in_house(script, count=2)
 
 
-def test_a_worker_that_comes_later_is_told_what_is_unhealthy_and_drained():
-    async def script(house):
-        house.supervisor.publish(PLAN)
-        house.supervisor.start(3.0)
-        house.supervisor.mark("shop", ["a"], [])
-        house.supervisor.mark("well", ["b"], [])
-        house.supervisor.mark("well", [], [])
-        await house.serve(house.last)
-        assert house.last.heard() == [messages.SHARE, messages.PLAN, messages.HEALTH, messages.HEALTH]
-        house.last.end()
-        house.timers.jump(0.1)
-        await house.serve(house.last)
-        assert house.last.heard() == [messages.SHARE, messages.PLAN, messages.HEALTH]
-
-    in_house(script)
-
-
 def test_a_dead_worker_is_replaced_after_its_place_is_cleared():
     async def script(house):
-        house.supervisor.publish(PLAN)
+        house.briefing.publish(PLAN)
         house.supervisor.start(3.0)
         await house.serve(house.last)
         house.last.end()
@@ -363,7 +229,7 @@ def test_a_worker_that_died_settles_what_it_had():
 
 def test_a_refused_plan_is_told(caplog):
     async def script(house):
-        house.supervisor.publish(PLAN)
+        house.briefing.publish(PLAN)
         house.supervisor.start(3.0)
         house.last.hello()
         await house.settle()
@@ -404,11 +270,11 @@ def test_survivors_serve_on_and_take_the_next_plan():
         house.supervisor.start(3.0)
         assert len(house.launcher.started) == 1
         assert house.supervisor.serving == 1
-        house.supervisor.publish(PLAN)
+        house.briefing.publish(PLAN)
         await house.settle()
         told = FrameReader().feed(theirs.recv(1000))
         assert told == [(messages.SHARE, b'{"workers":1,"living":[0]}'), (messages.PLAN, b"{}")]
-        assert house.supervisor.running() == {0: (900, 9000)}
+        assert running(house.supervisor.places) == {0: (900, 9000)}
         theirs.close()
 
     in_house(script)

@@ -13,7 +13,7 @@ from tests.specs import plan_spec, request_head, route_spec
 UNITS = [b"user-%d" % number for number in range(300)]
 OSLO = {"source": "header", "name": "x-geo-city", "test": "is", "value": "Oslo"}
 IN_OSLO = request_head(fields={b"x-geo-city": b"Oslo"})
-PREVIEWED: dict[str, Any] = {"header": "X-Tidegate-Version", "from": ["192.0.2.0/24"]}
+PREVIEWED: dict[str, Any] = {"header": "X-Tidegate-Version", "from": ["192.0.2.0/24"], "until": 0.0}
 
 
 def make_route(*rules: dict[str, Any], **parts: Any) -> Route:

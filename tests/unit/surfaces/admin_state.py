@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import contextmanager
 
-from proxy.control.drained import Drained
+from proxy.control.drained_endpoints import Drained
 from proxy.control.endpoints import Endpoints
 from proxy.control.health import Prober
 from proxy.control.kill_switch import KillSwitch

@@ -1,6 +1,7 @@
 """The command line: what is printed where, exit codes, and no stack trace for a user's mistake."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -224,29 +225,148 @@ def test_explain_in_words(config: str) -> None:
     assert result.stdout.splitlines() == [
         "route shop: unit alice gets canary",
         "  reason   preview",
-        "  unit     alice from --unit",
+        "  unit     alice",
         "  bucket   3511 of 10000",
         "  split    stable 90 %, canary 10 %",
-        "  preview  asked for canary: given",
-        "  rules[0]: does not hold (deny canary)",
-        "  rules[1]: holds (version canary)",
-        "  rules[2]: does not hold (version canary)",
-        "    no  segment oslo",
-        "      no  header x-geo-city in ['Oslo']: was not there",
-        "  rules[3]: does not hold (split stable 1, canary 1)",
-        "    no  segment nobody",
-        "      no  all of",
-        "        no  not",
-        "          yes path prefix '/': was '/shop'",
-        "        no  segment oslo",
-        "          no  header x-geo-city in ['Oslo']: was not there",
+        "  next     canary (override, rules[1])",
+        "  path",
+        "    kill: not configured",
+        "    deny rules[0]: does not hold",
+        "      denies canary",
+        "    preview: decides: canary (asked for by name)",
+        "    override rules[1]: would have been next: canary",
+        "      gives version canary",
+        "    ring: not configured",
+        "    segment rules[2]: does not hold",
+        "      gives version canary",
+        "      no  segment oslo",
+        "        no  header x-geo-city in ['Oslo']: was not there",
+        "    segment rules[3]: does not hold",
+        "      gives split stable 1, canary 1",
+        "      no  segment nobody",
+        "        no  all of",
+        "          no  not",
+        "            yes path prefix '/': was '/shop'",
+        "          no  segment oslo",
+        "            no  header x-geo-city in ['Oslo']: was not there",
+        "    holdout: not configured",
+        "    layer: not configured",
+        "    split: would have come later: canary (the draw)",
+        "    default: would have come later: stable (what is left when nothing else decides)",
     ]
+
+
+EVERY_KIND = """
+listen: 127.0.0.1:8080
+upstreams: {a: {endpoints: [http://127.0.0.1:9001]}}
+segments:
+  staff: {header: x-email, suffix: "@example.com"}
+  oslo: {header: x-geo-city, is: Oslo}
+holdouts: {q4: {percent: 50}}
+layers: {checkout: {}}
+routes:
+  - name: shop
+    unit: [{header: x-user}]
+    versions: {stable: {upstream: a, weight: 50}, canary: {upstream: a, weight: 50}, other: {upstream: a, weight: 0, kill: true}}
+    holdout: q4
+    layer: {name: checkout, from: 0, to: 50}
+    epoch: 2
+    preview: {}
+    rings: [{version: canary, order: [staff, oslo], open: staff}]
+    rules:
+      - {units: [bob4], deny: canary}
+      - {units: [alice, eve], version: canary}
+      - {units: [eve], deny: stable}
+      - {units: [eve], deny: canary}
+      - {segment: oslo, version: canary}
+  - name: dead
+    match: {path: /dead}
+    kill: true
+    unit: [{header: x-user}]
+    versions: {stable: {upstream: a}, canary: {upstream: a, weight: 100}}
+  - name: anybody
+    match: {path: /any}
+    unit: [{mint_cookie: me}]
+    versions: {stable: {upstream: a, weight: 1}, canary: {upstream: a, weight: 1}}
+    rules: [{segment: oslo, version: canary}]
+"""
+
+
+@pytest.fixture
+def every_kind(tmp_path: Path) -> str:
+    file = tmp_path / "kinds.yaml"
+    file.write_text(EVERY_KIND)
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason", "line"),
+    [
+        (
+            ["--route", "dead", "--unit", "u"],
+            "kill",
+            "    kill route.kill: decides: stable (everybody gets the default version)",
+        ),
+        (
+            ["--route", "shop", "--unit", "bob4"],
+            "deny",
+            "    split: decides: stable (canary won the draw, and was taken out; drawn again among the rest)",
+        ),
+        (
+            ["--route", "shop", "--unit", "u", "-H", "x-tidegate-version: canary"],
+            "preview",
+            "    preview: decides: canary (asked for by name)",
+        ),
+        (["--route", "shop", "--unit", "alice"], "override", "    override rules[1]: decides: canary"),
+        (
+            ["--route", "shop", "--unit", "u", "-H", "x-email: a@example.com"],
+            "ring",
+            "    ring rings[0].staff: decides: canary (in an open ring)",
+        ),
+        (
+            ["--route", "shop", "--unit", "u", "-H", "x-geo-city: Oslo"],
+            "segment",
+            "    segment rules[4]: decides: canary",
+        ),
+        (["--route", "shop"], "default", "    default: decides: stable (what is left when nothing else decides)"),
+    ],
+)
+def test_explain_tells_the_path_for_every_reason(every_kind: str, arguments: list[str], reason: str, line: str) -> None:
+    assert explained(every_kind, *arguments)["reason"] == reason
+    said = run("explain", "-c", every_kind, *arguments).stdout.splitlines()
+    assert line in said
+    kinds = [one.split()[0].rstrip(":") for one in said if re.match(r" {4}\S", one)]
+    assert list(dict.fromkeys(kinds)) == [
+        "kill", "deny", "preview", "override", "ring", "segment", "holdout", "layer", "split", "default",
+    ]  # fmt: skip
+
+
+def test_explain_tells_where_a_unit_stands_in_a_holdout_and_a_layer(every_kind: str) -> None:
+    found = {}
+    for number in range(40):
+        arguments = ["--route", "shop", "--unit", f"u{number}"]
+        found.setdefault(explained(every_kind, *arguments)["reason"], arguments)
+    assert set(found) == {"holdout", "layer", "split"}
+    said = {str(reason): run("explain", "-c", every_kind, *found[reason]).stdout for reason in found}
+    assert "    holdout holdouts.q4: decides: stable (the unit stands at " in said["holdout"]
+    assert "    layer layers.checkout: decides: stable (the unit stands at " in said["layer"]
+    assert "those below 50 are held out)\n" in said["split"]
+    assert "the route has 0 to 50)\n" in said["split"]
+    assert "  epoch    2\n" in said["split"]
+    assert "  denied   other (killed)\n" in said["split"]
+    assert "    kill versions.other.kill: takes out other (nobody gets it)\n" in said["split"]
+
+
+def test_explain_knows_what_does_not_hang_on_the_unit_that_is_minted(every_kind: str) -> None:
+    assert explained(every_kind, "--route", "anybody")["drawn"] is True
+    known = explained(every_kind, "--route", "anybody", "-H", "x-geo-city: Oslo")
+    assert (known["version"], known["reason"], known["drawn"]) == ("canary", "segment", False)
 
 
 def test_explain_when_every_version_is_denied(config: str) -> None:
     result = run("explain", "-c", config, "--route", "blocked", "--unit", "mallory")
     assert result.exit_code == 0
-    assert "route blocked: unit mallory gets no version: all are denied (403)" in result.stdout
+    assert "route blocked: unit mallory gets no version: all are denied or killed (403)" in result.stdout
 
 
 def test_explain_notes_that_the_request_would_go_elsewhere(config: str) -> None:

@@ -14,7 +14,7 @@ from proxy.telemetry.counters import (
     W_CONNECTIONS,
     WORKER_SLOTS,
 )
-from proxy.telemetry.ledger import Ledger, LedgerError, LedgerFullError, endpoint_key
+from proxy.telemetry.ledger import Ledger, LedgerError, LedgerFullError
 from tests.unit.telemetry.memory import cells_of, endpoint_spec, shop_spec, versions_spec
 
 
@@ -175,14 +175,6 @@ def test_the_present_of_a_dead_worker_is_cleared_and_its_counts_stay():
         assert [cells.total(place) for place in present] == [5, 5, 5, 5]
         assert [cells.view[place] for place in present] == [5, 5, 5, 5]
         assert [cells.total(place) for place in past] == [10, 10]
-
-
-def test_an_endpoint_behind_a_name_is_told_by_its_address():
-    assert endpoint_key("u", endpoint_spec()) == ("u", "http://127.0.0.1:9001")
-    assert endpoint_key("u", endpoint_spec("http://[::1]:80", "::1", 80)) == ("u", "http://[::1]:80")
-    assert endpoint_key("u", endpoint_spec("http://shop:80", "10.0.0.7", 80)) == ("u", "http://shop:80 (10.0.0.7)")
-    socket = endpoint_spec("unix:/run/shop", "", 0) | {"unix": "/run/shop"}
-    assert endpoint_key("u", socket) == ("u", "unix:/run/shop")
 
 
 def test_addresses_that_come_back_have_their_block_and_waiting_ones_are_bounded(monkeypatch):

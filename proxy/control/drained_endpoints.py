@@ -11,7 +11,7 @@ from typing import Any, Final
 from proxy.control.state import Store
 from proxy.core.plan import Endpoint
 from proxy.errors import TidegateError
-from proxy.telemetry.ledger import endpoint_key
+from proxy.telemetry.labels import endpoint_key
 
 LIMIT: Final = 4096
 """How many may be drained at a time."""

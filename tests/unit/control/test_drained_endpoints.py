@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from proxy.control import drained as subject
-from proxy.control.drained import Drain, Drained, TooManyDrainedError
+from proxy.control import drained_endpoints as subject
+from proxy.control.drained_endpoints import Drain, Drained, TooManyDrainedError
 from proxy.control.state import MemoryStore, SqliteStore
 from tests.specs import upstream_spec
 from tests.unit.telemetry.memory import endpoint_spec

@@ -1,0 +1,32 @@
+"""The body in which a caller says what is to be done: why, who says so, and whatever the path itself takes."""
+
+import json
+from typing import Any, Final
+
+_TEXT_LIMIT: Final = 500  # characters of a reason or a name
+_WORDS: Final = ("reason", "by")
+
+
+class BadWishError(Exception):
+    """What the caller sent cannot be read; the message is for them."""
+
+
+def read_wish(text: str, *more: str) -> dict[str, Any]:
+    """The values in `text`, in which `reason` and `by` are texts and always there; `more` are the other keys it may have,
+    unchecked. An empty body wishes for nothing in particular. Raises BadWishError.
+    """
+    try:
+        value = json.loads(text) if text.strip() else {}
+    except ValueError:
+        raise BadWishError("the body must be JSON") from None
+    if not isinstance(value, dict):
+        raise BadWishError("the body must be an object")
+    known = (*_WORDS, *more)
+    unknown = sorted(value.keys() - set(known))
+    if unknown:
+        raise BadWishError(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
+    for word in _WORDS:
+        said = value.setdefault(word, "")
+        if not isinstance(said, str) or len(said) > _TEXT_LIMIT:
+            raise BadWishError(f"{word} must be a text of at most {_TEXT_LIMIT} characters")
+    return value
