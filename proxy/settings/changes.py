@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from proxy.core.movement import Movement, moved_share
+from proxy.settings.list_changes import ListChange, compare_lists
 from proxy.settings.models.part import RESTART, Part
 from proxy.settings.models.top import Settings
+from proxy.settings.unit_files import UnitFile
 
 Spec = dict[str, Any]
 
@@ -49,6 +51,7 @@ class Changes:
     upstreams: dict[str, list[str]] = field(default_factory=_sorts)
     routes: dict[str, list[str]] = field(default_factory=_sorts)
     segments: dict[str, list[str]] = field(default_factory=_sorts)
+    lists: list[ListChange] = field(default_factory=list)
     changed_routes: list[RouteChange] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     restart: list[str] = field(default_factory=list)
@@ -63,6 +66,7 @@ class Changes:
             "lines": list(self.lines),
             "upstreams": self.upstreams,
             "segments": self.segments,
+            "lists": [one.as_dict() for one in self.lists],
             "routes": self.routes,
             "splits": [
                 {
@@ -82,12 +86,20 @@ class Changes:
 
 
 def compare(
-    old: Spec, new: Spec, old_settings: Settings | None = None, new_settings: Settings | None = None
+    old: Spec,
+    new: Spec,
+    old_settings: Settings | None = None,
+    new_settings: Settings | None = None,
+    lists: tuple[Mapping[str, UnitFile], Mapping[str, UnitFile]] | None = None,
 ) -> Changes:
-    """What changes from one spec to the other; with the settings, also the keys outside of the plan."""
+    """What changes from one spec to the other; with the settings, also the keys outside of the plan; with the `lists` of
+    units of both, also who enters and leaves those, which takes about a second a million."""
     changes = Changes()
     _parts(changes.upstreams, "upstream", old["upstreams"], new["upstreams"], changes.lines)
     _parts(changes.segments, "segment", old["segments"], new["segments"], changes.lines)
+    if lists is not None:
+        changes.lists.extend(compare_lists(old, new, *lists))
+        changes.lines.extend(one.line() for one in changes.lists)
     _routes(changes, old["routes"], new["routes"])
     if old_settings is not None and new_settings is not None:
         _keys(changes, old_settings, new_settings)
