@@ -92,7 +92,9 @@ class UnitLists:
     async def look(self) -> None:
         """Read those files that have changed."""
         for name in list(self._lists):
-            await asyncio.to_thread(self._source.look, name)
+            if self._source.changed(name):
+                self._forget()  # with the one before, there would be three of them while this one is made
+                await asyncio.to_thread(self._source.look, name)
             if name not in self._lists:  # a configuration came meanwhile
                 continue
             facts = self._facts.lists[name]
@@ -142,11 +144,12 @@ class UnitLists:
             ]
             self._lend(encode_json(messages.UNITS, {"pid": os.getpid(), "lists": described}))
         if former:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._former = former  # those before them are late enough
+            self._forget()
+            self._former = former
             self._timer = self._timers.call_later(_GRACE, self._forget)
 
     def _forget(self) -> None:
         self._former = []
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -252,24 +252,30 @@ class UnitFiles:
         """The file a name means."""
         return self._base / name
 
-    def look(self, name: str) -> bool:
-        """Read the file if it is not what it was at the last look. True when it was read, or should have been."""
+    def changed(self, name: str) -> bool:
+        """Whether the file is not what it was at the last look."""
+        return self._looked.get(name) != self._mark(name)
+
+    def look(self, name: str) -> None:
+        """Read the file if it is not what it was at the last look."""
         with self._lock:
-            path = self.path(name)
-            try:
-                mark = _mark(path.stat())
-            except OSError:
-                mark = ()
-            if self._looked.get(name) == mark and (mark or name in self.problems):
-                return False
+            mark = self._mark(name)
+            if self._looked.get(name) == mark:
+                return
             self._looked[name] = mark
             try:
-                self.known[name] = read_unit_file(path)
+                self.known[name] = read_unit_file(self.path(name))
             except UnitFileError as error:
                 self.problems[name] = str(error)
             else:
                 self.problems.pop(name, None)
-            return True
+
+    def _mark(self, name: str) -> Mark:
+        """What the file is; empty for one that is not there."""
+        try:
+            return _mark(self.path(name).stat())
+        except OSError:
+            return ()
 
     def keep(self, names: Collection[str]) -> None:
         """Forget all other files."""
