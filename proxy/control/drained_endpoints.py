@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from proxy.control.state import Store
+from proxy.control.state import Store, StoreError
 from proxy.core.plan import Endpoint
 from proxy.errors import TidegateError
 from proxy.telemetry.labels import endpoint_key
@@ -52,9 +52,12 @@ class Drained:
     async def load(self) -> None:
         """Take what the store has. Raises StoreError."""
         kept: dict[str, dict[str, Spec]] = await self._store.get(_STORED) or {}
-        self._drains = {
-            upstream: {name: Drain(**one) for name, one in drains.items()} for upstream, drains in kept.items()
-        }
+        try:
+            self._drains = {
+                upstream: {name: _unpacked(one) for name, one in drains.items()} for upstream, drains in kept.items()
+            }
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"state: the drains kept there cannot be understood: {error!r}; remove them") from error
 
     def inherit(self, upstream: str, name: str) -> None:
         """Note a drain that the workers know of and the store does not: it was made by a control process that died."""
@@ -118,3 +121,8 @@ class Drained:
         value = {upstream: {name: asdict(one) for name, one in own.items()} for upstream, own in drains.items()}
         await self._store.put(_STORED, value)
         self._drains = drains
+
+
+def _unpacked(kept: Spec) -> Drain:
+    """A drain as `asdict` made it, perhaps of a later version of this program, which was given up."""
+    return Drain(kept["reason"], kept["by"], kept["since"], kept.get("until"))

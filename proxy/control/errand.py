@@ -4,6 +4,7 @@ The line is a pair of sockets on which each message is one JSON object. The guar
 message through SIGUSR2; control reads on its event loop. Imported by the guardian, so it imports next to nothing.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -29,8 +30,11 @@ class Line:
 
     def say(self, message: dict[str, Any]) -> bool:
         """Send `message`; whether it was taken."""
+        data = json.dumps(message).encode()
+        if len(data) > _LONGEST:  # half of it is all that would be heard
+            return False
         try:
-            self._end.send(json.dumps(message).encode(), socket.MSG_NOSIGNAL)
+            self._end.send(data, socket.MSG_NOSIGNAL)
             if self._guardian:
                 os.kill(self._guardian, signal.SIGUSR2)
         except OSError:
@@ -47,7 +51,8 @@ class Line:
                 return messages
             if not data:
                 return messages
-            messages.append(json.loads(data))
+            with contextlib.suppress(ValueError):  # cut off, as one that is too long is
+                messages.append(json.loads(data))
 
     def close(self) -> None:
         """Hang up."""

@@ -43,6 +43,8 @@ ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 PASSED_ON: Final = (*ENDING, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _AWAITED: Final = (*PASSED_ON, signal.SIGCHLD)
 
+LONGEST_UPGRADE: Final = 86400.0
+"""Seconds that a successor may take until it serves."""
 _STEADY: Final = 60.0  # seconds of life after which earlier deaths are forgotten
 _LAST_WAIT: Final = 10.0  # seconds for workers to end when there is no control to drain them
 
@@ -54,11 +56,21 @@ class Program:
     """A program other than the guardian's own: how its control process is started."""
 
     def __init__(self, request: dict[str, Any]) -> None:
-        """`command` starts it, `first` are words more for the first start only; `environ` is added to the guardian's own."""
-        self.command: Final[list[str]] = list(request["command"])
-        self.first: Final[list[str]] = list(request["first"])
-        self.environ: Final[dict[str, str]] = dict(request["environ"])
+        """Raises KeyError, TypeError or ValueError for what is no request: one may come from any version of this program."""
+        self.command: Final = _words(request["command"])
+        self.first: Final = _words(request["first"])
+        environ = dict(request["environ"])
+        _words([*environ, *environ.values()])
+        self.environ: Final[dict[str, str]] = environ
         self.limit: Final = float(request["limit"])
+        if not self.command or not 0 < self.limit <= LONGEST_UPGRADE:
+            raise ValueError(f"no command, or a limit that is not between 0 and {LONGEST_UPGRADE:g} s")
+
+
+def _words(given: list[Any]) -> list[str]:
+    if not isinstance(given, list) or not all(isinstance(word, str) for word in given):
+        raise TypeError("words are wanted")
+    return given
 
 
 class Child:
@@ -197,7 +209,12 @@ class Guardian:
         if self._successor is not None:
             control.line.say({"failed": "another upgrade is under way"})
             return
-        self._successor = self._launch(Program(request), first=True)
+        try:
+            program = Program(request)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            control.line.say({"failed": f"the request cannot be understood by the guardian: {error!r}"})
+            return
+        self._successor = self._launch(program, first=True)
         self._say("info", f"upgrade: process {self._successor.pid} starts the new program")
 
     def _give_up(self, why: str) -> None:

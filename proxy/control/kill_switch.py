@@ -38,7 +38,9 @@ class KillSwitch:
     async def load(self, inherited: dict[str, Any] | None) -> None:
         """Take what the store has, or what an earlier control process gave its workers to keep. Raises StoreError."""
         kept = await self._store.get(_STORED) or inherited
-        self.kill = None if kept is None else Kill(kept["reason"], kept["by"], kept["since"])
+        self.kill = (
+            None if kept is None else Kill(kept.get("reason", ""), kept.get("by", "unknown"), kept.get("since", 0.0))
+        )
         if self.kill is not None:
             log.warning("faults are switched off since an earlier start (by %s: %s)", self.kill.by, self.kill.reason)
 

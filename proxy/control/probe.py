@@ -7,6 +7,7 @@ same, because a reset in the middle of an answer is a line in somebody's log.
 """
 
 import asyncio
+import errno
 import os
 import ssl
 from dataclasses import dataclass
@@ -28,13 +29,17 @@ UNREACHABLE: Final = "unreachable"  # no connection
 BROKEN: Final = (
     "broken"  # a connection, and then nothing that is HTTP: closed, malformed, a certificate we do not believe
 )
-LATE: Final = "late"  # a timeout, while this process itself got no CPU: it says nothing
+LATE: Final = "late"  # this process got no CPU, or had no descriptor left: it says nothing
 OUTCOMES: Final = (PASSED, STATUS, TIMEOUT, UNREACHABLE, BROKEN, LATE)
 
 HEAD_LIMIT: Final = 64 << 10
 """Bytes of an answer's head, as for requests."""
 BODY_LIMIT: Final = 64 << 10
 """Bytes of an answer's body that are read before the connection is cut."""
+
+MAX_INTERIM: Final = 32
+"""1xx answers before the final one, as for requests."""
+_OUR_OWN: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 Spec = dict[str, Any]
 
@@ -107,7 +112,8 @@ async def check(target: Target, contexts: Contexts) -> Result:
             try:
                 context = await contexts.of(target.tls) if target.secure and target.request else None
             except OSError as error:
-                return Result(BROKEN, f"the upstream's TLS files: {_in_words(error)}")
+                outcome = LATE if error.errno in _OUR_OWN else BROKEN
+                return Result(outcome, f"the upstream's TLS files: {_in_words(error)}")
             await _connect(loop, asker, target, context)
             if not target.request:
                 return Result(PASSED)
@@ -121,7 +127,7 @@ async def check(target: Target, contexts: Contexts) -> Result:
     except ValueError as error:  # a name that cannot be asked for
         return Result(BROKEN, str(error))
     except OSError as error:
-        return Result(UNREACHABLE, _in_words(error))
+        return Result(LATE if error.errno in _OUR_OWN else UNREACHABLE, _in_words(error))
     finally:
         asker.close()
     return asker.result or Result(BROKEN, "closed without an answer")
@@ -137,6 +143,7 @@ class _Asker(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._head = b""
         self._left = BODY_LIMIT
+        self._interim = 0
         self._chunks: ChunkedDecoder | None = None
 
     def close(self) -> None:
@@ -184,6 +191,9 @@ class _Asker(asyncio.Protocol):
             return
         if 100 <= response.status < 200 and response.status != 101:  # an interim answer; the real one follows
             self._head = rest
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                self._answer(Result(BROKEN, "too many interim answers"))
             return
         passed = policy.expects(response.status)
         if response.bodiless:

@@ -1,7 +1,9 @@
 """What Linux says about a process: the few calls that Python's library does not wrap."""
 
+import contextlib
 import ctypes
 import os
+import resource
 import signal
 from pathlib import Path
 from typing import Final
@@ -50,6 +52,21 @@ def children() -> list[int]:
         return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text("ascii").split()]
     except OSError:
         return []
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process, and those that it starts, open as many files as it may (the hard limit).
+
+    The soft limit is 1024 nearly everywhere, for the sake of select(), which nobody here uses.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def descriptor_limit() -> int:
+    """How many files this process may have open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -14,6 +14,7 @@ from proxy.control.configuration import show_problems
 from proxy.control.desk import ask_for_place, tell_failure
 from proxy.control.errand import ALONE, Errand
 from proxy.control.guardian import BAD_CONFIGURATION
+from proxy.control.process import descriptor_limit
 from proxy.control.run_dir import AlreadyRunningError, RunDir, RunDirError, default_run_dir
 from proxy.errors import TidegateError
 from proxy.settings.loader import Loader
@@ -23,6 +24,7 @@ from proxy.telemetry.logs import install
 
 log = logging.getLogger("tidegate.control")
 
+_OTHER_DESCRIPTORS: Final = 256  # for upstreams, listeners, channels, logs
 _LETTING_GO: Final = 5.0  # seconds for the end of a process that has handed over
 
 
@@ -53,6 +55,7 @@ def run_control(
     logging.getLogger("watchfiles").setLevel(logging.WARNING)  # that events came says nothing; what changed is said
     for warning in loaded.warnings:
         log.warning(warning.line())
+    _warn_of_few_descriptors(loaded.settings)
     try:
         if succeed and run_dir is not None:
             find_ports()  # all that can be done beforehand: from here on the ports are closed until ours open
@@ -70,6 +73,18 @@ def run_control(
         return BAD_CONFIGURATION
     finally:
         writer.close()
+
+
+def _warn_of_few_descriptors(settings: Settings) -> None:
+    """Each client takes one, and its upstream's connection another; all clients may come to one worker."""
+    allowed, there = settings.client.limits.connections, descriptor_limit()
+    if there < allowed + _OTHER_DESCRIPTORS:
+        log.warning(
+            "client.limits.connections: %d clients may connect, and a process may open %d files (ulimit -Hn, LimitNOFILE=):"
+            " with more clients than that, no upstream can be reached; allow more files or fewer clients",
+            allowed,
+            there,
+        )
 
 
 def _take_run_dir(

@@ -4,7 +4,9 @@ Read rarely and written more rarely; nothing on a request's way ever waits for a
 """
 
 import asyncio
+import contextlib
 import json
+import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -109,11 +111,12 @@ class SqliteStore:
             return self._database.execute(statement, values).fetchall()
 
     def _open(self) -> sqlite3.Connection:
-        fresh = not self._path.exists()
+        with contextlib.suppress(OSError):  # it is there already; or SQLite will say what is wrong
+            os.close(
+                os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            )  # it holds keys: never open to others
         database = sqlite3.connect(self._path, timeout=5.0)
         try:
-            if fresh:
-                self._path.chmod(0o600)  # it holds keys
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute(

@@ -44,6 +44,12 @@ class Admission:
             self._good[place] += 1
             self.good += 1
 
+    def forget(self) -> None:
+        """Somebody knows that the version is well."""
+        for place in range(_PARTS):
+            self._requests[place] = self._good[place] = 0
+        self.requests = self.good = 0
+
     def refused_share(self, now: float, workers: int = 1) -> float:
         """The share of requests to refuse now, in [0, maximum]. Of `workers` workers each knows its own requests."""
         policy = self.policy

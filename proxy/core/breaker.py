@@ -4,8 +4,10 @@ While it is closed it watches a sliding window of ten buckets; shares are judged
 split of the traffic among them hides a failing version. Open, it refuses at once: the users of the version go to its
 fallback, and their assignment does not change. When the open time is over it is half-open: a few requests at a time go
 through as probes. As many successes as there may be probes close it, one failure opens it for twice as long (each time in a
-row, up to a cap; a row ends when the breaker has stayed closed for as long as it was last open). When one worker's breaker
-opens the others follow at their next look, so that one opening is one opening.
+row, up to a cap; a row ends when the breaker has stayed closed for as long as it was last open). Where all of them are still
+under way when the last has had the open time, another goes through, and so on: clients that send their bodies byte by byte
+must not keep a version from coming back. When one worker's breaker opens the others follow at their next look, so that
+one opening is one opening.
 
 The table says what each event means in each state; it is total, and a test walks every pair.
 """
@@ -180,6 +182,7 @@ class Breaker:
         self._closed_at: float = 0.0
         self._length: float = 0.0  # of the last open time; 0 before the first
         self._probing: int = 0
+        self._probed_at: float = 0.0  # when the last of them went through
         self._successes: int = 0
         self._epoch: int = 0  # of half-open states: what a probe belongs to
 
@@ -200,8 +203,11 @@ class Breaker:
             return ORDINARY
         if self.state is State.OPEN and now - self._opened_at >= self._length:
             self.meet(Event.DUE, now)
-        if self.state is State.HALF_OPEN and self._probing + self._successes < self.wanted:
+        if self.state is State.HALF_OPEN and (
+            self._probing + self._successes < self.wanted or now - self._probed_at >= self.policy.open
+        ):
             self._probing += 1
+            self._probed_at = now
             return self._epoch
         return REFUSED
 

@@ -1,7 +1,8 @@
 """Cache-Control, of requests and of answers (RFC 9111 section 5.2, RFC 5861): read once, into plain values.
 
 Where a field contradicts itself, the most restrictive reading wins: of two lifetimes the shorter, a lifetime that is no
-number is none, and a field whose quotes do not close says `no-store`, for nobody can tell what else it said.
+number is none, and a field whose quotes do not close says `no-store`, for nobody can tell what else it said. So does one
+that is longer than anybody's: a client must not choose how long it takes to read.
 """
 
 from typing import Final
@@ -10,6 +11,8 @@ ABSENT: Final = -1
 LONGEST: Final = 1 << 31
 """Seconds. What is longer, or too long to be read, is this long (RFC 9111 section 1.2.2)."""
 
+_LONG: Final = 4096
+"""Bytes."""
 _REMEMBERED: Final = 512
 _NO_FIELDS: Final[frozenset[bytes]] = frozenset()
 
@@ -38,7 +41,7 @@ class CacheControl:
 
     def __init__(self, value: bytes) -> None:
         self.withheld: frozenset[bytes] = _NO_FIELDS
-        members = _members(value)
+        members = _members(value) if len(value) <= _LONG else None
         if members is None:
             self.no_store = True
             return

@@ -95,10 +95,17 @@ class CacheStore:
         variants = self._found.get(key)
         if variants is None:
             return None
+        told: list[bytes] = []
+        variant = b""
         for at in range(len(variants) - 1, -1, -1):
             stored = variants[at]
             vary = stored.terms.vary
-            if not vary or variant_of(vary, fields, unit_hash) == stored.variant:
+            if not vary:
+                return stored
+            if vary != told:  # nearly always the same for all
+                told = vary
+                variant = variant_of(vary, fields, unit_hash)
+            if variant == stored.variant:
                 return stored
         return None
 

@@ -194,6 +194,7 @@ class Seat:
         self.lane: Final = lane
         self.number: int = 0  # the order of coming
         self.waiting: bool = False
+        self.asked: bool = False  # a connection to its version was there, or on its way
 
     def called(self) -> bool:
         """Take a place, if there is one, and go on. False when there is none."""

@@ -16,6 +16,23 @@ MARKER: Final = b"x-tidegate-shadow"
 
 OWN_PREFIX: Final = b"x-tidegate-"
 
+_OTHERWISE: Final = (
+    b"x-forwarded-port",
+    b"x-forwarded-prefix",
+    b"x-forwarded-scheme",
+    b"x-forwarded-server",
+    b"x-forwarded-ssl",
+    b"x-host",
+    b"x-http-method",
+    b"x-http-method-override",
+    b"x-method-override",
+    b"x-original-host",
+    b"x-original-url",
+    b"x-rewrite-url",
+)
+_OVERRIDES: Final = frozenset(_OTHERWISE + tuple(name.replace(b"-", b"_") for name in _OTHERWISE))
+"""With these a client, or a proxy before this one, tells frameworks that a request has another method or address than it has."""
+
 _HOP: Final = frozenset(
     (
         b"connection",
@@ -58,6 +75,14 @@ _CREDENTIALS: Final = frozenset((b"authorization", b"cookie"))
 def _named_by_connection(value: bytes) -> frozenset[bytes]:
     """The fields that a Connection value makes the hop's own; never those that others rely on."""
     return frozenset(list_members(value)) - _KEPT_WHATEVER_CONNECTION_SAYS
+
+
+def taken_by_connection(request: Request) -> bool:
+    """Whether a Connection field takes others of this head away that the upstream would else get."""
+    connection = request.fields.get(b"connection")
+    if connection is None or connection in _ORDINARY_CONNECTION:
+        return False
+    return not (_named_by_connection(connection) - _REQUEST_DROPPED).isdisjoint(request.fields)
 
 
 def _own_or_look_alike(names: list[bytes]) -> frozenset[bytes]:
@@ -193,6 +218,16 @@ def public_origin(forwarding: bytes) -> bytes:
     """Of forwarding lines those that tell the upstream under which scheme and host it was asked: its answer may rest on them."""
     start = 0 if forwarding.startswith(b"x-forwarded-proto:") else forwarding.find(b"\r\nx-forwarded-proto:") + 2
     return forwarding[start : forwarding.find(b"\r\nforwarded:", start)]
+
+
+def overrides(fields: dict[bytes, bytes]) -> bytes:
+    """What a request says of its method and address beside its target and Host, each on a line; mostly nothing.
+
+    They are passed on as they came, and answers may rest on them: who keeps answers must tell them apart by it.
+    """
+    if _OVERRIDES.isdisjoint(fields):
+        return b""
+    return b"".join([b"\n" + name + b":" + fields[name] for name in sorted(_OVERRIDES.intersection(fields))])
 
 
 def _needs_quotes(host: bytes) -> bool:

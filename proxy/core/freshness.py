@@ -29,6 +29,8 @@ _PER_REQUEST: Final = frozenset(
 )
 """To vary by what is another for every request is to vary by everything."""
 _MAX_VARY: Final = 16
+_LONG: Final = 1024
+"""Bytes."""
 UNIT_HASH: Final = b"x-tidegate-unit-hash"
 
 
@@ -246,13 +248,16 @@ def useful_for(terms: Terms) -> float:
 def variant_of(vary: list[bytes], fields: dict[bytes, bytes], unit_hash: bytes) -> bytes:
     """What tells the variants of an answer apart: the values of the request fields it varies by (section 4.1).
 
-    Space around commas does not count; a field that is absent matches only its absence.
+    Space around commas does not count, but in values so long that nobody means them well; a field that is absent matches only
+    its absence.
     """
     parts = []
     for name in vary:
         value = unit_hash or None if name == UNIT_HASH else fields.get(name)
         if value is None:
             parts.append(name)
+        elif len(value) > _LONG:
+            parts.append(name + b":" + value)
         else:
             parts.append(name + b":" + b",".join([part.strip(b" \t") for part in value.split(b",")]))
     return b"\n".join(parts)

@@ -13,6 +13,7 @@ CONDITIONS: Final = frozenset((b"if-none-match", b"if-modified-since"))
 FOR_THE_ORIGIN: Final = frozenset((b"range", b"if-range", b"if-match", b"if-unmodified-since"))
 """The request fields that only the origin can answer (RFC 9111 section 4.3.2); ranges it could, but passes by."""
 
+_MOST_TAGS: Final = 256
 _TOLD_BY_304: Final = frozenset((b"cache-control", b"content-location", b"date", b"etag", b"expires", b"vary", b"via"))
 _TIED_TO_THE_BODY: Final = frozenset((b"content-length", b"content-encoding", b"content-range"))
 
@@ -23,10 +24,11 @@ def opaque(tag: bytes) -> bytes:
 
 
 def entity_tags(value: bytes) -> list[bytes]:
-    """The entity tags of a list, weakness removed; quotes may hold commas. What is no tag is passed over."""
+    """The entity tags of a list, weakness removed; quotes may hold commas. What is no tag is passed over; so are tags beyond
+    some hundreds, which no client holds."""
     tags: list[bytes] = []
     at = 0
-    while True:
+    while len(tags) < _MOST_TAGS:
         start = value.find(b'"', at)
         if start < 0:
             return tags
@@ -35,6 +37,7 @@ def entity_tags(value: bytes) -> list[bytes]:
             return tags
         tags.append(value[start : end + 1])
         at = end + 1
+    return tags
 
 
 def not_modified(fields: dict[bytes, bytes], tag: bytes, modified: float, wall: float) -> bool:

@@ -90,7 +90,11 @@ class Arms:
                 look_round(queue)
 
     def leave(self, plan: Plan) -> None:
-        """Forget what `plan`, now in force, does not name."""
+        """Forget what `plan`, now in force, does not name. Who waits for a place has it where there are more now."""
+        for life in list(self.lives.values()):
+            queue = life.queue
+            if queue is not None and queue.length:
+                queue.call()
         lives = {route.name for route in plan.routes if route.life is not None}
         arms = {(route.name, version.name) for route in plan.routes for version in route.versions if version.arm}
         for name in [name for name in self.lives if name not in lives]:

@@ -7,6 +7,7 @@ assigned is charged for whatever happens. Each try is told to the breaker of its
 it says nothing about the version.
 """
 
+from math import inf
 from typing import Final
 
 from proxy.core.arm import Arm
@@ -35,6 +36,9 @@ class Attempt(Hedged):
     _kept: list[bytes]  # field lines for the upstream
     _attempts: int = 0  # endpoints dialled in this try
     _tries: int = 0  # of the version in turn
+    _try_ends: float = (
+        inf  # monotonic seconds, where a try has a time of its own; a client that sends its body does not use it up
+    )
     _arm: Arm | None = None  # of the version in turn, while a try is under way
     _mark: int = ORDINARY  # what its breaker said
     _barred: bool = False  # the version last looked at has its breaker open
@@ -42,6 +46,8 @@ class Attempt(Hedged):
     _claim: Claim | None = None
     _connection: UpstreamConnection | None = None
     _tried: list[Member] | None = None  # endpoints that failed, where there may be another try
+    _unsaid: int = 0  # the status of an answer of which the pool hears when its body has come, or has not
+    _took: float = 0.0  # seconds to its head
 
     # What the exchange does.
 
@@ -75,6 +81,8 @@ class Attempt(Hedged):
                 return
             if flag is UO and not self._barred:
                 break
+            if place == 0 and not self._barred:
+                self._let_down = flag
             place += 1
         self._give_up(flag or UH)
 
@@ -94,8 +102,14 @@ class Attempt(Hedged):
         if self.route.attended:
             self._tries += 1
         self._attempts = 0
+        retry = self.route.retry
+        if retry is not None and retry.per_try > 0.0:
+            self._try_ends = self.runtime.now() + retry.per_try
         flag = self._try_endpoint()
-        if flag is not None and self._arm is not None:
+        if flag is None:
+            if arm is not None and self.seat is not None and self._served == 0:
+                self.seat.asked = True
+        elif self._arm is not None:
             self._try_ended(flag, 0)
         return flag
 
@@ -139,9 +153,8 @@ class Attempt(Hedged):
             self._claim = outcome
             if not self.request_done:
                 self.client.set_reading(False)
-            retry = self.route.retry
-            if retry is not None and 0.0 < retry.per_try < version.upstream.connect:
-                self.runtime.wheel.arm(outcome, self.runtime.now() + retry.per_try)
+            if self._try_ends < self.runtime.now() + version.upstream.connect:
+                self.runtime.wheel.arm(outcome, self._try_ends)
         return None
 
     def on_unreachable(self, flag: Flag) -> None:
@@ -149,7 +162,8 @@ class Attempt(Hedged):
         refused = claim is not None and claim.refused
         self._leave_pool()
         self._claim = None
-        if flag is not UO and self._attempts < _ENDPOINTS and len(self._endpoints()) > self._attempts:
+        late = self._try_ends <= self.runtime.now()
+        if flag is not UO and not late and self._attempts < _ENDPOINTS and len(self._endpoints()) > self._attempts:
             again = self._try_endpoint()
             if again is None:
                 return
@@ -158,6 +172,8 @@ class Attempt(Hedged):
         if self._lost(flag, refused):
             return
         if flag is not UO and self._served + 1 < len(self._chain):
+            if self._served == 0:
+                self._let_down = flag
             self._try_version(self._served + 1)
         else:
             self._give_up(flag)
@@ -167,10 +183,8 @@ class Attempt(Hedged):
         return [] if pool is None else [*pool.states]
 
     def _patience(self, version: Version) -> float:
-        """Seconds for `version` to answer a request that was sent whole."""
-        response = version.upstream.response
-        retry = self.route.retry
-        return response if retry is None or retry.per_try <= 0.0 else min(response, retry.per_try)
+        """Seconds for `version` to answer a request that was sent whole: what connecting has left of the try's time, at most."""
+        return min(version.upstream.response, max(self._try_ends - self._upstream_started, 0.0))
 
     # The end of a try.
 
@@ -180,6 +194,22 @@ class Attempt(Hedged):
         connection = self._connection
         if pool is not None and connection is not None:
             pool.report(connection, status, seconds, now)
+
+    def _report_answer(self, status: int, complete: bool, seconds: float, now: float) -> None:
+        """The head of an answer came after `seconds`. Each try is reported once: what may still break off, at its end."""
+        pool = self._pool
+        if pool is not None and pool.watched:
+            if complete or status >= 500:
+                self._report(status, seconds, now)
+            else:
+                self._unsaid = status
+                self._took = seconds
+
+    def _say(self, flag: Flag | None) -> None:
+        """Tell the pool of the answer under way: that it is good, or went wrong after its head."""
+        status = self._unsaid
+        self._unsaid = 0
+        self._report(status if flag is None else flag.status, self._took, self.runtime.now())
 
     def _shun(self) -> None:
         """The endpoint that was asked failed: the next try goes to another, where there is one."""
@@ -198,9 +228,12 @@ class Attempt(Hedged):
         runtime = self.runtime
         version = self._chain[self._served]
         now = runtime.now()
-        seconds = now - self._upstream_started if self._upstream_started else 0.0
-        failed = flag is not None or status in self.route.error_codes
-        if arm.latency is not None and not failed:  # errors are quick, and say nothing of how long an answer takes
+        # An answer that comes while the client still sends says nothing of how long one takes.
+        timed = self.request_done and self._upstream_started > 0.0
+        seconds = now - self._upstream_started if timed else 0.0
+        failed = (flag.status if flag is not None else status) in self.route.error_codes or self._is_error(flag)
+        # Errors are quick, and say nothing of how long an answer takes.
+        if arm.latency is not None and timed and flag is None and not failed:
             arm.latency.add(seconds, now)
         if arm.breaker is None:
             return
@@ -209,6 +242,10 @@ class Attempt(Hedged):
         else:
             breaking.ended(runtime, version, arm, self._mark, failed, seconds, now)
 
+    def _is_error(self, flag: Flag | None) -> bool:
+        """Whether a failure of this kind is an error of the route's."""
+        return flag is not None and flag.code in self.route.error_flags
+
     def _try_dropped(self) -> None:
         """The try under way is over without having said anything about the version."""
         arm = self._arm
@@ -216,8 +253,10 @@ class Attempt(Hedged):
         if arm is not None and arm.breaker is not None:
             arm.breaker.dropped(self._mark)
 
-    def _try_spoiled(self) -> None:
+    def _try_spoiled(self, flag: Flag) -> None:
         """The answer that is being passed on was cut off."""
+        if not self._is_error(flag):
+            return
         version = self._chain[self._served]
         arm = version.arm
         if arm is not None and arm.breaker is not None:

@@ -175,6 +175,8 @@ def _written(runtime: Runtime, version: Version, arm: Arm, breaker: Breaker, bef
     _write_down(runtime, version, breaker)
     state = breaker.state
     if state is not before:
+        if state is State.CLOSED and arm.admission is not None:
+            arm.admission.forget()
         log.info(
             "breaker changed",
             extra={

@@ -12,7 +12,7 @@ from typing import Final
 from proxy.core.arm import RouteLife
 from proxy.core.cache_control import CacheControl, read_request
 from proxy.core.cache_store import Stored
-from proxy.core.fields import public_origin, upstream_target
+from proxy.core.fields import overrides, public_origin, taken_by_connection, upstream_target
 from proxy.core.freshness import HIT as FRESH
 from proxy.core.freshness import STALE as REFRESHING
 from proxy.core.freshness import CachePolicy, judge, may_have, serves_for_error
@@ -102,15 +102,18 @@ class CacheUse(Keeping):
         request = passage.request
         fields = request.fields
         route = passage.route
-        self._place = b"%b %b %b" % (
+        self._place = b"%b %b %b%b" % (
             public_origin(passage.client.forwarding(request)),
             request.authority.lower(),
             upstream_target(request, route.rewrite, route.raw_paths),
+            overrides(fields),
         )
         method = passage.method
         if method not in (b"GET", b"HEAD"):
             return self._pass_by("method")
-        if request.upgrade or not passage.request_done or not FOR_THE_ORIGIN.isdisjoint(fields):
+        if request.upgrade or request.chunked or request.content_length > 0 or not FOR_THE_ORIGIN.isdisjoint(fields):
+            return self._pass_by("bypass")
+        if taken_by_connection(request):  # `Vary` would be read by a field that the upstream did not see
             return self._pass_by("bypass")
         asked = read_request(fields)
         store = self._cache.store
@@ -156,6 +159,9 @@ class CacheUse(Keeping):
 
     def _refresh(self, stored: Stored, version: Version, now: float) -> Refresh | None:
         if stored.refreshing or now < stored.rest_until or self._runtime.draining:
+            return None
+        arm = version.arm
+        if arm is not None and arm.breaker is not None and arm.breaker.shut:
             return None
         passage = self._passage
         head = passage.head_for(version, CONDITIONS, condition_lines(stored.tag, stored.modified))
@@ -203,7 +209,7 @@ class CacheUse(Keeping):
                         passage.added += line + b"\r\n"
             self._give(fresh, served, REVALIDATED, f"fwd={self._forward}; fwd-status=304", None, False)
             return True
-        if status >= 500 and self._stand_in(served, None, status):
+        if status >= 500 and self._stand_in(None, status):
             return True
         reason = ""
         if self._outcome == BYPASS:
@@ -235,16 +241,16 @@ class CacheUse(Keeping):
                 filling.finish()
 
     def on_failure(self, flag: Flag) -> bool:
-        return flag in _STANDS_IN_FOR and self._stand_in(0, flag, 0)
+        return flag in _STANDS_IN_FOR and self._stand_in(flag, 0)
 
-    def _stand_in(self, place: int, flag: Flag | None, status: int) -> bool:
+    def _stand_in(self, flag: Flag | None, status: int) -> bool:
         """Answer with something old in the place of a failure, where there is something that may be used so."""
         if self._outcome == BYPASS:
             return False
         passage = self._passage
         fields = passage.request.fields
         now = self._runtime.now()
-        for served in range(place, len(passage.chain)):
+        for served in range(len(passage.chain)):
             if served and not passage.may_have(passage.chain[served]):
                 continue
             key = passage.chain[served].cache_prefix + self._place

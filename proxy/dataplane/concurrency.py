@@ -41,7 +41,8 @@ def admitted(passage: Passage) -> bool:
     runtime = passage.runtime
     version = passage.version
     arm = version.arm
-    if arm is not None and arm.admission is not None:
+    # While the breaker is not closed the version gets its probes alone: turning away who is served elsewhere spares it nothing.
+    if arm is not None and arm.admission is not None and (arm.breaker is None or not arm.breaker.shut):
         share = arm.admission.refused_share(runtime.now(), runtime.cells.workers)
         if share > 0.0 and runtime.rng.random() < share:
             _refuse(passage, LS, LIMITED_ADMISSION, _SOON)
@@ -246,11 +247,13 @@ class Turn(Seat):
             queue.yielding = _YIELDED
 
     def _tell_admission(self, arm: Arm) -> None:
-        """How it went, where that says something of the version: not where the client left, or was to blame."""
+        """How it went, where the version was asked and it says something of it: not where the client left, or was to blame."""
         admission = arm.admission
         passage = self._passage
         flag = passage.flag
-        if admission is not None and (flag is None or not (flag.blameless or flag.side == CLIENT)):
+        if admission is None or not self.asked or passage.unproven:
+            return
+        if flag is None or not (flag.blameless or flag.side == CLIENT):
             good = not passage.failed and passage.served_by <= 0
             admission.count(good, passage.runtime.now())
 
@@ -261,10 +264,13 @@ class Turn(Seat):
         passage = self._passage
         runtime = passage.runtime
         now = runtime.now()
-        if passage.flag is UT:
-            seconds = now - self._started
-        elif passage.answered_at > self._started and passage.served_by == 0:
-            seconds = passage.answered_at - self._started
+        started = self._started
+        if passage.request.chunked or passage.request.content_length > 0:
+            started = max(started, passage.asked_at)  # what the client took for its body is not the version's time
+        if passage.flag is UT and not passage.unproven:
+            seconds = now - started
+        elif passage.answered_at > started and passage.served_by == 0:
+            seconds = passage.answered_at - started
         else:
             return  # nothing was answered, so nothing was learned
         place = _shared(runtime, passage.version)

@@ -239,7 +239,10 @@ class Departure(Tries):
         self._send(encode_chunk(data) + last_chunk(trailers) if self.request.chunked else data)
         connection = self._connection
         if connection is not None and not self._answering:
-            connection.deadline_in(self.runtime.now(), self._patience(self._chain[self._served]))
+            now = self.runtime.now()
+            patience = self._patience(self._chain[self._served])  # which goes by when the connection was there
+            self._upstream_started = now  # what the client took for its body is not the upstream's time
+            connection.deadline_in(now, patience)
         copies = self._copies
         if copies is not None:
             for copy in copies:

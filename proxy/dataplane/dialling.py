@@ -1,6 +1,7 @@
 """Opening connections: a request's claim on one, and the dial that may fulfil it."""
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Callable
 from typing import Final
@@ -11,6 +12,9 @@ from proxy.dataplane.runtime import Runtime
 from proxy.dataplane.timers import Timed
 from proxy.dataplane.upstream import ConnectionKeeper, UpstreamConnection, UpstreamUser
 from proxy.errors import UO
+
+_OUR_OWN: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+"""What keeps this process from opening a connection to anybody."""
 
 _UNEXPECTED: Final = "this cannot happen to a pool, which says what to do about it"
 
@@ -39,9 +43,11 @@ class Claim(Timed):
         self.unit: Final = unit
         self.avoid: Final = avoid
         self.endpoint: Member | None = None  # to which a connection is being opened
+        self.since: float = 0.0  # monotonic seconds
         self.task: asyncio.Task[None] | None = None
         self.dialling: bool = False
         self.refused: bool = False  # the endpoint said no at once
+        self.starved: bool = False  # this process could not open it, which says nothing of the endpoint
 
     def cancel(self) -> None:
         """The user wants it no more. A connection that opens all the same is kept for others."""
@@ -78,6 +84,7 @@ class Dialler:
         self.connecting += 1
         state.dialling += 1
         claim.endpoint = state
+        claim.since = self._runtime.now()
         claim.task = self._runtime.spawn("dial", self._open(state, claim, tls))
         self._runtime.wheel.arm(claim, deadline)
 
@@ -98,6 +105,7 @@ class Dialler:
         except OSError as error:  # ssl.SSLError is one
             failure = f"{type(error).__name__}: {error.strerror or error}"
             claim.refused = isinstance(error, ConnectionRefusedError)
+            claim.starved = error.errno in _OUR_OWN
         except asyncio.CancelledError:
             failure = "timed out"
         except (RuntimeError, ValueError) as error:  # whatever it is, whoever waits must be told

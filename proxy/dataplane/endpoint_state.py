@@ -22,6 +22,7 @@ class EndpointState(Member):
         self.idle: Final[list[UpstreamConnection]] = []
         self.open: int = 0  # connections, idle ones too
         self.dialling: int = 0
+        self.overtaken: int = 0  # requests that go on though a hedge has answered
         self.retired: bool = False  # no longer in the plan: what is open ends with its exchange
         self.down_until: float = 0.0
         self.failures: int = 0

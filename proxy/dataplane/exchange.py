@@ -24,12 +24,16 @@ from proxy.telemetry.counters import (
 _JOINED: Final = 64 << 10
 """Bytes of a stored body beyond which it is written by itself: copying it costs more than a second write."""
 
+GOES_WELL: Final = 10.0
+"""Seconds after its head in which an answer that has not ended counts as a good one of its endpoint: a stream may have no end."""
+
 
 class Exchange(Departure):
     """From a parsed head to the last byte of the answer."""
 
     _chunk_out: bool = False
     _keep: bool = True
+    _slowed: bool = False  # the client did not take the answer as fast as it came
 
     # What gates ask for.
 
@@ -57,14 +61,43 @@ class Exchange(Departure):
 
     def too_late(self) -> None:
         connection = self._connection
+        now = self.runtime.now()
         if self._answering:
-            self._cut_off(DC if self.client.paused else UT)
+            if self.client.paused:
+                self._cut_off(DC)
+                return
+            held = self._slowed or self.pacer is not None
+            if held or now - self.answered_at >= GOES_WELL or not self._had_its_time(now):
+                self.unproven = True
+            else:
+                if self._unsaid:
+                    self._say(UT)
+                self._try_spoiled(UT)
+            self._cut_off(UT)
         elif connection is not None and not self.request_done and not connection.paused:
             self._fail(SI, 0, "the request's body did not come in time")  # everybody else was waiting for it
         else:
-            if self._arm is not None:
-                self._try_ended(UT, 0)
+            if not self._had_its_time(now):
+                self.unproven = self._let_down is None and self._failed_with is None
+            else:
+                self._report(UT.status, now - self._upstream_started, now)
+                if self._arm is not None:
+                    self._try_ended(UT, 0)
             self._fail(UT)
+
+    def _had_its_time(self, now: float) -> bool:
+        """Whether it is the upstream's doing that the whole exchange takes too long.
+
+        The time that is over is the route's own, not what a caller asked for; and at least half of it was spent waiting for one
+        endpoint alone: for a connection to it or, with all of the request there, for its answer.
+        """
+        timeout = self.route.timeout
+        if timeout <= 0.0 or self.ends_at < self._started + timeout:
+            return False
+        if self._connection is not None:
+            return self.request_done and now - self._upstream_started >= timeout / 2
+        claim = self._claim
+        return claim is not None and claim.endpoint is not None and now - claim.since >= timeout / 2
 
     # The way down.
 
@@ -75,9 +108,9 @@ class Exchange(Departure):
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         now = self.runtime.now()
         self._upstream_seconds = now - self._upstream_started
-        pool = self._pool
-        if pool is not None and pool.watched:
-            self._report(response.status, self._upstream_seconds, now)
+        if self._pool is not None and self._pool.watched:
+            seconds = self._upstream_seconds if self.request_done else -1.0
+            self._report_answer(response.status, complete, seconds, now)
         self._take_head(response, body, complete, trailers)
 
     def _take_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
@@ -127,6 +160,8 @@ class Exchange(Departure):
             self.client.write(response_head(response, added) + body)
 
     def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
+        if self._unsaid and (complete or self.runtime.now() - self.answered_at >= GOES_WELL):
+            self._say(None)
         if complete:
             self._connection = None
         keeping = self.keeping
@@ -166,10 +201,13 @@ class Exchange(Departure):
         """The client takes no more (or again takes) what is written to it."""
         connection = self._connection
         if connection is None:
+            if self.pacer is not None and self._answering:  # the upstream has said it all, and some of it is held
+                self.client.write_deadline(self._chain[self._served].upstream.idle if paused else inf)
             return
         held = self.pacer is not None and self.pacer.full
         connection.set_reading(not paused and not held)
         if paused:
+            self._slowed = True
             connection.no_deadline()
             self.client.write_deadline(connection.silence)
         else:
@@ -187,6 +225,8 @@ class Exchange(Departure):
         added = self._mint + b"connection: upgrade\r\nupgrade: " + protocol + b"\r\n"
         self.client.write(response_head(response, added))
         self._status = 101
+        now = self.runtime.now()
+        self._report(101, now - self._upstream_started, now)
         if self._arm is not None:
             self._try_ended(None, 101)
         if self._unjudged:
@@ -205,12 +245,15 @@ class Exchange(Departure):
     def on_broken(self, flag: Flag, untouched: bool) -> None:
         if not untouched:  # a pooled connection that had been closed says nothing of its endpoint
             now = self.runtime.now()
-            self._report(flag.status, -1.0 if self._answering else now - self._upstream_started, now)
+            if self._unsaid:
+                self._say(flag)
+            elif not self._answering:
+                self._report(flag.status, now - self._upstream_started if self.request_done else -1.0, now)
             if self.route.attended:
                 self._shun()
         self._connection = None
         if self._answering:
-            self._try_spoiled()
+            self._try_spoiled(flag)
             self._cut_off(flag)
             return
         self._leave_pool()

@@ -2,7 +2,8 @@
 
 It is the tail at scale (Dean and Barroso, 2013): a slow answer is mostly one endpoint's bad moment. A hedge has its own
 connection, to another endpoint where there is one; the exchange stays the one that answers the client, and takes the
-hedge's connection over if its head is the first to come. Whoever loses is cut off, and that is nobody's error.
+hedge's connection over if its head is the first to come. Whoever loses is cut off (but see overtaken.py), and that is
+nobody's error.
 """
 
 from typing import Final
@@ -40,6 +41,8 @@ class Hedge(UpstreamUser):
         self.request_done = True
         self.generation = owner.plan.generation
         self.warming: bool = False  # its endpoint
+        self.unsaid: int = 0  # the status of an answer of which the pool hears at its end
+        self.took: float = 0.0  # seconds to its head
         self._started: float = 0.0
         self._slot: Final = slot
         self._head: Final = head
@@ -56,8 +59,12 @@ class Hedge(UpstreamUser):
         self._claim = claim
 
     def hand_over(self) -> tuple[UpstreamConnection | None, Pool | None]:
-        """It has won: its connection, unless the answer was whole already, and the pool that must be left."""
+        """It has won: its connection, unless the answer was whole already, and the pool that must be left.
+
+        Where `unsaid` was not 0, the pool is still to be told of the answer.
+        """
         connection, pool = self._connection, self._pool
+        self.unsaid = 0
         self._connection = None
         self._pool = None
         self._over(HEDGE_WON)
@@ -65,6 +72,8 @@ class Hedge(UpstreamUser):
 
     def end(self, outcome: int = HEDGE_LOST) -> None:
         """It is not wanted any more."""
+        if self.unsaid:
+            self._report(self.unsaid)
         connection = self._connection
         self._connection = None
         if connection is not None:
@@ -112,7 +121,11 @@ class Hedge(UpstreamUser):
         return False
 
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
-        self._report(response.status)
+        self.took = self.runtime.now() - self._started
+        if complete or response.status >= 500:
+            self._report(response.status)
+        else:
+            self.unsaid = response.status
         owner = self.owner
         if complete:
             self._connection = None
@@ -121,6 +134,7 @@ class Hedge(UpstreamUser):
 
     def on_broken(self, flag: Flag, untouched: bool) -> None:
         if not untouched:
+            self.took = self.runtime.now() - self._started
             self._report(flag.status)
         self._connection = None
         self._failed(flag)
@@ -130,8 +144,7 @@ class Hedge(UpstreamUser):
         pool = self._pool
         connection = self._connection
         if pool is not None and connection is not None:
-            now = self.runtime.now()
-            pool.report(connection, status, now - self._started, now)
+            pool.report(connection, status, self.took, self.runtime.now())
 
     def on_upstream_pause(self, paused: bool) -> None:
         """It has no body that could be held back."""

@@ -116,6 +116,8 @@ class Copy(UpstreamUser):
         self._body_bytes: int = 0
         self._buffered: int = 0
         self._answer_bytes: int = 0
+        self._status: int = 0
+        self._reported: bool = False
         self._outcome: int = -1
         self._started: float = runtime.now()
         self._pool: Pool | None = None
@@ -233,23 +235,27 @@ class Copy(UpstreamUser):
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         view = self.runtime.view
         view[self.mirror.slot + M_CODES + response.status] += 1
-        self._report(response.status)
+        self._status = response.status
+        if response.status >= 500:
+            self._report(response.status)
         self.on_body(body, complete, trailers)
 
     def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
         self._answer_bytes += len(data)
+        if not complete and self._answer_bytes <= self.mirror.response_limit:
+            return
+        self._report(self._status)
         if complete:
             self._connection = None
-        elif self._answer_bytes <= self.mirror.response_limit:
-            return
         observe(self.runtime.view, self.mirror.slot + M_DURATION, self.runtime.now() - self._started)
         self._end(_SENT if self.request_done else _ABORTED)
 
     def _report(self, status: int) -> None:
-        """Tell the pool how the endpoint did, without a time: copies wait for their bodies, which come when they come."""
+        """Tell the pool, once, how the endpoint did; without a time: copies wait for their bodies, which come when they come."""
         pool = self._pool
         connection = self._connection
-        if pool is not None and connection is not None:
+        if pool is not None and connection is not None and not self._reported:
+            self._reported = True
             pool.report(connection, status, -1.0, self.runtime.now())
 
     def on_broken(self, flag: Flag, untouched: bool) -> None:

@@ -90,6 +90,11 @@ class Passage(Paced):
         return self._served
 
     @property
+    def asked_at(self) -> float:
+        """When the upstream had the request, in monotonic seconds; 0 where it never got it."""
+        return self._upstream_started
+
+    @property
     def answered_at(self) -> float:
         """When the upstream's answer began, in monotonic seconds; 0 where none did."""
         return self._upstream_started + self._upstream_seconds if self._upstream_seconds >= 0.0 else 0.0

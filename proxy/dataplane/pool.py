@@ -57,6 +57,7 @@ class Pool(ClaimKeeper):
         self._dialler: Final = Dialler(runtime, self)
         self._waiting: Final[deque[Claim]] = deque()
         self._connections: Final[dict[UpstreamConnection, EndpointState]] = {}
+        self._starved: int = 0  # connections in a row that this process had no means to open
         self._yielding: int = 0  # ticks for which what was given up is left to others
         self._unhealthy: frozenset[str] = _NOBODY  # what control said last, by the endpoints' keys
         self._drained: frozenset[str] = _NOBODY
@@ -226,6 +227,15 @@ class Pool(ClaimKeeper):
         self.runtime.wheel.arm(claim, now + upstream.connect)
         return claim
 
+    def spare(self) -> bool:
+        """Whether less than half of what there may be at once is taken, so that something may go on that nobody waits for."""
+        upstream = self.upstream
+        own = len(self._connections) + self._dialler.connecting
+        return (
+            2 * self._total(U_REQUESTS, self.requests) < upstream.max_requests
+            and 2 * self._total(U_ACTIVE, own, U_IDLE, U_CONNECTING) < upstream.max_connections
+        )
+
     def _begun(self) -> None:
         self.requests += 1
         if self._prompt:
@@ -349,6 +359,8 @@ class Pool(ClaimKeeper):
             self._opened(state, claim, connection)
 
     def _opened(self, state: EndpointState, claim: Claim, connection: UpstreamConnection) -> None:
+        if self._starved:
+            self._starved = 0
         if state.failures:
             self._reachable(state)
         transport = connection.transport
@@ -379,7 +391,25 @@ class Pool(ClaimKeeper):
         state.show(self.runtime.view)
         log.info("endpoint reachable again", extra={"upstream": self.upstream.name, "endpoint": state.endpoint.label})
 
+    def _starve(self, state: EndpointState, claim: Claim, failure: str) -> None:
+        """This process has no descriptor left, say, as when clients took them all: the endpoint is not to suffer for it."""
+        self.runtime.view[state.endpoint.slot + E_FAILURES] += 1
+        self._starved += 1
+        if self._starved & (self._starved - 1) == 0:
+            log.error(
+                "no connection can be opened",
+                extra={"upstream": self.upstream.name, "error": failure, "failures": self._starved},
+            )
+        user = claim.user
+        claim.user = None
+        if user is not None:
+            user.on_unreachable(UO)
+        self._serve_waiting()
+
     def _failed(self, state: EndpointState, claim: Claim, failure: str) -> None:
+        if claim.starved:
+            self._starve(state, claim, failure)
+            return
         state.failures += 1
         now = self.runtime.now()
         state.down_until = now + min(_REST_AFTER_FAILURE * 2 ** min(state.failures - 1, 8), _LONGEST_REST)

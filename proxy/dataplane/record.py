@@ -51,12 +51,14 @@ class Record(UpstreamUser):
     _response_bytes: int = 0
     _over: bool = False
     _failed: Flag | None = None  # what it counted as, where that was an error
+    _let_down: Flag | None = None  # how the version assigned failed, where another was asked for that
     _exhausted: bool = False  # all tries were used up, and this is what the last one gave
     cache_state: str = ""  # what became of it at the cache, where its route has one
     replaced: int = 0  # the status of an answer of 500 or above in whose place the client got an old one
     _stale: bool = False
     marked: int = 0  # MARK_*: why analysis leaves this sample out
     delayed: bool = False  # on purpose
+    unproven: bool = False  # it took too long, which says nothing of the version
 
     def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
         self.client: Final = client
@@ -85,18 +87,25 @@ class Record(UpstreamUser):
         else:
             view[version.codes_none + status] += 1
         observe(view, slot + V_DURATION, now - self._started)
-        if self._upstream_started and self._answering:
-            observe(view, slot + V_UPSTREAM, now - self._upstream_started)
+        if self._answering and self._upstream_seconds >= 0.0:
+            observe(view, slot + V_UPSTREAM, self._upstream_seconds)
         if self._request_bytes:
             view[slot + V_REQUEST_BYTES] += self._request_bytes
         view[slot + V_RESPONSE_BYTES] += self._response_bytes
         # A failure that an old answer hid from the client is the version's all the same.
         failed = E5 if (self.replaced or status) in self.route.error_codes else None
         if flag is not None:
-            blamed = flag.code in self.route.error_flags or (failed is not None and not flag.blameless)
-            failed = flag if blamed else None
+            cause = DI if self.delayed and self.unproven else flag
+            blamed = cause.code in self.route.error_flags or (failed is not None and not cause.blameless)
+            failed = cause if blamed else None
         elif self.delayed and failed is None and DI.code in self.route.error_flags:
             failed = DI
+        if (
+            failed is None and served > 0 and self._let_down is not None
+        ):  # another answered: the version failed all the same
+            cause = self._let_down
+            if cause is E5 or cause.code in self.route.error_flags:
+                failed = cause
         if failed is not None:
             self._failed = failed
             view[slot + V_FLAGS + failed.index] += 1
@@ -152,6 +161,8 @@ class Record(UpstreamUser):
 
     def _flags(self) -> list[str]:
         flags = [] if self._flag is None else [self._flag.code]
+        if self._served > 0 and self._flag is None and self._let_down is not None:
+            flags.append(self._let_down.code)
         if self._exhausted:
             flags.append(URX.code)
         if self._served > 0:

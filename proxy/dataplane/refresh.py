@@ -51,6 +51,9 @@ class Refresh(UpstreamUser):
         self._head: Final = head
         self._unit_hash: Final = unit_hash
         self._sent_at: float = 0.0
+        self._status: int = 0
+        self._took: float = -1.0  # seconds to the head
+        self._reported: bool = False
         self._pool: Pool | None = None
         self._claim: Claim | None = None
         self._connection: UpstreamConnection | None = None
@@ -102,7 +105,10 @@ class Refresh(UpstreamUser):
         return False
 
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
-        self._report(response.status)
+        self._status = response.status
+        self._took = self._runtime.now() - self._sent_at
+        if complete or response.status >= 500:
+            self._report(response.status)
         if complete:
             self._connection = None
         filling = self._filling
@@ -120,6 +126,7 @@ class Refresh(UpstreamUser):
 
     def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
         if complete:
+            self._report(self._status)
             self._connection = None
         if data and not self._filling.body(data):
             self._filling.outdated(self._stored, 200, "too_large")
@@ -129,12 +136,13 @@ class Refresh(UpstreamUser):
             self._end(True)
 
     def _report(self, status: int) -> None:
-        """Tell the pool how the endpoint did."""
+        """Tell the pool, once, how the endpoint did."""
         pool = self._pool
         connection = self._connection
-        if pool is not None and connection is not None:
+        if pool is not None and connection is not None and not self._reported:
+            self._reported = True
             now = self._runtime.now()
-            pool.report(connection, status, now - self._sent_at, now)
+            pool.report(connection, status, now - self._sent_at if self._took < 0.0 else self._took, now)
 
     def on_broken(self, flag: Flag, untouched: bool) -> None:
         if not untouched:
@@ -161,6 +169,8 @@ class Refresh(UpstreamUser):
         if self._over:
             return
         self._over = True
+        if self._status:
+            self._report(self._status)  # nobody waits for the rest
         runtime = self._runtime
         stored = self._stored
         stored.refreshing = False

@@ -16,10 +16,11 @@ from proxy.core.request import Response
 from proxy.core.retry import IDEMPOTENT, Allowance, RetryPolicy, retry_after
 from proxy.dataplane.attempt import Attempt
 from proxy.dataplane.hedge import Hedge
+from proxy.dataplane.overtaken import Overtaken, may_go_on
 from proxy.dataplane.passage import Passage, Waiter
 from proxy.dataplane.record import MARK_WARMING
 from proxy.dataplane.remainder import Remainder
-from proxy.errors import DC, UO, Flag
+from proxy.errors import DC, E5, UO, Flag
 from proxy.telemetry.counters import (
     HEDGE_BUDGET,
     HEDGE_UNAVAILABLE,
@@ -81,6 +82,8 @@ class Tries(Attempt):
         pause = self._may_go_again(retry, 0.0)
         if pause < 0.0:
             return False
+        if self._served == 0:
+            self._let_down = flag
         self._pause(pause)
         return True
 
@@ -175,6 +178,8 @@ class Tries(Attempt):
         if flag is None:
             return
         if (flag is not UO or self._barred) and place + 1 < len(self._chain):
+            if place == 0 and not self._barred:
+                self._let_down = flag
             self._try_version(place + 1)
         else:
             self._give_up(flag)
@@ -209,6 +214,10 @@ class Tries(Attempt):
         pause = self._may_go_again(retry, 0.0 if asked is None else retry_after(asked, self.runtime.wall()))
         if pause < 0.0:
             return False
+        if self._served == 0:
+            self._let_down = E5 if status in self.route.error_codes else None
+        if self._unsaid:
+            self._say(None)  # nobody waits for the rest of it
         self._shun()
         self._leave_pool()
         connection = self._connection
@@ -281,11 +290,21 @@ class Tries(Attempt):
             return
         self._hedge = None
         self._failed_with = None
-        self._drop_upstream()
-        self._leave_pool()
+        first = self._connection
+        pool = self._pool
+        if first is not None and pool is not None and may_go_on(first, pool):
+            self._connection = None
+            self._pool = None
+            Overtaken(first, pool, self.method, self._upstream_started, self._patience(self._chain[self._served]))
+        else:
+            self._drop_upstream()
+            self._leave_pool()
         self._upstream_seconds = self.runtime.now() - self._upstream_started
         if hedge.warming:
             self.marked |= MARK_WARMING
+        if hedge.unsaid:
+            self._unsaid = hedge.unsaid
+            self._took = hedge.took
         connection, self._pool = hedge.hand_over()
         self._connection = connection
         if connection is not None:

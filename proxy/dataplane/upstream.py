@@ -6,6 +6,7 @@ after an answer's end are nobody's answer and end the connection.
 """
 
 import asyncio
+import os
 from math import inf
 from typing import Final
 
@@ -198,7 +199,30 @@ class UpstreamConnection(Timed):
         if self.phase == UNTIL_CLOSE and error is None:
             self._finish(b"", reusable=False, trailers=[])
             return
+        if self.phase == HEAD and isinstance(error, (ConnectionResetError, BrokenPipeError)):
+            self._take_last_words()
+            if self.phase == CLOSED:
+                return
         self._broken(UR if isinstance(error, ConnectionResetError) else UC)
+
+    def _take_last_words(self) -> None:
+        """Read what had come before a write failed: an upstream that answers 413 in the middle of a body, and closes.
+
+        The loop gives a connection up at the first write that fails; the answer may lie unread in the socket, which is open
+        until `connection_lost` returns. Through TLS there is nothing to be made of it.
+        """
+        transport = self.transport
+        if self.user is None or transport is None or transport.get_extra_info("sslcontext") is not None:
+            return
+        endpoint = transport.get_extra_info("socket")
+        if endpoint is None:
+            return
+        try:
+            data = os.read(endpoint.fileno(), MAX_HEAD)
+        except (OSError, ValueError):  # nothing more, or closed already
+            return
+        if data:
+            self.data_received(data)
 
     def expired(self, now: float) -> None:
         if self.phase == CLOSED:

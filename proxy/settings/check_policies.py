@@ -9,6 +9,7 @@ from proxy.settings.check_order import check_order
 from proxy.settings.check_route import effective_weights, unit_chain
 from proxy.settings.check_upstream import endpoint_count
 from proxy.settings.models.limiting import Concurrency, RateLimit
+from proxy.settings.models.listen import Listener
 from proxy.settings.models.retry import SAFE_METHODS, Hedge, Retry
 from proxy.settings.models.route import Route
 from proxy.settings.models.top import General
@@ -39,7 +40,7 @@ def check_policies(route: Route, path: KeyPath, report: Report, around: Surround
     _balance(route, path, report, around)
     has_unit = bool(unit_chain(route))
     for index, limit in enumerate(route.rate_limits):
-        _rate_limit(limit, (*path, "rate_limits", index), report, has_unit=has_unit)
+        _rate_limit(limit, (*path, "rate_limits", index), report, around, has_unit=has_unit)
     if route.concurrency is not None:
         _concurrency(route, route.concurrency, (*path, "concurrency"), report)
     _cache(route, (*path, "cache"), report)
@@ -121,14 +122,26 @@ def _balance(route: Route, path: KeyPath, report: Report, around: Surroundings) 
             )
 
 
-def _rate_limit(limit: RateLimit, path: KeyPath, report: Report, *, has_unit: bool) -> None:
+def _rate_limit(limit: RateLimit, path: KeyPath, report: Report, around: Surroundings, *, has_unit: bool) -> None:
     by = [one.given() for one in limit.by]
+    listeners = [] if around.general is None else around.general.listen
+    if ("client_ip", "") in by and listeners and all(_without_addresses(one) for one in listeners):
+        report(
+            (*path, "by"),
+            "clients of a unix socket have no address, so that this limits nobody:"
+            " set `proxy_protocol` there, or count by a header that the proxy in front sets",
+            WARNING,
+        )
     if ("unit", "") in by and not has_unit:
         report((*path, "by"), "the route has no unit, so that this limits nobody: give `unit`, or count by `client_ip`")
     if ("route", "") in by and len(by) > 1:
         report((*path, "by"), "`route` stands for all requests together, and beside others it says nothing")
     for kind, name in {one for one in by if by.count(one) > 1}:
         report((*path, "by"), f"`{kind}{': ' if name else ''}{name}` is there twice")
+
+
+def _without_addresses(listener: Listener) -> bool:
+    return listener.address.startswith("unix:") and not listener.proxy_protocol
 
 
 def _concurrency(route: Route, concurrency: Concurrency, path: KeyPath, report: Report) -> None:

@@ -70,3 +70,11 @@ def _alone(spec: Spec) -> dict[str, str]:
 
 def _many(count: int) -> str:
     return f"{count} unit{'' if count == 1 else 's'}"
+
+
+def lists_in(where: Spec) -> set[str]:
+    """The lists that a matcher names itself, not by way of segments."""
+    if where.get("test") == "listed":
+        return {where["value"]}
+    parts = [*where.get("all", ()), *where.get("any", ()), *([where["not"]] if "not" in where else ())]
+    return set().union(*(lists_in(one) for one in parts))

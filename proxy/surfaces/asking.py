@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from pydantic_core import PydanticCustomError
+
 from proxy.core.address import Networks, resolve_client
 from proxy.core.cookies import UnitCookies
 from proxy.core.decide import find_unit
@@ -18,6 +20,7 @@ from proxy.core.plan import Plan, Route
 from proxy.core.request import Request
 from proxy.core.unit_table import UnitList
 from proxy.errors import ProtocolError
+from proxy.settings.rates import parse_moment
 
 Spec = dict[str, Any]
 
@@ -57,6 +60,14 @@ class Wish:
     headers: Sequence[str] = ()
     client: str = "127.0.0.1"
     at: float = 0.0
+
+
+def moment(text: str) -> float:
+    """Unix seconds of a point in time with its zone. Raises WishError."""
+    try:
+        return parse_moment(text)
+    except PydanticCustomError as error:
+        raise WishError(error.message(), "at") from None
 
 
 def answer(wish: Wish, plan: Plan, spec: Spec, lists: Mapping[str, UnitList] | None = None) -> Spec:

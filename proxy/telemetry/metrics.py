@@ -46,7 +46,8 @@ RESPONSE_BYTES: Final = Metric(
 IN_FLIGHT: Final = Metric("tidegate_in_flight", GAUGE, _ROUTE, "Requests being answered now.")
 ERRORS: Final = Metric(
     "tidegate_errors_total", COUNTER, ("route", "version", "flag"),
-    "Requests that failed, by the flag that says how; 5xx is an answer of the upstream's own.",
+    "Requests that the version assigned failed, whoever answered in the end, by the flag that says how;"
+    " 5xx is an answer of the upstream's own.",
 )  # fmt: skip
 DECISIONS: Final = Metric(
     "tidegate_decisions_total", COUNTER, ("route", "version", "reason"), "Assignments, by the reason for the version."
@@ -158,7 +159,7 @@ ENDPOINT_FAILURES: Final = Metric(
 HEALTH_CHECKS: Final = Metric(
     "tidegate_health_checks_total", COUNTER, ("upstream", "endpoint", "outcome"),
     "Checks of the endpoint: passed, status (not an expected one), timeout, unreachable,"
-    " broken (no HTTP, or bad TLS), or late (control had no time).",
+    " broken (no HTTP, or bad TLS), or late (control had no time, or no descriptor).",
 )  # fmt: skip
 GENERATION: Final = Metric("tidegate_config_generation", GAUGE, (), "Number of the plan in force.")
 RELOAD_SUCCESS: Final = Metric(

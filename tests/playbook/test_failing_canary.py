@@ -47,6 +47,12 @@ def test_with_retries_on_the_fallback_nobody_notices() -> None:
     with playing(spec) as world:
         play(world)
         assert world.share(failed) == 0.0
+        saved = [visit for visit in of_canary(world, 0, ENDS) if "5xx" in visit.flags]
+        assert all(visit.served == "stable" for visit in saved)
+        # Nobody noticed, and yet the canary is charged: for each that it failed, not for those whom its breaker sent elsewhere.
+        assert world.stage.flags() == {"5xx": len(saved)}
+        sent_elsewhere = [visit for visit in of_canary(world, 0, ENDS) if visit.flags == {"FB"}]
+        assert 100 < len(saved) < 300 < len(sent_elsewhere)
         assert all(visit.served == "canary" for visit in of_canary(world, RECOVERS + 15, ENDS))
 
 

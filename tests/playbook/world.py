@@ -72,6 +72,7 @@ class Service:
         self.refusing = False  # connections are refused
         self.hanging = False  # requests are taken and never answered
         self.resetting = False  # connections are reset when a request has come
+        self.breaking_off = False  # the same, in the middle of the answer
         self.workers = 0  # requests worked on at a time; 0: any number
         self.asked: list[float] = []  # when requests came
         self.heads: list[bytes] = []  # the last heads
@@ -107,7 +108,11 @@ class Service:
         if not wire.is_closing():
             status = self.failure if failing else self.status
             lines = [f"HTTP/1.1 {status} Said", *self.fields, f"Content-Length: {len(self.body)}"]
-            self._world.say(wire, "\r\n".join(lines).encode() + b"\r\n\r\n" + self.body)
+            self._world.say(
+                wire, "\r\n".join(lines).encode() + b"\r\n\r\n" + self.body[: -1 if self.breaking_off else None]
+            )
+            if self.breaking_off:
+                wire.reset()
         while self._queue:
             waiting = self._queue.popleft()
             if not waiting.is_closing():

@@ -89,7 +89,8 @@ class Retry(Part):
         int, BeforeValidator(_parse_attempts), WithJsonSchema({"type": "integer", "minimum": 2, "maximum": _MOST_TRIES})
     ] = option("All tries of a version, the first one too.", 2, unit="count")
     per_try_timeout: Duration | None = option(
-        "Each connect of a try, and from the request's end until its answer's head. Absent: the upstream's `timeouts`.",
+        "What a try may take to connect and, from the request's end, until its answer's head, together."
+        " Absent: the upstream's `timeouts`.",
         None,
         unit="duration",
     )

@@ -9,10 +9,10 @@ from proxy.core.build import build_plan
 from proxy.core.plan import Plan
 from proxy.surfaces.admin.guard import error_response
 from proxy.surfaces.admin.state import State
-from proxy.surfaces.asking import NothingThereError, Wish, WishError, answer
+from proxy.surfaces.asking import NothingThereError, Wish, WishError, answer, moment
 
 EXPLAIN: Final = "/api/v1/explain"
-WORDS: Final = ("route", "url", "host", "path", "method", "unit", "header", "client")
+WORDS: Final = ("route", "url", "host", "path", "method", "unit", "header", "client", "at")
 
 Spec = dict[str, Any]
 
@@ -38,18 +38,18 @@ class ExplainPath:
         spec = self._state.spec
         if not spec:
             return error_response(503, "no plan is in force yet")
-        wish = Wish(
-            query.get("route"),
-            query.get("url"),
-            query.get("host"),
-            query.get("path"),
-            query.get("method", "GET"),
-            query.get("unit"),
-            query.getall("header", []),
-            query.get("client", "127.0.0.1"),
-            time.time(),
-        )
         try:
+            wish = Wish(
+                query.get("route"),
+                query.get("url"),
+                query.get("host"),
+                query.get("path"),
+                query.get("method", "GET"),
+                query.get("unit"),
+                query.getall("header", []),
+                query.get("client", "127.0.0.1"),
+                moment(query["at"]) if "at" in query else time.time(),
+            )
             explained = answer(wish, self._plan(spec), spec, self._state.lists.tables())
         except NothingThereError as error:
             return error_response(404, str(error))

@@ -7,6 +7,7 @@ page has none. Without tokens, whoever can reach the port may also change someth
 is refused; and what changes something is sent as JSON, which a page cannot do without asking first.
 """
 
+import asyncio
 import hmac
 import ipaddress
 import logging
@@ -25,6 +26,9 @@ SCOPES: Final = frozenset((READ, WRITE, METRICS))
 
 OPEN_PATHS: Final = frozenset(("/healthz", "/readyz"))
 """Never behind a token: who restarts containers has none."""
+
+BODY_LIMIT: Final = 10.0
+"""Seconds for the body of a request, once its head is there."""
 
 _READING: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 _WITH_BODY: Final = frozenset(("POST", "PUT", "PATCH"))
@@ -76,6 +80,8 @@ def guard(
                 _check_host(request, names)
                 _check_origin(request)
             _check_type(request)
+            if request.method in _WITH_BODY:
+                await _take_body(request)
             response = await handler(request)
         except web.HTTPException as refusal:
             response = _refused(refusal)
@@ -137,6 +143,17 @@ def _check_origin(request: web.Request) -> None:
 def _check_type(request: web.Request) -> None:
     if request.method in _WITH_BODY and request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(text="what is sent here is JSON: Content-Type: application/json")
+
+
+async def _take_body(request: web.Request) -> None:
+    """Read it, so that handlers have it at once: it is small, and has its time."""
+    try:
+        async with asyncio.timeout(BODY_LIMIT):
+            await request.text()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text="the body did not come in time") from None
+    except (LookupError, UnicodeDecodeError, web.RequestPayloadError):
+        raise web.HTTPBadRequest(text="the body must be JSON in UTF-8, and not compressed") from None
 
 
 def _authorize(request: web.Request, digests: list[tuple[bytes, frozenset[str]]]) -> None:

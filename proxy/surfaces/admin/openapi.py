@@ -318,6 +318,7 @@ _ASKED: Final = {
     "unit": "The unit. Without it, the route's unit chain looks at the request.",
     "header": "A header field as NAME: VALUE; as often as needed.",
     "client": "The address it comes from; absent: 127.0.0.1.",
+    "at": "When, with the zone: 2026-12-01T00:00:00Z; absent: now.",
 }
 
 

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from proxy.settings.list_changes import lists_in
 from proxy.surfaces.admin.state import State
 
 SEGMENTS: Final = "/api/v1/segments"
@@ -24,7 +25,7 @@ class SegmentPaths:
             {
                 "generation": state.facts.generation,
                 "segments": [
-                    {"name": one["name"], "where": one["where"], "lists": sorted(_lists_of(one["where"]))}
+                    {"name": one["name"], "where": one["where"], "lists": sorted(lists_in(one["where"]))}
                     for one in state.spec.get("segments", ())
                 ],
                 "lists": [
@@ -42,11 +43,3 @@ class SegmentPaths:
                 ],
             }
         )
-
-
-def _lists_of(where: Spec) -> set[str]:
-    """The lists that a matcher names itself."""
-    if where.get("test") == "listed":
-        return {where["value"]}
-    parts = [*where.get("all", ()), *where.get("any", ()), *([where["not"]] if "not" in where else ())]
-    return set().union(*(_lists_of(one) for one in parts))

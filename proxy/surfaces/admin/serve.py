@@ -20,6 +20,8 @@ from proxy.surfaces.admin.state import State
 
 CLOSE_LIMIT: Final = 1.0
 """Seconds that answers in progress have when the ports close."""
+IDLE_LIMIT: Final = 30.0
+"""Seconds for a head to come, on a new connection or a used one: who only connects must not take all descriptors of control."""
 
 
 class AdminError(TidegateError):
@@ -48,7 +50,13 @@ class AdminServers:
 
     async def open(self, name: str, address: str, application: web.Application, context: ssl.SSLContext | None) -> None:
         """Listen on `address` with `application`. Raises AdminError."""
-        runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_LIMIT)
+        runner = web.AppRunner(
+            application,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=CLOSE_LIMIT,
+            keepalive_timeout=IDLE_LIMIT,
+        )
         await runner.setup()
         self._runners.append(runner)
         site: web.BaseSite

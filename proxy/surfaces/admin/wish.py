@@ -17,7 +17,7 @@ def read_wish(text: str, *more: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(text) if text.strip() else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadWishError("the body must be JSON") from None
     if not isinstance(value, dict):
         raise BadWishError("the body must be an object")

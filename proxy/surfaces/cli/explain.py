@@ -9,12 +9,12 @@ import click
 from proxy.core.build import build_plan
 from proxy.core.explanation import ABSENT, DECIDES, PASSED, TAKES_OUT
 from proxy.core.unit_table import UnitList
-from proxy.surfaces.asking import ASKED, NothingThereError, Wish, WishError, answer
+from proxy.surfaces.asking import ASKED, NothingThereError, Wish, WishError, answer, moment
 from proxy.surfaces.cli.loading import config_option, load_or_exit, print_json
 
 Spec = dict[str, Any]
 
-_OPTIONS: Final = {"url": "--url", "header": "-H", "client": "--client", "route": "--route"}
+_OPTIONS: Final = {"url": "--url", "header": "-H", "client": "--client", "at": "--at", "route": "--route"}
 
 
 @click.command("explain")
@@ -33,6 +33,7 @@ _OPTIONS: Final = {"url": "--url", "header": "-H", "client": "--client", "route"
 @click.option(
     "--client", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="The address the request comes from."
 )
+@click.option("--at", "at", metavar="TIME", help="When, as in 2026-12-01T00:00:00Z.  [default: now]")
 @click.option("--json", "as_json", is_flag=True, help="Print the explanation as JSON.")
 def command(
     *,
@@ -45,6 +46,7 @@ def command(
     unit: str | None,
     headers: tuple[str, ...],
     client: str,
+    at: str | None,
     as_json: bool,
 ) -> None:
     """Why a unit gets the version it gets.
@@ -57,8 +59,9 @@ def command(
       tidegate explain --url http://shop.example.com/cart -H 'x-user-id: alice' -H 'x-geo-city: Oslo'
     """
     loaded = load_or_exit(path, as_json=as_json)
-    wish = Wish(route_name, url, host, target, method, unit, headers, client, time.time())
     try:
+        when = time.time() if at is None else moment(at)
+        wish = Wish(route_name, url, host, target, method, unit, headers, client, when)
         lists = {name: UnitList(file.table()) for name, file in loaded.lists.items()}
         explained = answer(wish, build_plan(loaded.spec, lists=lists), loaded.spec, lists)
     except NothingThereError as error:

@@ -37,6 +37,9 @@ def command(config: Path, run_dir: Path | None, line: int, *, no_guardian: bool,
 
     SIGHUP reads the configuration again, SIGUSR1 opens the access log anew.
     """
+    from proxy.control.process import raise_descriptor_limit
+
+    raise_descriptor_limit()
     if line >= 0:
         sys.exit(_upgraded(config, run_dir, line, succeed=succeed))
     if no_guardian:

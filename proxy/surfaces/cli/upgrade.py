@@ -25,7 +25,13 @@ _BEYOND: Final = 20.0  # seconds that an old program has to be itself again afte
     help=f"The configuration file. [default: the running one's, or {DEFAULT_PATH}]",
 )
 @click.option("--run-dir", metavar="DIR", help="The run directory, where the configuration alone does not lead to it.")
-@click.option("--limit", type=float, default=60.0, show_default=True, help="Seconds until the new program must serve.")
+@click.option(
+    "--limit",
+    type=click.FloatRange(1, 86400),
+    default=60.0,
+    show_default=True,
+    help="Seconds until the new program must serve.",
+)
 def command(path: str | None, run_dir: str | None, limit: float) -> None:
     """Replace a running proxy by this program, on the same sockets and counters.
 
@@ -132,7 +138,7 @@ def _watch(run_dir: Path, before: int, due: float) -> None:
     from proxy.control.desk import Conversation, UpgradeError
 
     serves = False
-    while time.monotonic() < due or serves:
+    while time.monotonic() < due:
         time.sleep(_LOOK)
         try:
             conversation = Conversation(run_dir)
@@ -149,6 +155,7 @@ def _watch(run_dir: Path, before: int, due: float) -> None:
             continue
         if not serves:
             serves = True
+            due = time.monotonic() + status["drain_limit"] + _BEYOND
             click.echo(
                 f"process {status['pid']} has taken over: {status['serving']} workers serve, "
                 f"{status['draining']} of the old program drain (at most {status['drain_limit']:g} s)"
@@ -156,4 +163,5 @@ def _watch(run_dir: Path, before: int, due: float) -> None:
         if not status["draining"]:
             click.echo("the old program is gone")
             return
-    raise UpgradeError("the new program has taken over and does not say that it serves; see the log")
+    what = "the old program's workers are gone" if serves else "it serves"
+    raise UpgradeError(f"the new program has taken over and does not say that {what}; see the log")

@@ -26,7 +26,13 @@ def test_all_tries_share_one_deadline(tmp_path: Path, services: Open) -> None:
     route = {
         "timeout": "1s",
         "deadline": "x-request-timeout",
-        "retry": {"on": ["timeout"], "attempts": 5, "per_try_timeout": "300ms", "back_off": {"base": "1ms"}},
+        "retry": {
+            "on": ["timeout"],
+            "attempts": 5,
+            "per_try_timeout": "300ms",
+            "back_off": {"base": "1ms"},
+            "budget": {"minimum": 20},
+        },
     }
     config = one_version(service, route=route, trusted_proxies=["127.0.0.9/32"])
     with Proxy(config, tmp_path) as proxy:

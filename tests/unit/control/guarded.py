@@ -50,7 +50,9 @@ def start(errand):
         say("signal", signal.Signals(number).name)
         if wished and number == signal.SIGHUP:
             command = [sys.executable, "-m", "tests.unit.control.guarded", wished]
-            request = {"command": command, "first": ["first"], "environ": {"MARK": "new"}, "limit": float(limit)}
+            request = {"command": command, "first": ["first"], "environ": {"MARK": "new"}, "limit": limit}
+            if limit != "odd":
+                request["limit"] = float(limit)
             errand.line.say({"upgrade": request})
         if wished and number == signal.SIGUSR1:
             return HANDED_OVER

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.control import drained_endpoints as subject
 from proxy.control.drained_endpoints import Drain, Drained, TooManyDrainedError
-from proxy.control.state import MemoryStore, SqliteStore
+from proxy.control.state import MemoryStore, SqliteStore, StoreError
 from tests.specs import upstream_spec
 from tests.unit.telemetry.memory import endpoint_spec
 
@@ -47,6 +47,23 @@ def test_drains_survive_a_restart_with_who_and_why(tmp_path):
         await drained.load()
         assert drained.of("shop", OTHER) == WHY
         await again.close()
+
+    asyncio.run(script())
+
+
+def test_what_a_later_version_kept_is_understood_and_what_is_no_drain_is_told():
+    """An upgrade may be given up: then an older program reads what a newer one wrote."""
+
+    async def script():
+        store = MemoryStore()
+        later = {"reason": "a new disk", "by": "ann", "since": 100.0, "ticket": 7}
+        await store.put("drained", {"shop": {OTHER["url"]: later}})
+        drained = made(store)
+        await drained.load()
+        assert drained.of("shop", OTHER) == WHY
+        await store.put("drained", {"shop": {OTHER["url"]: "later"}})
+        with pytest.raises(StoreError, match="cannot be understood"):
+            await made(store).load()
 
     asyncio.run(script())
 

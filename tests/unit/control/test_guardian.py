@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from proxy.control.errand import Line, line_pair
 from proxy.control.process import birth
 
 pytestmark = pytest.mark.slow
@@ -184,6 +185,27 @@ def test_a_successor_that_is_late_is_killed(guard):
     guarded, _, successor = upgrading(guard, "silent:0.4")
     assert "did not serve within" in " ".join(heard(guarded, "heard"))
     assert gone(successor)
+    guarded.send(signal.SIGTERM)
+    assert guarded.end()[0] == 0
+
+
+def test_what_is_too_long_for_the_line_is_not_said_and_what_is_no_message_not_heard():
+    ours, theirs = line_pair()
+    with ours, theirs:
+        line = Line(ours)
+        assert not line.say({"upgrade": "x" * (1 << 16)})
+        ours.send(b'{"upgrade": ')
+        assert line.say({"ready": True})
+        assert Line(theirs).heard() == [{"ready": True}]
+
+
+@pytest.mark.parametrize("limit", ["inf", "nan", "-1", "1e18", "odd"])
+def test_a_request_that_makes_no_sense_is_refused_and_ends_nobody(guard, limit):
+    guarded = guard(f"upgrade:ready:{limit}")
+    first, _ = guarded.control()
+    guarded.send(signal.SIGHUP)
+    assert "cannot be understood" in " ".join(heard(guarded, "heard"))
+    assert birth(first) is not None
     guarded.send(signal.SIGTERM)
     assert guarded.end()[0] == 0
 

@@ -41,6 +41,17 @@ def test_it_is_remembered_until_it_is_lifted():
     assert asyncio.run(run()) == ([True], None, None)
 
 
+def test_what_a_later_version_kept_holds_all_the_same():
+    async def run():
+        store = MemoryStore()
+        await store.put("faults_killed", {"by": "alice", "why": "enough", "ticket": 7})
+        made, _ = switch(store)
+        await made.load(None)
+        return made.kill
+
+    assert asyncio.run(run()) == Kill("", "alice", 0.0)
+
+
 def test_what_workers_kept_counts_where_the_store_has_nothing():
     async def run():
         first, _ = switch(MemoryStore())

@@ -1,6 +1,8 @@
 """One check, over real sockets: what passes, and in which words all else is told."""
 
 import asyncio
+import os
+import resource
 import socket
 import ssl
 
@@ -10,6 +12,8 @@ import uvloop
 from proxy.control.probe import (
     BROKEN,
     HEAD_LIMIT,
+    LATE,
+    MAX_INTERIM,
     PASSED,
     STATUS,
     TIMEOUT,
@@ -123,6 +127,7 @@ def test_host_and_method_can_be_others(play):
         (b"HTTP/1.1 200 OK\r\ncontent-le", (BROKEN, "closed without an answer")),
         (b"220 mail.test ESMTP\r\n\r\n", (BROKEN, "no HTTP answer: malformed status line")),
         (b"x" * (HEAD_LIMIT + 1), (BROKEN, "an endless head")),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_INTERIM + 1), (BROKEN, "too many interim answers")),
     ],
 )  # fmt: skip
 def test_an_answer_is_judged_by_its_status_if_it_is_one(play, answer, result):
@@ -273,3 +278,18 @@ def test_a_context_is_made_once_and_forgotten_when_nothing_needs_it(monkeypatch)
 
     asyncio.run(script())
     assert made == [None, None]
+
+
+def test_a_lack_of_descriptors_here_says_nothing_of_the_endpoint(play):
+    async def script():
+        async with Doctor() as doctor:
+            before = resource.getrlimit(resource.RLIMIT_NOFILE)
+            next_one = os.dup(0)
+            os.close(next_one)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, before[1]))
+            try:
+                return await check(target(doctor.port), Contexts())
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert play(script) == Result(LATE, "too many open files")

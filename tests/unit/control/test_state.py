@@ -52,6 +52,27 @@ def test_sqlite_survives_and_only_its_owner_may_read(tmp_path):
     assert asyncio.run(get()) == "kept"
 
 
+def test_the_file_is_its_owners_from_its_first_moment(tmp_path, monkeypatch):
+    path = tmp_path / "s.db"
+    modes = []
+
+    def connect(*arguments, **more):
+        database = opened(*arguments, **more)
+        modes.append(path.stat().st_mode & 0o777)
+        return database
+
+    opened = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", connect)
+
+    async def put():
+        store = SqliteStore(path)
+        await store.put("a", "kept")
+        await store.close()
+
+    asyncio.run(put())
+    assert modes == [0o600]
+
+
 def test_sqlite_says_what_is_wrong_with_the_file(tmp_path):
     (tmp_path / "text.db").write_text("this is no database, and long enough to be taken for one" * 20)
 

@@ -150,6 +150,25 @@ def test_a_dropped_probe_makes_room_for_another() -> None:
     assert breaker.admit(1005.0) == mark
 
 
+def test_probes_that_do_not_end_hold_nobody_up_for_longer_than_the_open_time() -> None:
+    breaker = opened(probes=2)
+    held = [breaker.admit(1005.0), breaker.admit(1006.0)]
+    assert breaker.admit(1010.9) == REFUSED
+    for now in (1011.0, 1011.1):
+        mark = breaker.admit(now)
+        if now == 1011.0:
+            assert mark == held[0]
+            assert breaker.admit(now) == REFUSED
+            breaker.ended(now, mark, False, False)
+        else:
+            assert mark == REFUSED  # a place is still held, and a success is there
+    breaker.ended(1016.0, breaker.admit(1016.0), False, False)
+    assert breaker.state is State.CLOSED
+    for mark in held:
+        breaker.ended(1017.0, mark, True, False)
+    assert breaker.state is State.CLOSED
+
+
 def test_a_probe_of_a_time_before_says_nothing_about_now() -> None:
     breaker = opened(probes=2)
     old, other = breaker.admit(1005.0), breaker.admit(1005.0)
@@ -223,12 +242,17 @@ def test_never_more_probes_than_wanted_and_never_a_request_while_open(
     breaker = Breaker(policy(probes=probes, minimum_requests=3))
     now = 1000.0
     out: list[int] = []
+    last = 0.0
     for what, fails in steps:
         if what == "ask":
             state = breaker.state
+            full = breaker._probing + breaker._successes >= breaker.wanted
             mark = breaker.admit(now)
             if mark != REFUSED:
                 out.append(mark)
+            if mark > ORDINARY:
+                assert state is State.OPEN or not full or now - last >= breaker.policy.open
+                last = now
             if breaker.state is State.OPEN:
                 assert mark == REFUSED
             if state is State.CLOSED:
@@ -250,7 +274,6 @@ def test_never_more_probes_than_wanted_and_never_a_request_while_open(
         if breaker.state is State.HALF_OPEN:
             current = sum(1 for mark in out if mark == breaker._epoch)
             assert current == breaker._probing
-            assert breaker._probing + breaker._successes <= breaker.wanted
     # No dead state: with nothing but successes it closes.
     for mark in out:
         breaker.dropped(mark)

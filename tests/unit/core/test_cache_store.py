@@ -92,6 +92,19 @@ def test_variants_of_one_uri_are_bounded():
     assert store.find(b"k00", {b"accept": b"3"}, b"") is not None
 
 
+def test_variants_that_differ_by_different_fields_are_told_apart():
+    store = CacheStore(1 << 20)
+    for at in range(3):
+        store.put(stored(b"k00", b"a%d" % at, variant=b"accept:%d" % at, vary=[b"accept"]), 0.0)
+        store.put(stored(b"k00", b"o%d" % at, variant=b"origin:%d" % at, vary=[b"origin"]), 0.0)
+    for name in (b"accept", b"origin"):
+        for at in range(3):
+            found = store.find(b"k00", {name: b"%d" % at}, b"")
+            assert found is not None
+            assert found.body == name[:1] + b"%d" % at
+    assert store.find(b"k00", {b"accept": b"3", b"origin": b"3"}, b"") is None
+
+
 def test_the_newest_of_those_that_fit_is_found():
     store = CacheStore(1 << 20)
     store.put(stored(b"k00", b"plain"), 0.0)

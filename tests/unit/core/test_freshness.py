@@ -340,6 +340,7 @@ def test_who_may_have_what_is_stored(answer, parts, asked, may):
         (["accept"], {}, b"accept"),
         (["accept"], {"accept": ""}, b"accept:"),
         (["accept"], {"accept": "a,  b"}, b"accept:a,b"),
+        (["accept"], {"accept": "a, " * 500}, b"accept:" + b"a, " * 500),
         (["accept", "accept-language"], {"accept": "a"}, b"accept:a\naccept-language"),
         (["x-tidegate-unit-hash"], {"x-tidegate-unit-hash": "forged"}, b"x-tidegate-unit-hash:h"),
     ],
@@ -381,6 +382,11 @@ def test_fields_withheld_are_those_named():
 def test_a_comma_in_a_quoted_string_divides_nothing():
     control = CacheControl(b'x="a\\", no-store, b", max-age=7')
     assert (control.no_store, control.max_age) == (False, 7)
+
+
+def test_what_is_longer_than_anybodys_is_not_read():
+    assert CacheControl(b'max-age=7, x="' + b"," * 5000 + b'"').no_store
+    assert not CacheControl(b'max-age=7, x="' + b"," * 4000 + b'"').no_store
 
 
 def test_what_was_read_is_remembered_within_bounds():

@@ -111,6 +111,23 @@ def test_the_fallback_is_marked_and_the_decision_stays(stage_of: StageOf) -> Non
         b"x-tidegate-version: canary\r\nx-tidegate-served: stable\r\nx-tidegate-reason: split\r\nx-tidegate-flags: FB\r\n"
         in got
     )
+    assert stage.flags() == {"5xx": 4}  # who is not asked has not failed
+
+
+def test_a_failure_before_the_breaker_opened_counts_though_another_answers(stage_of: StageOf) -> None:
+    retry = retry_spec("5xx", attempts=3, back_off={"base": 0.0, "max": 0.0})
+    stage = stage_of(guarded(minimum_requests=2, route={"retry": retry}))
+    client = stage.client()
+    client.send(ASK)
+    for _ in range(2):
+        asked(stage).send(BAD)
+    wire = asked(stage)
+    while b"x-tidegate-version: stable" not in wire.take():
+        wire = asked(stage)
+    wire.send(OK)
+    assert client.take().endswith(b"hello")
+    assert state(stage) is State.OPEN
+    assert stage.flags() == {"5xx": 1}
 
 
 def test_without_a_fallback_an_open_breaker_answers_at_once(stage_of: StageOf) -> None:
@@ -135,7 +152,8 @@ def test_without_a_fallback_an_open_breaker_answers_at_once(stage_of: StageOf) -
 
 @pytest.mark.parametrize("how", ["refuse", "reset", "silence", "cut off"])
 def test_every_failure_of_the_upstream_counts(stage_of: StageOf, how: str) -> None:
-    stage = stage_of(guarded(minimum_requests=1))
+    errors = {"codes": [], "flags": ["UF", "UT", "UC", "UR"]}
+    stage = stage_of(guarded(minimum_requests=1, route={"errors": errors}))
     client = stage.client()
     client.send(ASK)
     if how == "refuse":
@@ -150,6 +168,24 @@ def test_every_failure_of_the_upstream_counts(stage_of: StageOf, how: str) -> No
         upstream.reset()
     assert state(stage) is State.OPEN
     assert stage.of_version(V_BREAKER_OPENED, "canary") == 1
+
+
+@pytest.mark.parametrize("how", ["reset", "silence", "cut off"])
+def test_what_is_no_error_of_the_route_is_none_of_its_breakers(stage_of: StageOf, how: str) -> None:
+    stage = stage_of(guarded(minimum_requests=1, route={"errors": {"codes": [503], "flags": ["UF"]}}))
+    client = stage.client()
+    client.send(ASK)
+    upstream = stage.accept()
+    if how == "silence":
+        stage.pass_time(15.1)
+    else:
+        if how == "cut off":
+            upstream.send(answer(200, "Content-Length: 9", body=b"hal"))
+        upstream.reset()
+    stage.settle()
+    assert stage.flags() == {}
+    assert state(stage) is State.CLOSED
+    assert stage.of_version(V_BREAKER_REQUESTS, "canary") == 1
 
 
 @pytest.mark.parametrize("how", ["leaves", "is refused"])
@@ -168,10 +204,9 @@ def test_what_the_client_or_a_limit_did_does_not(stage_of: StageOf, how: str) ->
 
 
 def test_whole_exchanges_that_take_too_long_count(stage_of: StageOf) -> None:
-    stage = stage_of(guarded(minimum_requests=1))
+    stage = stage_of(guarded(minimum_requests=1, route={"timeout": 1.0}))
     client = stage.client()
     client.send(ASK)
-    client.protocol.exchange.end_within(1.0)
     stage.accept()
     stage.pass_time(1.1)
     assert client.take().startswith(b"HTTP/1.1 504 ")

@@ -6,6 +6,7 @@ from proxy.core.route_cache import CACHE_OUTCOMES
 from proxy.telemetry.counters import V_CACHE_OUTCOMES, V_RESPONSE_BYTES, V_UPSTREAM
 from tests.specs import version_spec
 from tests.unit.dataplane.stage import Spec, Stage, answer, get, pool_spec, shop, two_versions
+from tests.unit.dataplane.test_faults import fault
 
 
 def cache_spec(**parts: object) -> Spec:
@@ -334,6 +335,34 @@ def test_ranges_and_upgrades_pass_by(play):
     assert p.ask()[2] == b"hello"
 
 
+def test_a_body_that_came_during_a_delay_is_still_a_body(play):
+    """An answer to a GET with a body may rest on that body, which is not in the key."""
+    delay = fault("delay", delay=1.0)
+    p = play(shop(route={"cache": cache_spec(), "faults": [delay]}, faults={"enabled": True, "max_percent": 100.0}))
+    p.client.send(get("/", "Content-Length: 5", body=b"drink"))
+    p.stage.pass_time(1.1)
+    assert p.take_request().endswith(b"drink")
+    p.upstream.send(fresh(body=b"poison"))
+    assert b"fwd=bypass" in p.client.take()
+    p.client.send(get())
+    p.stage.pass_time(1.1)
+    assert p.take_request()
+    p.upstream.send(fresh())
+    assert p.client.take().endswith(b"hello")
+
+
+def test_what_connection_takes_away_from_the_upstream_is_no_variant(play):
+    """Else whoever asks so decides what all who really send the field are given."""
+    p = play()
+    _, fields, _ = p.fetch(
+        fresh("Vary: Origin", body=b"not for you"), "Origin: https://shop.example", "Connection: keep-alive, Origin"
+    )
+    assert b"Origin" not in p.asked
+    assert fields[b"cache-status"] == b"tidegate; fwd=bypass"
+    p.fetch(fresh("Vary: Origin", body=b"for you"), "Origin: https://shop.example")
+    assert p.ask("Origin: https://shop.example", "Connection: keep-alive, TE", "TE: trailers")[2] == b"for you"
+
+
 def test_vary_keeps_variants_apart(play):
     p = play()
     p.fetch(fresh("Vary: Accept-Language", body=b"no"), "Accept-Language: nb")
@@ -581,6 +610,19 @@ def both(**parts: object) -> Spec:
     return two_versions(route={"cache": cache_spec(**parts), "debug": ["0.0.0.0/0"]})
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["X-Forwarded-Port: 1337", "X_Forwarded_Prefix: /evil", "X-Original-URL: /admin", "X-HTTP-Method-Override: PUT"],
+)
+def test_what_tells_a_framework_another_address_is_told_apart(play, said):
+    """An answer with links to where a stranger says that they lead must not be given to others."""
+    p = play()
+    p.fetch(fresh(body=b"poisoned"), said)
+    p.fetch(fresh(body=b"clean"))
+    assert p.ask()[2] == b"clean"
+    assert p.ask(said)[2] == b"poisoned"
+
+
 def test_what_a_fallback_answers_is_stored_as_its_own(play):
     p = play(both())
     p.client.send(get())
@@ -614,6 +656,35 @@ def test_where_all_fail_the_fallbacks_old_answer_stands_in(play):
     assert (fields[b"x-tidegate-version"], fields[b"x-tidegate-served"]) == (b"canary", b"stable")
     assert fields[b"x-tidegate-flags"].endswith(b",FB,ST")
     assert p.stage.codes() == {("canary", "stable", 200): 2}
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_old_answer_of_a_fallback_that_is_killed_does_not_stand_in(play, killed):
+    def chain(kill):
+        names = ("canary", "middle", "stable")
+        versions = [
+            version_spec("canary", 100.0, upstream="canary", fallback="middle"),
+            version_spec("middle", upstream="middle", fallback="stable", kill=kill),
+            version_spec("stable", upstream="stable"),
+        ]
+        route = {"versions": versions, "default": "canary", "cache": cache_spec(stale_if_error=300.0)}
+        return shop(route=route, upstreams=[pool_spec(name, f"10.0.0.{place}") for place, name in enumerate(names)])
+
+    p = play(chain(None))
+    p.client.send(get())
+    p.stage.refuse()
+    p.upstream = p.stage.accept()
+    p.upstream.send(fresh(body=b"middle page"))
+    p.client.take()
+    p.upstream.eof()
+    p.stage.pass_time(62)
+    p.stage.bring(chain({"until": 0.0} if killed else None))
+    p.client.send(get())
+    while p.stage.dialling():
+        p.stage.refuse()
+    start, _, body = parts(p.client.take())
+    assert start.startswith(b"HTTP/1.1 503" if killed else b"HTTP/1.1 200")
+    assert (body == b"middle page") is not killed
 
 
 def test_a_condition_is_put_to_the_version_that_made_the_answer_alone(play):

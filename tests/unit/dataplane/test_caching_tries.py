@@ -2,8 +2,19 @@
 
 from proxy.telemetry.counters import V_BREAKER_OPENED
 from tests.specs import version_spec
-from tests.unit.dataplane.stage import Spec, answer, breaker_spec, get, hedge_spec, pool_spec, retry_spec, shop
+from tests.unit.dataplane.stage import (
+    Spec,
+    answer,
+    breaker_spec,
+    get,
+    hedge_spec,
+    pool_spec,
+    retry_spec,
+    shop,
+    two_versions,
+)
 from tests.unit.dataplane.test_caching import Play, cache_spec, fresh, outcomes, parts, play
+from tests.unit.dataplane.test_ejecting import POLICY
 
 __all__ = ["play"]  # the fixture
 
@@ -82,3 +93,59 @@ def test_failures_behind_old_answers_open_the_breaker_and_then_nobody_is_asked(p
     assert p.ask()[2] == b"hello"
     assert outcomes(p.stage) == {"miss": 1, "stored": 1, "stale": 4}
     p.stage.bring(route())  # without a breaker: its state is no number of the present any more
+
+
+def test_an_open_breaker_is_asked_before_a_refresh(play):
+    cache = CACHE | {"cache": cache_spec(stale_while_revalidate=300.0, stale_if_error=300.0)}
+    versions = [version_spec("stable", 100.0) | {"breaker": breaker_spec(minimum_requests=3)}]
+    p = play(shop(route=cache | {"versions": versions}))
+    p.fetch(fresh())
+    p.stage.pass_time(62)
+    p.client = p.stage.client()
+    for _ in range(3):
+        p.fetch(answer(503, body=b"down"), path="/other")
+    assert p.stage.of_version(V_BREAKER_OPENED) == 1
+    assert p.ask()[2] == b"hello"  # and nothing in the background
+    p.stage.bring(route(cache=cache_spec(stale_while_revalidate=300.0)))
+    p.client.send(get())
+    assert parts(p.client.take())[2] == b"hello"
+    assert b"GET / " in p.take_request()
+
+
+def test_an_old_answer_of_the_version_assigned_stands_in_where_its_fallback_fails_too(play):
+    retry = retry_spec("5xx", attempts=1)
+    p = play(two_versions(route=CACHE | {"retry": retry}))
+    p.fetch(fresh(body=b"canary page"))
+    p.upstream.eof()
+    p.stage.pass_time(62)
+    p.client.send(get())
+    for _ in range(2):
+        wire = p.stage.accept()
+        wire.take()
+        wire.send(answer(503, body=b"down"))
+    _, fields, body = parts(p.client.take())
+    assert body == b"canary page"
+    assert fields[b"x-tidegate-served"] == b"canary"
+    assert p.stage.flags() == {"5xx": 1}
+
+
+def test_a_refresh_that_breaks_off_is_one_failure_of_its_endpoint(play):
+    policy = POLICY | {"consecutive_5xx": 0}
+    cache = {"cache": cache_spec(stale_while_revalidate=300.0)}
+    p = play(shop(route=cache, upstreams=[pool_spec("u", outlier=policy)]))
+    standing = p.stage.pool().states[0].standing
+    p.fetch(fresh())
+    assert (standing.requests, standing.errors) == (1, 0)
+    p.stage.pass_time(62)
+    for failures in (1, 2):
+        seen = standing.errors
+        p.client.send(get())
+        p.client.take()
+        p.take_request()
+        p.upstream.send(answer(200, "Cache-Control: max-age=60", "Content-Length: 10", body=b"half "))
+        assert standing.errors == seen
+        p.upstream.reset()
+        p.stage.settle()
+        assert (standing.errors, standing.failures_in_row) == (failures, failures)
+        p.stage.pass_time(1.5)
+    p.stage.bring(shop(route=cache))  # nothing watches any more

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from proxy.core.admission import Admission
 from proxy.errors import LS, UO
 from proxy.telemetry.counters import (
     LIMITED_ADMISSION,
@@ -18,7 +19,7 @@ from proxy.telemetry.counters import (
     V_QUEUED,
 )
 from tests.specs import version_spec
-from tests.unit.dataplane.stage import OK, Spec, Stage, answer, get, pool_spec, shop
+from tests.unit.dataplane.stage import OK, Spec, Stage, answer, breaker_spec, get, pool_spec, shop, two_versions
 from tests.unit.dataplane.wires import Wire
 
 StageOf = Callable[..., Stage]
@@ -400,6 +401,20 @@ def test_timeouts_are_samples_and_failed_connects_are_not(stage_of: StageOf):
     assert stage.of_version(V_LIMIT) == 2
 
 
+def test_a_plan_with_more_places_lets_those_in_who_wait(stage_of: StageOf):
+    stage = stage_of(limited(1, queue_timeout=30.0))
+    come(stage)
+    waiting = come(stage)
+    assert stage.of_version(V_QUEUED) == 1
+    stage.bring(limited(2, queue_timeout=30.0) | {"generation": 2})
+    assert stage.of_version(V_QUEUED) == 0
+    assert stage.of_version(V_ADMITTED) == 2
+    for wire in upstreams(stage):
+        wire.send(OK)
+    assert waiting.take().endswith(b"hello")
+    leave_nothing(stage)
+
+
 # Admission.
 
 
@@ -468,6 +483,40 @@ def test_clients_faults_say_nothing_of_the_version(stage_of: StageOf):
     assert arm.admission.requests == 0
     assert visits(stage, 3, answer(404, body=b"no")) == [404] * 3
     assert (arm.admission.requests, arm.admission.good) == (3, 3)
+
+
+def of_canary(stage: Stage) -> Admission:
+    arm = stage.arms.arms["shop", "canary"]
+    assert arm.admission is not None
+    return arm.admission
+
+
+def test_version_that_was_not_asked_is_not_judged(stage_of: StageOf):
+    stage = stage_of(two_versions(route={"admission": ADMISSION}))
+    stage.upstreams.mark("new", frozenset({stage.pool("new").states[0].endpoint.key}), frozenset())
+    assert visits(stage, 60) == [200] * 60
+    assert stage.codes() == {("canary", "stable", 200): 60}
+    assert of_canary(stage).requests == 0
+    stage.upstreams.mark("new", frozenset(), frozenset())
+    assert visits(stage, 5, answer(500, body=b"no")) == [500] * 5
+    assert (of_canary(stage).requests, of_canary(stage).good) == (5, 0)
+
+
+def test_admission_leaves_a_version_to_its_breaker_and_begins_anew_when_that_closes(stage_of: StageOf):
+    versions = [
+        version_spec("stable", 0.0, upstream="old"),
+        version_spec("canary", 100.0, upstream="new", fallback="stable", breaker=breaker_spec(minimum_requests=20)),
+    ]
+    stage = stage_of(two_versions(route={"versions": versions, "admission": ADMISSION | {"window": 30.0}}))
+    assert visits(stage, 100, answer(500, body=b"no")).count(503) < 40  # until the breaker opens
+    assert of_canary(stage).refused_share(stage.time) > 0.5
+    assert stage.codes()["canary", "stable", 500] > 40  # nobody is turned away any more, and the fallback is asked
+    assert visits(stage, 50) == [200] * 50
+    stage.time += 5.1
+    assert visits(stage, 2) == [200] * 2  # the probes
+    assert of_canary(stage).requests <= 1
+    assert visits(stage, 50) == [200] * 50
+    assert stage.codes()["canary", "canary", 200] == 52
 
 
 def test_both_at_once(stage_of: StageOf):

@@ -11,7 +11,7 @@ from proxy.core.outlier import CAUSES
 from proxy.dataplane.pool import Pool
 from proxy.telemetry.counters import E_EJECTED, E_EJECTIONS
 from tests.specs import version_spec
-from tests.unit.dataplane.stage import GET, OK, Spec, Stage, answer, get, mirror_spec, pool_spec, shop
+from tests.unit.dataplane.stage import GET, OK, Spec, Stage, answer, get, mirror_spec, pool_spec, retry_spec, shop
 from tests.unit.dataplane.wires import Wire
 
 StageOf = Callable[..., Stage]
@@ -356,3 +356,139 @@ def test_shadow_ejects_only_where_its_upstream_says_so(stage_of: StageOf) -> Non
     stage.bring(mirrored(POLICY, 2))
     assert shadowed(stage) == [True, False, False]
     assert [state.standing.ejected for state in stage.pool("shadow").states] == [False, False, False]
+
+
+# One report for each try, at its end.
+
+
+PART = answer(200, "Content-Length: 10", body=b"half ")
+
+
+def reports(stage: Stage, host: str = "a") -> tuple[int, int, int]:
+    """How many answers of the endpoint were reported, how many of them failed, and how many gateway failures are in a row."""
+    standing = next(state.standing for state in stage.pool().states if state.endpoint.host == host)
+    return standing.requests, standing.errors, standing.failures_in_row
+
+
+def begun(stage: Stage, said: bytes = PART) -> tuple[Wire, Wire]:
+    """A client, and the endpoint that has answered it in part."""
+    client = stage.client()
+    client.send(GET)
+    wire = stage.accept()
+    wire.send(said)
+    assert client.take()
+    return client, wire
+
+
+@pytest.mark.parametrize("how", ["reset", "end", "silence", "nonsense"])
+def test_endpoint_whose_good_answers_always_break_off_is_ejected(stage_of: StageOf, how: str) -> None:
+    stage = stage_of(watched("a", consecutive_5xx=0))
+    for _ in range(3):
+        assert ejected(stage) == []
+        client, wire = begun(stage, answer(200, "Transfer-Encoding: chunked", body=b"4\r\nhalf\r\n"))
+        if how == "reset":
+            wire.reset()
+        elif how == "end":
+            wire.eof()
+        elif how == "silence":
+            stage.pass_time(61.0)
+        else:
+            wire.send(b"nonsense\r\n")
+        stage.settle()
+        assert client.ended
+    assert ejected(stage) == ["a"]
+    assert causes(stage) == {"consecutive_gateway": 1}
+
+
+def test_answer_is_reported_once_when_it_is_whole(stage_of: StageOf) -> None:
+    stage = stage_of(watched("a", latency={"minimum_endpoints": 3, "minimum_requests": 100, "factor": 3.0}))
+    broken(stage, lambda wire: wire.reset())
+    assert reports(stage) == (1, 1, 1)
+    client, wire = begun(stage)
+    assert reports(stage) == (1, 1, 1)  # nobody knows yet
+    stage.pass_time(2.0)
+    wire.send(b"whole")
+    assert client.take() == b"whole"
+    assert reports(stage) == (2, 1, 0)
+    standing = stage.pool().states[0].standing
+    assert (standing.timed, standing.seconds) == (2, 0.0)  # to the head, not to the end
+
+
+def test_error_is_known_with_its_head_and_reported_once(stage_of: StageOf) -> None:
+    stage = stage_of(watched("a"))
+    _, wire = begun(stage, answer(503, "Content-Length: 10", body=b"half "))
+    assert reports(stage) == (1, 1, 1)
+    wire.reset()
+    stage.settle()
+    assert reports(stage) == (1, 1, 1)
+
+
+def test_stream_that_goes_on_is_good_after_a_while(stage_of: StageOf) -> None:
+    stage = stage_of(watched("a"))
+    broken(stage, lambda wire: wire.reset())
+    _, wire = begun(stage, answer(200, "Transfer-Encoding: chunked", body=b"4\r\nhalf\r\n"))
+    stage.time += 9.9
+    wire.send(b"4\r\nmore\r\n")
+    assert reports(stage) == (1, 1, 1)
+    stage.time += 0.2
+    wire.send(b"4\r\nmore\r\n")
+    assert reports(stage)[2] == 0
+    before = reports(stage)
+    wire.reset()
+    stage.settle()
+    assert reports(stage) == before
+
+
+@pytest.mark.parametrize("how", ["client", "drain"])
+def test_answer_that_somebody_else_ended_says_nothing(stage_of: StageOf, how: str) -> None:
+    stage = stage_of(watched("a"))
+    client, _ = begun(stage)
+    if how == "client":
+        client.reset()
+    else:
+        for connection in [*stage.listening.clients]:
+            connection.cut_short()
+    stage.settle()
+    assert reports(stage) == (0, 0, 0)
+    assert stage.pool().requests == 0
+
+
+def test_answer_that_is_held_back_for_a_retry_is_reported_with_its_head(stage_of: StageOf) -> None:
+    spec = watched("a")
+    spec["routes"][0]["retry"] = retry_spec("rate_limited", back_off={"base": 0.0, "max": 0.0})
+    stage = stage_of(spec)
+    client = stage.client()
+    client.send(GET)
+    first = stage.accept()
+    first.send(answer(429, "Content-Length: 10", body=b"half "))
+    assert reports(stage) == (1, 0, 0)
+    stage.accept().send(OK)
+    assert client.take().endswith(b"hello")
+    first.reset()
+    stage.settle()
+    assert reports(stage) == (2, 0, 0)
+
+
+def test_copy_is_reported_once(stage_of: StageOf) -> None:
+    shadow = pool_spec("shadow", "b", outlier=POLICY)
+    stage = stage_of(shop(route={"mirror": [mirror_spec()]}, upstreams=[pool_spec("u", "a"), shadow]))
+    for _ in range(3):
+        client = stage.client()
+        client.send(GET)
+        wires = [stage.accept() for _ in range(stage.dialling())]
+        wires[-1].send(PART)
+        wires[-1].reset()
+        client.reset()
+        stage.settle()
+    standing = stage.upstreams.shadows["shadow"].states[0].standing
+    assert (standing.requests, standing.ejected) == (3, True)
+
+
+def test_connection_that_is_upgraded_is_a_success_of_its_endpoint(stage_of: StageOf) -> None:
+    stage = stage_of(watched("a"))
+    broken(stage, lambda wire: wire.reset())
+    client = stage.client()
+    client.send(get("/", "Connection: Upgrade", "Upgrade: websocket"))
+    stage.accept().send(answer(101, "Connection: Upgrade", "Upgrade: websocket"))
+    assert client.take().startswith(b"HTTP/1.1 101 ")
+    assert reports(stage) == (2, 1, 0)

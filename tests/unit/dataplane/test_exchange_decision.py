@@ -1,10 +1,12 @@
 """Who is served by whom and what is counted for it; the ids by which a request is found again."""
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from proxy.core.plan import DENY, OVERRIDE, Rule
+from proxy.core.plan import DENY, HOLDOUT, KILL, LAYER, OVERRIDE, REASONS, RING, Rule
 from proxy.core.request import Request
 from proxy.telemetry.counters import (
     BUCKETS,
@@ -16,6 +18,7 @@ from proxy.telemetry.counters import (
 from tests.specs import version_spec
 from tests.unit.dataplane.stage import GET, OK, Stage, answer, get, pool_spec, shop, two_versions
 
+Spec = dict[str, Any]
 StageOf = Callable[..., Stage]
 
 
@@ -68,6 +71,54 @@ def test_matchers_know_the_unit_and_where_the_plan_has_to_do_with_time_also_the_
     stage.client().send(get("/", "X-User-Id: alice"))
     stage.accept().send(OK)
     assert seen == [(b"alice", stage.runtime.wall() if timed else 0.0)]
+
+
+ALL_CANARY = [version_spec("stable", 0.0, upstream="old"), version_spec("canary", 100.0, upstream="new")]
+KILLED = [ALL_CANARY[0], ALL_CANARY[1] | {"kill": {"until": 0.0}}]
+IN_NOBODY = {"label": "rings[0]", "version": "canary", "order": ["all"], "open": "all", "until": 0.0}
+KEPT_OUT: list[tuple[int, str, Spec]] = [
+    (KILL, "stable", {"kill": [{"label": "kill", "until": 0.0}]}),
+    (KILL, "stable", {"versions": KILLED}),
+    (RING, "canary", {"rings": [IN_NOBODY]}),
+    (HOLDOUT, "stable", {"holdout": {"name": "h", "salt": "h", "percent": 100.0, "until": 0.0}}),
+    (LAYER, "stable", {"layer": {"name": "l", "salt": "l", "from": 99.999, "to": 100.0}}),
+]
+
+
+@pytest.mark.parametrize(
+    ("reason", "version", "parts"), KEPT_OUT, ids=[f"{REASONS[one[0]]}-{one[1]}" for one in KEPT_OUT]
+)
+def test_who_is_kept_in_or_out_is_counted_and_logged_by_the_reason(
+    stage_of: StageOf, reason: int, version: str, parts: Spec
+) -> None:
+    everybody = {"name": "all", "where": {"source": "header", "name": "x-user-id", "test": "exists", "value": True}}
+    route = {"versions": ALL_CANARY, "default": "stable"} | parts
+    stage = stage_of(two_versions(route=route, segments=[everybody], access_log=True))
+    client = stage.client()
+    client.send(get("/", "X-User-Id: alice"))
+    upstream = stage.accept()
+    assert f"x-tidegate-version: {version}\r\n".encode() in upstream.take()
+    upstream.send(OK)
+    assert stage.of_version(V_REASONS + reason, version) == 1
+    assert stage.codes() == {(version, version, 200): 1}
+    (line,) = stage.runtime._lines
+    logged = json.loads(line)
+    assert (logged["assigned"], logged["reason"]) == (version, REASONS[reason])
+
+
+def test_an_end_takes_effect_while_the_plan_stays(stage_of: StageOf) -> None:
+    """The time of day is looked at for each request, in a plan that has to do with time."""
+    stage = stage_of(two_versions())
+    until = stage.runtime.wall() + 5.0
+    kill = [{"label": "kill", "until": until}]
+    stage.bring(two_versions(route={"versions": ALL_CANARY, "default": "stable", "kill": kill}, timed=True))
+    for version in ("stable", "canary", "canary"):
+        client = stage.client()
+        client.send(get("/", "X-User-Id: alice", "Connection: close"))
+        upstream = stage.accept()
+        assert f"x-tidegate-version: {version}\r\n".encode() in upstream.take()
+        upstream.send(answer(200, "Connection: close", body=b"x"))
+        stage.pass_time(5.0)
 
 
 def test_newcomer_gets_a_signed_cookie_that_keeps_its_version(stage_of: StageOf) -> None:
@@ -143,7 +194,7 @@ def test_debug_fields_are_for_those_who_may_see_them(stage_of: StageOf) -> None:
     stage.refuse()
     stage.accept().send(OK)
     got = insider.take()
-    for line in (b"x-tidegate-version: canary", b"x-tidegate-served: stable", b"x-tidegate-flags: FB"):
+    for line in (b"x-tidegate-version: canary", b"x-tidegate-served: stable", b"x-tidegate-flags: UF,FB"):
         assert line + b"\r\n" in got
     outsider.send(get("/", "X-User-Id: u1"))
     stage.loop.run()

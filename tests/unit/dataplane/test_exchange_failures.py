@@ -1,5 +1,6 @@
 """What goes wrong while an upstream answers, and clients that go away: statuses, flags, and what each side can tell."""
 
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -31,6 +32,38 @@ def test_upstream_that_resets_without_an_answer_gives_502(stage_of: StageOf) -> 
     stage.accept().reset()
     assert b"(UR)" in client.take()
     assert stage.flags() == {"UR": 1}
+
+
+PUT = get("/", "Content-Length: 500000", method="PUT", body=b"x" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("left", "status", "whole"),
+    [
+        (answer(413, "Connection: close", body=b"big"), 413, True),
+        (answer(413, "Content-Length: 9", body=b"big"), 413, False),
+        (b"HTTP/1.1 413 To", 502, True),
+        (b"", 502, True),
+    ],
+)
+def test_answer_that_lies_unread_when_a_write_fails_is_the_answer(
+    stage: Stage, left: bytes, status: int, whole: bool
+) -> None:
+    """An upstream that refuses a body, answers, and closes while more of it comes: the reset must not take the answer away."""
+    client = stage.client()
+    client.send(PUT)
+    upstream = stage.accept()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        upstream._extra["socket"] = ours
+        theirs.sendall(left)
+        upstream.reset()
+    said = read_answer(client.take())
+    assert (said[0], said[3]) == (status, whole)
+    assert stage.codes() == {("stable", "stable", status): 1}
+    stage.end_everything()
+    stage.assert_nothing_left()
 
 
 @pytest.mark.parametrize(

@@ -235,6 +235,28 @@ def test_slow_client_of_a_slow_body_is_not_written_to(stage_of: StageOf) -> None
     assert stage.codes() == {("stable", "stable", 200): 1}
 
 
+@pytest.mark.parametrize("takes", [False, True])
+def test_client_has_its_time_to_take_what_is_held_after_the_upstream_has_said_it_all(
+    stage_of: StageOf, takes: bool
+) -> None:
+    stage = stage_of(disturbed(fault("slow_body", bytes_per_second=4000)))
+    client = stage.client()
+    client.stall()
+    client.send(GET)
+    stage.accept().send(answer(200, body=b"x" * 400_000))
+    stage.pass_time(20.0)
+    assert client.pausing
+    if takes:
+        client.drain()
+        stage.pass_time(85.0)
+        assert stage.codes() == {("stable", "stable", 200): 1}
+        assert not client.ended
+    else:
+        stage.pass_time(60.0)  # silence is 60
+        assert stage.codes() == {("stable", "stable", 499): 1}
+        assert client.ended == "abort"
+
+
 def test_slow_chunked_body_keeps_its_framing(stage_of: StageOf) -> None:
     stage = stage_of(disturbed(fault("slow_body", bytes_per_second=20)))
     client = stage.client()

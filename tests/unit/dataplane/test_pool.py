@@ -1,5 +1,6 @@
 """Which endpoint, which connection, how many, who waits, and what a new plan leaves alone."""
 
+import errno
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,7 @@ from proxy.core.plan import Endpoint
 from proxy.dataplane.pool import Pool
 from proxy.telemetry.counters import (
     E_DOWN,
+    E_EJECTED,
     E_FAILURES,
     REGION_SLOTS,
     U_ACTIVE,
@@ -15,9 +17,10 @@ from proxy.telemetry.counters import (
     U_IDLE,
     U_PENDING,
     U_REQUESTS,
+    V_BREAKER_OPENED,
 )
 from tests.specs import version_spec
-from tests.unit.dataplane.stage import GET, OK, Stage, answer, endpoint_spec, get, pool_spec, shop
+from tests.unit.dataplane.stage import GET, OK, Stage, answer, breaker_spec, endpoint_spec, get, pool_spec, shop
 from tests.unit.dataplane.wires import Wire
 
 StageOf = Callable[..., Stage]
@@ -194,6 +197,30 @@ def test_failed_dial_makes_room_for_one_who_waits(stage_of: StageOf) -> None:
     assert first.take().startswith(b"HTTP/1.1 503 ")
     stage.accept().send(OK)
     assert second.take().endswith(b"hello")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+def test_an_endpoint_does_not_suffer_for_what_this_process_has_not_got(stage_of: StageOf, number: int) -> None:
+    """Clients who take all descriptors must not have endpoints rest or ejected, nor versions broken."""
+    outlier = {
+        "consecutive_5xx": 1, "consecutive_gateway": 1, "interval": 10.0, "base_ejection": 30.0, "max_ejection": 300.0,
+        "max_ejected_percent": 100.0, "success_rate": None, "latency": None,
+    }  # fmt: skip
+    versions = [version_spec("stable", 100.0, breaker=breaker_spec(minimum_requests=1))]
+    stage = stage_of(shop(route={"versions": versions}, upstreams=[pool_spec("u", "a", "b", outlier=outlier)]))
+    for _ in range(3):
+        (client,) = asking(stage, 1)
+        stage.dial().refuse(OSError(number, "none left"))
+        stage.settle()
+        assert client.take().startswith(b"HTTP/1.1 503 ")
+        assert not stage.dialling()
+    assert stage.flags() == {} or set(stage.flags()) == {"UO"}
+    assert of_endpoint(stage, E_FAILURES) == 3
+    assert of_endpoint(stage, E_DOWN) == of_endpoint(stage, E_EJECTED) == 0
+    assert stage.of_version(V_BREAKER_OPENED) == 0
+    (client,) = asking(stage, 1)
+    stage.accept().send(OK)
+    assert client.take().endswith(b"hello")
 
 
 def test_who_waits_too_long_is_refused(stage_of: StageOf) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from proxy.dataplane.upstream import UpstreamConnection
-from proxy.telemetry.counters import V_IN_FLIGHT, V_RETRYING
+from proxy.errors import FLAG_BY_CODE, FLAGS
+from proxy.telemetry.counters import V_FLAGS, V_IN_FLIGHT, V_RETRYING
 from tests.unit.dataplane.stage import GET, OK, Spec, Stage, answer, get, pool_spec, retry_spec, shop, two_versions
+from tests.unit.dataplane.test_faults import line
 from tests.unit.dataplane.wires import Wire
 
 StageOf = Callable[..., Stage]
@@ -99,6 +101,14 @@ FAILURES: dict[str, tuple[Callable[[Stage, Wire | None], None], str, int]] = {
     "503": (bad_answer, "gateway_error", 503),
     "500 and beyond": (bad_answer, "5xx", 503),
 }
+
+FLAGGED = {
+    "connect": "UH", "close": "UC", "reset": "UR", "half a head": "UR", "no http": "UPE", "silence": "UT", "503": "5xx",
+    "500 and beyond": "5xx",
+}  # fmt: skip
+"""How the last try failed."""
+
+ERRORS = {"codes": list(range(500, 600)), "flags": [flag.code for flag in FLAGS if flag.error]}
 
 
 def fail(stage: Stage, name: str) -> None:
@@ -226,7 +236,7 @@ def test_nothing_is_tried_again_beyond_the_budget(stage_of: StageOf, name: str) 
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_another_version_answers_when_the_tries_of_the_first_are_used_up(stage_of: StageOf, name: str) -> None:
-    stage = stage_of(two_versions(route={"retry": retry_spec(FAILURES[name][1])}))
+    stage = stage_of(two_versions(route={"retry": retry_spec(FAILURES[name][1]), "errors": ERRORS}, access_log=True))
     client = stage.client()
     client.send(PUT)
     fail(stage, name)
@@ -241,7 +251,9 @@ def test_another_version_answers_when_the_tries_of_the_first_are_used_up(stage_o
     third.send(OK)
     assert client.take().endswith(b"hello")
     assert stage.codes() == {("canary", "stable", 200): 1}
-    assert stage.flags() == {}
+    assert stage.flags() == {FLAGGED[name]: 1}  # the version assigned has failed, whoever answered
+    assert stage.of_version(V_FLAGS + FLAG_BY_CODE[FLAGGED[name]].index, "canary") == 1
+    assert line(stage)["flag"] == f"{FLAGGED[name]},FB"
     assert stage.retries("canary") == {"success": 1} | ({} if name == "connect" else {"failure": 1})
     assert stage.retries("stable") == {}
     stage.end_everything()
@@ -259,6 +271,34 @@ def test_the_next_version_is_asked_once_and_its_failure_is_passed_on(stage_of: S
     stage.pass_time(1)
     assert stage.dialling() == 0
     assert stage.retries("canary") == {"failure": 1}
+    assert sum(stage.flags().values()) <= 1
+
+
+@pytest.mark.parametrize("how", ["unreachable", "unusable"])
+def test_a_version_whose_fallback_answers_because_nobody_could_be_asked_has_failed(stage_of: StageOf, how: str) -> None:
+    stage = stage_of(two_versions(route={"errors": ERRORS}, access_log=True))
+    client = stage.client()
+    if how == "unusable":
+        stage.upstreams.mark("new", frozenset({stage.pool("new").states[0].endpoint.key}), frozenset())
+    client.send(get("/", "X-User-Id: u1"))
+    if how == "unreachable":
+        stage.refuse()
+    stage.accept().send(OK)
+    assert client.take().endswith(b"hello")
+    flag = "UF" if how == "unreachable" else "UH"
+    assert stage.flags() == {flag: 1}
+    assert line(stage)["flag"] == f"{flag},FB"
+
+
+def test_what_is_no_error_of_the_route_is_none_where_a_fallback_answers(stage_of: StageOf) -> None:
+    stage = stage_of(two_versions(route={"retry": retry_spec("5xx", attempts=1), "errors": {"codes": [], "flags": []}}))
+    client = stage.client()
+    client.send(get("/", "X-User-Id: u1"))
+    stage.accept().send(BAD)
+    stage.accept().send(OK)
+    assert client.take().endswith(b"hello")
+    assert stage.codes() == {("canary", "stable", 200): 1}
+    assert stage.flags() == {}
 
 
 def test_without_fallback_a_version_that_fails_is_not_left(stage_of: StageOf) -> None:
@@ -387,6 +427,62 @@ def test_the_time_of_a_try_bounds_its_connect(stage_of: StageOf) -> None:
     assert stage.of_version(V_RETRYING) == 1
     next_one(stage).send(OK)
     assert client.take().endswith(b"hello")
+
+
+def test_the_time_of_a_try_is_one_for_its_connect_and_its_answer(stage_of: StageOf) -> None:
+    stage = stage_of(again("timeout", per_try_timeout=1.0))
+    client = stage.client()
+    client.send(GET)
+    stage.pass_time(0.7)
+    first = stage.accept()
+    stage.pass_time(0.25)
+    assert not first.ended
+    stage.pass_time(0.2)
+    assert first.ended
+    assert stage.of_version(V_RETRYING) == 1
+    next_one(stage).send(OK)
+    assert client.take().endswith(b"hello")
+
+
+def test_the_time_of_a_try_is_one_for_all_endpoints_dialled(stage_of: StageOf) -> None:
+    spec = again("connect_failure", per_try_timeout=0.5)
+    spec["upstreams"] = [pool_spec("u", "10.0.0.1", "10.0.0.2", "10.0.0.3", timeouts={"connect": 0.3})]
+    stage = stage_of(spec)
+    client = stage.client()
+    client.send(GET)
+    stage.pass_time(0.45)
+    assert stage.dialling() == 1  # the second
+    assert stage.of_version(V_RETRYING) == 0
+    stage.pass_time(0.1)
+    assert stage.of_version(V_RETRYING) == 1
+    next_one(stage).send(OK)
+    assert client.take().endswith(b"hello")
+
+
+def test_a_client_that_sends_its_body_slowly_takes_nothing_of_the_time_of_a_try(stage_of: StageOf) -> None:
+    stage = stage_of(again("timeout", per_try_timeout=1.0))
+    client = stage.client()
+    client.send(get("/", "Content-Length: 6", method="PUT", body=b"abc"))
+    first = stage.accept()
+    stage.pass_time(3.0)
+    client.send(b"def")
+    stage.pass_time(0.9)
+    assert not first.ended
+    first.send(OK)
+    assert client.take().endswith(b"hello")
+
+
+def test_a_used_up_budget_is_in_nobodys_way_where_nothing_had_been_sent(stage_of: StageOf) -> None:
+    retry = retry_spec(budget={"percent": 0.0, "minimum": 0})
+    stage = stage_of(two_versions(route={"retry": retry}))
+    client = stage.client()
+    client.send(PUT)
+    connect_fails(stage, None)
+    wire = stage.accept()
+    assert b"x-tidegate-version: stable\r\n" in wire.take()
+    wire.send(OK)
+    assert client.take().endswith(b"hello")
+    assert stage.retries("canary") == {"budget_exhausted": 1}
 
 
 def test_a_body_that_is_still_coming_waits_for_the_next_try(stage_of: StageOf) -> None:

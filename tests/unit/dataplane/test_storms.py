@@ -25,6 +25,10 @@ from tests.unit.dataplane.stage import (
     retry_spec,
     two_versions,
 )
+from tests.unit.dataplane.test_caching import cache_spec
+from tests.unit.dataplane.test_concurrency import concurrency
+from tests.unit.dataplane.test_faults import fault
+from tests.unit.dataplane.test_rates import limit
 from tests.unit.dataplane.wires import Wire
 
 REQUESTS = [
@@ -41,6 +45,8 @@ REQUESTS = [
     get("/", "Content-Length: 90000", method="PUT", body=b"x" * 90_000),
     get("/", "Connection: upgrade", "Upgrade: websocket"),
     get("/too/../odd"),
+    get("/a?b=c", "Cache-Control: no-cache"),
+    get("/a?b=c", method="HEAD"),
 ]
 ANSWERS = [
     answer(200, body=b"hello"),
@@ -58,7 +64,13 @@ ANSWERS = [
     answer(200, "Content-Length: 5", body=b"surplus"),
     answer(200, "Transfer-Encoding: chunked", body=b"zz\r\n"),
     b"nonsense\r\n\r\n",
+    answer(200, "Cache-Control: max-age=1, stale-while-revalidate=9, stale-if-error=60", 'ETag: "1"', body=b"kept"),
+    answer(200, "Cache-Control: max-age=60", "Transfer-Encoding: chunked", body=b"4\r\nkept\r\n0\r\n\r\n"),
+    answer(503, "Retry-After: 1", body=b"z" * 90_000),
 ]
+
+LONGEST = 300.0
+"""Seconds after which nothing is under way any more where nobody moves: all deadlines one after the other."""
 
 EVENTS = st.lists(
     st.one_of(
@@ -73,15 +85,19 @@ EVENTS = st.lists(
         st.tuples(st.just("say on"), st.integers(0, 3), st.sampled_from([1, 7, 60, 1000, 200_000])),
         st.tuples(st.just("say on"), st.integers(0, 3), st.just(200_000)),
         st.tuples(st.sampled_from(["eof", "reset", "stall", "drain"]), st.integers(0, 6), st.just(0)),
+        st.tuples(st.just("whole"), st.integers(0, len(REQUESTS) - 1), st.integers(0, len(ANSWERS) - 1)),
+        st.tuples(st.just("whole"), st.integers(0, len(REQUESTS) - 1), st.integers(0, len(ANSWERS) - 1)),
         st.tuples(st.just("time"), st.just(0), st.sampled_from([1, 3, 20, 80])),
+        st.tuples(st.just("tick"), st.just(0), st.just(0)),
         st.tuples(st.just("plan"), st.just(0), st.just(0)),
     ),
-    max_size=60,
+    min_size=10,
+    max_size=80,
 )
 
 
-def stormy(generation: int, resilient: bool = False) -> Spec:
-    """`resilient`: tried again, hedged, and broken; now and then a plan without one of them."""
+def stormy(generation: int, resilient: bool = False, guarded: bool = False) -> Spec:
+    """`resilient`: tried again, hedged, and broken; `guarded`: all gates are there; now and then a plan without one of them."""
     route: Spec = {
         "mirror": [mirror_spec(in_flight=3, body_limit=50_000, buffer=80_000)],
         "max_body": 80_000 if generation % 3 == 0 else None,
@@ -105,13 +121,32 @@ def stormy(generation: int, resilient: bool = False) -> Spec:
                 ),
             ],
         }
+    if guarded:
+        route |= {
+            "timeout": 6.0 if generation % 3 else 0.0,
+            "rate_limits": [limit("route", rate=5.0, burst=8), limit("client_ip", rate=5.0, burst=9)],
+            "faults": [
+                fault("delay", percent=20.0, delay=1.0),
+                fault("abort", percent=5.0),
+                fault("reset", percent=5.0, salt="b"),
+                fault("slow_body", percent=30.0, salt="c", bytes_per_second=20_000),
+            ]
+            if generation % 4
+            else [],
+            "cache": cache_spec(size=1 << 17) if generation % 5 else None,
+            "concurrency": concurrency(2, queue_timeout=2.0, shed_at_percent=100.0) if generation % 7 else None,
+            "admission": {
+                "success_percent": 95.0, "aggression": 1.0, "window": 10.0, "maximum_percent": 80.0, "minimum_rate": 0.0
+            },
+        }  # fmt: skip
     limits = {"connections": 2, "pending": 2, "requests": 6, "idle": 1}
     pools = [
         pool_spec("old", "10.0.0.1", limits=limits),
         pool_spec("new", *(("10.0.0.2", "10.0.0.3") if generation % 2 else ("10.0.0.2",)), limits=limits),
         pool_spec("shadow", "10.0.0.9", limits=limits),
     ]
-    return two_versions(route=route, upstreams=pools, generation=generation)
+    bounds = {"enabled": True, "max_percent": 100.0}
+    return two_versions(route=route, upstreams=pools, generation=generation, faults=bounds)
 
 
 class Player:
@@ -160,6 +195,7 @@ def heard_by_client(player: Player, requests: list[bytes]) -> None:
             if isinstance(event, h11.EndOfMessage):
                 break
         data = reader.trailing_data[0]
+    assert not data or data.startswith(b"HTTP/1.1 408"), "more answers than requests"
 
 
 def heard_by_upstream(player: Player) -> None:
@@ -206,11 +242,31 @@ def test_whatever_happens_to_retries_hedges_and_breakers_as_well(events: list[tu
         stage.close()
 
 
-def play(stage: Stage, events: list[tuple[str, int, int]], resilient: bool = False) -> None:
+@pytest.mark.slow
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(EVENTS, st.integers(1, 20), st.booleans())
+def test_whatever_happens_at_the_gates_too(events: list[tuple[str, int, int]], first: int, quietly: bool) -> None:
+    stage = Stage(stormy(first, resilient=True, guarded=True))
+    try:
+        play(stage, events, first, resilient=True, guarded=True, quietly=quietly)
+    finally:
+        stage.close()
+
+
+def play(
+    stage: Stage,
+    events: list[tuple[str, int, int]],
+    generation: int = 1,
+    resilient: bool = False,
+    guarded: bool = False,
+    quietly: bool = False,
+) -> None:
+    """`generation` is that of the plan in force. `quietly`: in the end nobody leaves or says another word, and every exchange
+    must come to its end all the same."""
     clients: list[Player] = []
     upstreams: list[Player] = []
     asked: dict[Wire, list[bytes]] = {}
-    generation = 1
+    answered: set[Wire] = set()
     shadows = dict(stage.upstreams.shadows)
     pools = stage.all_pools()
 
@@ -248,16 +304,38 @@ def play(stage: Stage, events: list[tuple[str, int, int]], resilient: bool = Fal
                 player = everybody[-1 - which % len(everybody)]
                 if what != "eof" or player.wire.reading:
                     getattr(player.wire, what)()
+        elif what == "whole":  # asked, and whoever is asked answers at once
+            player = connect()
+            player.to_say += REQUESTS[which]
+            asked[player.wire].append(REQUESTS[which])
+            player.speak(200_000)
+            while stage.dialling():
+                upstreams.append(Player(stage.accept()))
+            for player in upstreams:
+                player.listen()
+                if player.wire not in answered and player.heard:
+                    answered.add(player.wire)
+                    player.to_say += ANSWERS[number]
+                player.speak(200_000)
         elif what == "time":
             stage.pass_time(number)
+        elif what == "tick":
+            stage.tick()
         elif what == "plan":
             generation += 1
-            stage.bring(stormy(generation, resilient))
+            stage.bring(stormy(generation, resilient, guarded))
             pools += [pool for pool in stage.all_pools() if pool not in pools]
         stage.settle()
         for player in (*clients, *upstreams):
             player.listen()
     assert shadows
+    if quietly:
+        stage.pass_time(LONGEST)
+        unfinished = [client for client in stage.listening.clients if client.generation() < 1 << 62]
+        assert all(client.carrier is not None for client in unfinished), "an exchange goes on for ever"
+        stage.settle()
+        for player in (*clients, *upstreams):
+            player.listen()
     stage.end_everything()
     for player in (*clients, *upstreams):
         player.listen()

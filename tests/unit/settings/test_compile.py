@@ -1,5 +1,6 @@
 """What a route's short words come to."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -221,3 +222,26 @@ def test_a_fault_ends_at_the_same_moment_in_every_zone(tmp_path: Path) -> None:
 )
 def test_plan_says_whether_anything_has_to_do_with_time(parts: list[Any], timed: bool) -> None:
     assert has_to_do_with_time(parts) is timed
+
+
+@pytest.mark.parametrize(
+    ("text", "top"),
+    [
+        ("kill: {until: 2099-01-01T00:00:00Z}", ""),
+        ("rules: [{units: [a], deny: v, until: 2099-01-01T00:00:00Z}]", ""),
+        ("preview: {until: 2099-01-01T00:00:00Z}", ""),
+        ("holdout: h", "holdouts: {h: {percent: 1, until: 2099-01-01T00:00:00Z}}\n"),
+        ("epoch: 1", "kill: {until: 2099-01-01T00:00:00Z}\n"),
+        (
+            "rings: [{version: v, order: [s], open: s, until: 2099-01-01T00:00:00Z}]",
+            "segments: {s: {header: x, is: a}}\n",
+        ),
+    ],
+)
+def test_every_end_makes_the_plan_look_at_the_clock(tmp_path: Path, text: str, top: str) -> None:
+    path = tmp_path / "x.yaml"
+    whole = f"{UPSTREAMS}{top}routes: [{{name: r, versions: {{v: {{upstream: a}}}}, {text}}}]\n"
+    path.write_text(whole)
+    assert load(path, {}).spec["timed"] is True
+    path.write_text(re.sub(r",? ?until: [^},]*", "", whole).replace("kill: {}", "kill: true"))
+    assert load(path, {}).spec["timed"] is False

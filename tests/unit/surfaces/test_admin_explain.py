@@ -68,14 +68,22 @@ def test_the_plan_is_built_once_until_there_is_another():
         assert [len(plan.routes[0].overrides) for plan in (first, other)] == [0, 1]
 
 
+def test_the_time_may_be_another():
+    with stand_in() as state:
+        state.spec["routes"][0]["rules"] = [{**RULES[0], "until": 1.9e9}]
+        for at, reason in (("2030-03-17T17:46:39Z", "override"), ("2030-03-17T17:46:40Z", "split")):
+            assert asked(state, f"route=shop&unit=alice&at={at}")[1]["reason"] == reason
+
+
 @pytest.mark.parametrize(
     ("query", "status", "message"),
     [
         ("", 400, "say which request: a route, a url, a host or a path"),
         ("unit=alice", 400, "say which request: a route, a url, a host or a path"),
-        ("rote=shop", 400, "unknown: rote; known: route, url, host, path, method, unit, header, client"),
+        ("rote=shop", 400, "unknown: rote; known: route, url, host, path, method, unit, header, client, at"),
         ("route=shop&unit=a&unit=b", 400, "unit is given twice"),
         ("route=shop&header=x", 400, "header: 'x' is not NAME: VALUE"),
+        ("route=shop&at=tomorrow", 400, "at: must be a point in time with its zone"),
         ("route=shop&client=x", 400, "client: 'x' is not an address"),
         ("url=x&host=y", 400, "url: the URL says host and path already: leave them out"),
         ("route=shop&path=%2Fa%20b", 400, "the proxy would refuse this request with 400: "),

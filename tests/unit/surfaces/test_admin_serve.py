@@ -140,3 +140,54 @@ def self_signed(folder):
         )
     )
     return certificate, key
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"", b""),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost", b""),
+        (
+            b"POST /api/v1/faults/kill HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%b\r\n{"
+            % b"Content-Type: application/json\r\nContent-Length: 9\r\n",
+            b"HTTP/1.1 408 ",
+        ),
+    ],
+    ids=["nothing", "half a head", "half a body"],
+)
+def test_who_comes_and_says_no_more_is_let_go(monkeypatch, sent, answer):
+    monkeypatch.setattr("proxy.surfaces.admin.serve.IDLE_LIMIT", 0.05)
+    monkeypatch.setattr("proxy.surfaces.admin.guard.BODY_LIMIT", 0.05)
+
+    async def probe(servers):
+        host, port = split_address(servers.addresses["admin"])
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(sent)
+        said = await asyncio.wait_for(reader.readline(), 5)
+        writer.close()
+        return said
+
+    assert serve(AdminSettings(address="127.0.0.1:0"), probe).startswith(answer)
+
+
+@pytest.mark.parametrize("path", ["faults/kill", "upstreams/u/endpoints/e/drain"])
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        ({}, b"[" * 60_000),
+        ({}, b'{"reason": "\xff"}'),
+        ({"Content-Type": "application/json; charset=none"}, b"{}"),
+        ({"Content-Encoding": "gzip"}, b"{}"),
+    ],
+    ids=["deep", "no UTF-8", "charset", "gzip"],
+)
+def test_a_body_that_cannot_be_read_is_the_callers_mistake(path, fields, body):
+    async def probe(servers):
+        async with aiohttp.ClientSession() as session:
+            url = f"http://{servers.addresses['admin']}/api/v1/{path}"
+            async with session.post(
+                url, data=body, headers={"Content-Type": "application/json"} | fields, compress=None
+            ) as response:
+                return response.status
+
+    assert serve(AdminSettings(address="127.0.0.1:0"), probe) == 400

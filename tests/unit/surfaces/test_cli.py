@@ -357,6 +357,16 @@ def test_explain_tells_where_a_unit_stands_in_a_holdout_and_a_layer(every_kind: 
     assert "    kill versions.other.kill: takes out other (nobody gets it)\n" in said["split"]
 
 
+def test_explain_is_asked_about_another_time(every_kind: str) -> None:
+    Path(every_kind).write_text(EVERY_KIND.replace("kill: true\n", "kill: {until: 2099-01-01T00:00:00Z}\n"))
+    asked = ["--route", "dead", "--unit", "u", "--at"]
+    assert explained(every_kind, *asked, "2098-12-31T23:59:59Z")["reason"] == "kill"
+    over = run("explain", "-c", every_kind, *asked, "2099-01-01T00:00:00Z")
+    assert "    kill route.kill: is over (since Thu, 01 Jan 2099 00:00:00 GMT)\n" in over.stdout
+    wrong = run("explain", "-c", every_kind, *asked, "tomorrow")
+    assert (wrong.exit_code, "Invalid value for --at: must be a point in time" in wrong.stderr) == (2, True)
+
+
 def test_explain_knows_what_does_not_hang_on_the_unit_that_is_minted(every_kind: str) -> None:
     assert explained(every_kind, "--route", "anybody")["drawn"] is True
     known = explained(every_kind, "--route", "anybody", "-H", "x-geo-city: Oslo")
