@@ -32,7 +32,7 @@ class Borrowed:
             try:
                 table = _open(message["pid"], one["descriptor"], one["inode"], one["size"])
             except (OSError, ValueError) as error:
-                log.warning("a list of units could not be taken", extra={"list": name}, exc_info=error)
+                log.warning("the list %s could not be taken: %s", name, error)
                 continue
             self._inodes[name] = one["inode"]
             held = self.lists.get(name)
