@@ -2,7 +2,7 @@
 
 from typing import Final
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of this vocabulary. A control process that takes over a worker with another one replaces it instead."""
 
 # Control to worker.
@@ -26,7 +26,7 @@ the receiver's and those of leaving ones included: what they have under way coun
 FAULTS: Final = 8
 """{"killed": bool}: whether faults are switched off, whatever the plan says. Sent on change, and where HELLO said otherwise; before
 any plan that follows."""
-UNITS: Final = 9
+UNITS: Final = 11
 """{"pid": int, "lists": [{"name": str, "descriptor": int, "inode": int, "size": bytes}]}: all lists of units that plans may
 name, each a memory that the process `pid` has open under this descriptor (core/unit_table). Sent on change, and before any
 plan that follows."""

@@ -92,7 +92,7 @@ class UnitLists:
     async def look(self) -> None:
         """Read those files that have changed."""
         for name in list(self._lists):
-            if self._source.changed(name):
+            if await asyncio.to_thread(self._source.changed, name):
                 self._forget()  # with the one before, there would be three of them while this one is made
                 await asyncio.to_thread(self._source.look, name)
             if name not in self._lists:  # a configuration came meanwhile
