@@ -46,6 +46,8 @@ class Rings:
         self.index: Final = index
         self.order: Final = order
         self.until: Final[float] = spec["until"]
+        if opened and opened not in order:
+            raise ValueError(f"{opened} is none of the rings {', '.join(order)}")
         names = order[: order.index(opened) + 1] if opened else []
         self.open: Final[list[tuple[str, Matcher]]] = [(f"{self.label}.{name}", segments[name]) for name in names]
 

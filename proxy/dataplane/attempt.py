@@ -119,7 +119,9 @@ class Attempt(Hedged):
         breaker = arm.breaker
         if self._mark != ORDINARY:
             self._mark = ORDINARY
-        if breaker is not None and (breaker.shut or now >= breaker.next_look):
+        if breaker is not None and (
+            breaker.shut or now >= breaker.next_look or breaker.policy.saturation_percent > 0.0
+        ):
             self._mark = self._ask_breaker(arm, now)
             if self._mark == REFUSED:
                 self._barred = True

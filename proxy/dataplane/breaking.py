@@ -38,7 +38,9 @@ def admit(runtime: Runtime, version: Version, arm: Arm, taken: int, now: float) 
     breaker = arm.breaker
     if breaker is None:
         return ORDINARY
-    if now >= breaker.next_look:
+    if now >= breaker.next_look or (
+        breaker.state is State.CLOSED and breaker.policy.saturated(taken, version.upstream.max_requests)
+    ):  # many may come between two looks: none of them shall meet the limit itself
         look(runtime, version, arm, taken, now)
     mark = breaker.admit(now)
     if mark > 0:

@@ -1,7 +1,6 @@
 """Stored answers over real sockets: the configuration that docs/caching.md shows, and what the page says of it."""
 
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +86,13 @@ def test_the_last_good_answer_stands_in_while_the_upstream_is_down(tmp_path: Pat
         with Proxy(cached(origin, stale_if_error="1h"), tmp_path) as proxy:
             assert proxy.get().body == b"good"
             origin.respond = answer(b"bad", "503 Down")
-            time.sleep(1.1)  # real age, in a real process
-            got = proxy.get()
-            assert (got.status, got.body) == (200, b"good")
-            assert got.get(b"x-tidegate-flags") == b"5xx,ST"
+
+            def stale() -> bool:
+                got = proxy.get()
+                assert (got.status, got.body) == (200, b"good")
+                return got.get(b"x-tidegate-flags") == b"5xx,ST"
+
+            wait_for(stale, "what is stored to grow old")
             origin.stop()
             stopped = True
             wait_for(lambda: proxy.get().get(b"x-tidegate-flags") in (b"UF,ST", b"UH,ST"), "nobody to connect to")
@@ -107,13 +109,18 @@ def test_a_stale_answer_is_given_while_a_new_one_is_fetched(tmp_path: Path) -> N
     with Origin(answer(b"old", "200 OK", "Cache-Control: max-age=1, stale-while-revalidate=60")) as origin:
         with Proxy(cached(origin), tmp_path) as proxy:
             assert proxy.get().body == b"old"
-            time.sleep(1.1)  # real age, in a real process
 
             def slow(connection: Connection, request: Message) -> None:
                 connection.origin.released.wait()
                 answer(b"new", "200 OK", "Cache-Control: max-age=60")(connection, request)
 
             origin.respond = slow
+
+            def asked_again() -> bool:
+                assert proxy.get().body == b"old"
+                return len(origin.requests) == 2
+
+            wait_for(asked_again, "what is stored to grow old")
             for _ in range(20):
                 assert proxy.get().body == b"old"
             assert len(origin.requests) == 2

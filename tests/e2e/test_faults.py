@@ -1,7 +1,5 @@
 """Faults and deadlines in real processes: what clients see, what is counted, and that they can be stopped at once."""
 
-import http.client
-import json
 import threading
 import time
 from pathlib import Path
@@ -15,20 +13,6 @@ from .harness.proxy import Proxy, configuration, single, upstream
 from .harness.wait import wait_for
 
 UNBOUNDED = {"enabled": True, "max_percent": 100}
-
-
-def change(proxy: Proxy, method: str, path: str, body: Any = None) -> Any:
-    """Change something through the admin API; the value answered."""
-    connection = http.client.HTTPConnection("127.0.0.1", proxy.admin_port, timeout=10)
-    try:
-        text = None if body is None else json.dumps(body)
-        connection.request(method, path, text, {"Content-Type": "application/json"})
-        got = connection.getresponse()
-        said = json.loads(got.read())
-        assert got.status == 200, said
-        return said
-    finally:
-        connection.close()
 
 
 def disturbed(origin: Origin, *faults: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -106,7 +90,7 @@ def test_a_delay_and_a_slow_body_take_their_time_and_the_bytes_stay_the_same(tmp
         got = proxy.get()
         seconds = time.monotonic() - started
         assert (got.status, got.body) == (200, body)
-        assert 0.75 < seconds < 3.0
+        assert 0.75 < seconds < 10
         assert got.get(b"x-tidegate-flags") == b"DI"
 
 
@@ -131,9 +115,10 @@ def test_a_slow_body_makes_the_upstream_wait_and_not_the_memory_grow(tmp_path: P
         before = -1
         while sum(sent) != before:  # until it is stopped by those who do not read
             before = sum(sent)
-            time.sleep(0.5)
+            for _ in range(4):  # bites for the client: the proxy had time to read more, if it wanted to
+                wire.reader.fill()
         assert before < 16 << 20  # kernel buffers, and little else
-        change(proxy, "POST", "/api/v1/faults/kill", {"reason": "seen enough"})
+        proxy.change("POST", "/api/v1/faults/kill", {"reason": "seen enough"})
         got = 0
 
         def take(data: bytes) -> None:
@@ -153,7 +138,7 @@ def test_the_kill_switch_ends_what_is_under_way_and_stays_over_a_restart(tmp_pat
             for thread in threads:
                 thread.start()
             proxy.wait_metric(8, "tidegate_faults_total", kind="delay")
-            said = change(proxy, "POST", "/api/v1/faults/kill", {"reason": "pager", "by": "alice"})
+            said = proxy.change("POST", "/api/v1/faults/kill", {"reason": "pager", "by": "alice"})
             assert (said["killed"]["reason"], said["killed"]["by"]) == ("pager", "alice")
             for thread in threads:
                 thread.join(5)
@@ -166,7 +151,7 @@ def test_the_kill_switch_ends_what_is_under_way_and_stays_over_a_restart(tmp_pat
         with again:
             assert again.api("/api/v1/faults")["killed"]["by"] == "alice"
             assert again.get().status == 200
-            change(again, "DELETE", "/api/v1/faults/kill")
+            again.change("DELETE", "/api/v1/faults/kill")
             with again.connect() as wire:
                 wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
                 again.wait_metric(1, "tidegate_faults_total", kind="delay")

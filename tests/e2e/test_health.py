@@ -13,7 +13,7 @@ from .harness.load import Callers
 from .harness.message import Message
 from .harness.origin import Connection, Origin, answer
 from .harness.processes import alive, kill
-from .harness.proxy import Config, Proxy, configuration
+from .harness.proxy import Config, Proxy, configuration, free_port
 from .harness.wait import wait_for
 
 HEALTH = {"path": "/healthz", "interval": "100ms", "timeout": "1s", "healthy_after": 2, "unhealthy_after": 2}
@@ -189,3 +189,56 @@ def test_an_endpoint_that_is_dead_at_the_start_costs_at_most_the_first_requests(
                 callers.stop()
             assert dead.served == served
             assert set(callers.statuses) == {200}
+
+
+def test_a_check_of_connecting_alone_and_one_with_fields_of_its_own(tmp_path: Path) -> None:
+    """`health: tcp` sees who does not listen; an HTTP check is sent as the file says, and judged by what it expects."""
+    asked: list[Message] = []
+
+    def particular(connection: Connection, request: Message) -> None:
+        if request.target != b"/alive?deep=1":
+            answer(b"page")(connection, request)
+            return
+        asked.append(request)
+        known = request.get(b"x-check") == b"tidegate" and request.get(b"host") == b"health.test"
+        answer(b"", "301 Moved" if known else "403 Forbidden")(connection, request)
+
+    port = free_port()
+    with Origin(particular, record=False) as origin, Origin(record=False) as steady:
+        upstreams = {
+            "fields": {
+                "endpoints": [origin.url],
+                "health": {
+                    "path": "/alive?deep=1",
+                    "host": "health.test",
+                    "headers": {"x-check": "tidegate"},
+                    "expected": ["2xx", 301],
+                    "interval": "100ms",
+                },
+            },
+            "tcp": {
+                "endpoints": [steady.url, f"http://127.0.0.1:{port}"],
+                "health": {"kind": "tcp", "interval": "100ms", "healthy_after": 2, "unhealthy_after": 2},
+            },
+        }
+        routes = [
+            {"name": name, "match": {"host": f"{name}.test"}, "versions": {"only": {"upstream": name}}}
+            for name in upstreams
+        ]
+
+        def states(upstream: str) -> list[str]:
+            found = proxy.api(f"/api/v1/upstreams/{upstream}")["endpoints"]
+            return [one["health"]["verdict"] for one in found]
+
+        with Proxy(configuration(upstreams, routes), tmp_path) as proxy:
+            wait_for(lambda: states("fields") == ["healthy"], "a verdict")
+            assert asked[0].get(b"x-check") == b"tidegate"
+            wait_for(lambda: states("tcp") == ["healthy", "unhealthy"], "verdicts")
+            assert {proxy.get("/", "tcp.test").status for _ in range(10)} == {200}
+            with Origin(port=port) as late:
+                wait_for(lambda: states("tcp") == ["healthy", "healthy"], "a good verdict")
+                checks = len(late.connections)
+                assert checks >= 2, "it takes two good ones"
+                assert late.requests == [], "nothing was sent"
+            wait_for(lambda: states("tcp") == ["healthy", "unhealthy"], "a bad verdict")
+            assert proxy.metrics().value("tidegate_errors_total") == 0

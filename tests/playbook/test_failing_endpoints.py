@@ -3,7 +3,7 @@
 import pytest
 
 from tests.playbook.specs import endpoints, hedge, outlier, retry
-from tests.playbook.world import Visit, playing
+from tests.playbook.world import Service, Visit, playing
 
 
 def failed(visit: Visit) -> bool:
@@ -95,3 +95,27 @@ def test_retries_never_add_a_fifth_to_the_load(failing: float, rate: int) -> Non
         for start in (0, 10, 20, 30):
             asked = sum(service.asked_between(start, start + 10) for service in services)
             assert asked <= 1.2 * len(world.made(start, start + 10)) + 10
+
+
+def restart(service: Service, begins: bool) -> None:
+    service.refusing = service.resetting = begins
+
+
+def test_endpoints_restarted_one_after_another_cost_nothing() -> None:
+    """Each refuses connections for five seconds, and resets those it has: what had been sent is repeated where that is safe."""
+    spec = endpoints(3, route={"retry": retry()})
+    with playing(spec) as world:
+        services = [world.service(f"10.0.0.{number}") for number in (1, 2, 3)]
+        for turn, service in enumerate(services):
+            world.at(10.0 + 15.0 * turn, lambda service=service: restart(service, True))  # type: ignore[misc]
+            world.at(15.0 + 15.0 * turn, lambda service=service: restart(service, False))  # type: ignore[misc]
+        world.visits(rate=200, seconds=60)
+        world.run(62)
+        assert world.share(failed) == 0.0
+        for turn, service in enumerate(services):
+            begins = 10.0 + 15.0 * turn
+            assert service.asked_between(begins + 1, begins + 5) <= 64, "at most what was left of its connections"
+            # It rests for at most five seconds after it was last found dead; then it has its third again.
+            assert service.asked_between(begins + 10.5, begins + 15) >= 0.3 * 200 * 4.5
+        assert world.slowest(99) < 0.1
+        world.end()

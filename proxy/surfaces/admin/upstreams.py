@@ -4,6 +4,7 @@ An endpoint is named by its label, percent-encoded in the path: the URL in the f
 resolves to, or one of those, `URL (address)`.
 """
 
+import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -26,6 +27,9 @@ from proxy.telemetry.totals import EndpointTotals
 UPSTREAMS: Final = "/api/v1/upstreams"
 UPSTREAM: Final = f"{UPSTREAMS}/{{upstream}}"
 ENDPOINT: Final = f"{UPSTREAM}/endpoints/{{endpoint}}"
+
+_PATIENCE: Final = 1.0  # seconds for all workers to hear of a drain; one that hangs holds nobody up for longer
+_PAUSE: Final = 0.005  # seconds between two looks
 
 Spec = dict[str, Any]
 
@@ -74,7 +78,9 @@ class UpstreamPaths:
         place = request.match_info["upstream"], request.match_info["endpoint"]
 
         async def act() -> list[Spec]:
-            return await self._state.endpoints.drain(*place, wish.reason, wish.by, wish.until, force=wish.force)
+            drained = await self._state.endpoints.drain(*place, wish.reason, wish.by, wish.until, force=wish.force)
+            await self._until_told(place[0], drained)
+            return drained
 
         return await self._answer(*place, act)
 
@@ -86,6 +92,18 @@ class UpstreamPaths:
             return await self._state.endpoints.undrain(*place, request.remote or "unknown")
 
         return await self._answer(*place, act)
+
+    async def _until_told(self, upstream: str, drained: list[Spec]) -> None:
+        """Wait until all workers hold these endpoints drained: only then does nothing in flight mean that nothing comes."""
+        state = self._state
+        labels = [endpoint_key(upstream, one) for one in drained]
+        limit = time.monotonic() + _PATIENCE
+        while time.monotonic() < limit:
+            workers = sum(one.up for one in state.facts.workers.values())
+            totals = state.totals.endpoints()
+            if all(totals[label].drained >= workers for label in labels if label in totals):
+                return
+            await asyncio.sleep(_PAUSE)
 
     async def _answer(self, upstream: str, name: str, act: Callable[[], Awaitable[list[Spec]]]) -> web.Response:
         try:

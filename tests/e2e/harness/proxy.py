@@ -259,6 +259,20 @@ class Proxy:
         assert status == 200, (status, body)
         return json.loads(body)
 
+    def change(self, method: str, path: str, body: Any = None) -> Any:
+        """Change something through the admin API; what it answers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=DEADLINE)
+        try:
+            connection.request(
+                method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"}
+            )
+            answer = connection.getresponse()
+            said = json.loads(answer.read())
+            assert answer.status == 200, said
+            return said
+        finally:
+            connection.close()
+
     def metrics(self) -> Scrape:
         """What /metrics says now."""
         status, body = self.admin("/metrics")

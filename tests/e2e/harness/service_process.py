@@ -55,6 +55,7 @@ class Service:
         self.holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.port: int = self.holder.getsockname()[1]
         self.server: asyncio.Server | None = None
+        self.alive = False
         self.connections: set[Connection] = set()
         self.misbehaving = Dealer()
         self.slow = Dealer()
@@ -74,12 +75,14 @@ class Service:
     async def up(self) -> None:
         """Listen, on the same port as before."""
         loop = asyncio.get_running_loop()
+        self.alive = True
         self.server = await loop.create_server(
             lambda: Connection(self), "127.0.0.1", self.port, backlog=1024, reuse_address=True
         )
 
     async def down(self) -> None:
         """Refuse connections and break those there are, as a killed process does."""
+        self.alive = False
         if self.server is not None:
             self.server.close()
             self.server = None
@@ -119,6 +122,8 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         self.service.connections.add(self)
         self.service.accepted += 1
+        if not self.service.alive:  # it had been accepted and not come this far when the service went down
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.service.connections.discard(self)

@@ -53,6 +53,10 @@ class Record(list[Seen]):
         """Those that `choose` says yes to."""
         return Record(filter(choose, self))
 
+    def last(self, count: int) -> "Record":
+        """The latest so many."""
+        return Record(self[-count:])
+
     def bad(self) -> "Record":
         """Those whose users did not get what they asked for."""
         return self.only(lambda one: not one.good)

@@ -1,8 +1,9 @@
 """The configurations that scenarios are played with: one route, one or two versions."""
 
 from typing import Any
+from urllib.parse import quote
 
-from tests.e2e.harness.proxy import Config, configuration
+from tests.e2e.harness.proxy import Config, Proxy, configuration
 from tests.e2e.harness.services import Service
 
 CANARY_PERCENT = 20
@@ -59,3 +60,10 @@ def two_versions(
         ],
         **more,
     )
+
+
+def at_endpoint(proxy: Proxy, upstream: str, service: Service, method: str) -> dict[str, Any]:
+    """POST drains the endpoint through the admin API, DELETE ends that; what the API answers."""
+    path = f"/api/v1/upstreams/{upstream}/endpoints/{quote(service.url, safe='')}/drain"
+    said: dict[str, Any] = proxy.change(method, path, {"reason": "a scenario"} if method == "POST" else None)
+    return said

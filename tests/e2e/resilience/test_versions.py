@@ -1,5 +1,7 @@
 """A version fails as a whole: its users go to another one while it does, nobody else notices, and they come back."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from tests.e2e.harness.proxy import Config, Proxy
 from tests.e2e.harness.services import Service
 from tests.e2e.harness.traffic import Record, Seen, Traffic
 from tests.e2e.harness.wait import wait_for
-from tests.e2e.resilience.configs import CANARY_PERCENT, USERS, two_versions
+from tests.e2e.resilience.configs import CANARY_PERCENT, USERS, pool, two_versions
 from tests.e2e.resilience.conftest import Open
 
 WINDOW = 1.0
@@ -187,3 +189,97 @@ def test_open_breaker_outlives_an_edit(tmp_path: Path, services: Open) -> None:
         assert breaker(proxy, "open")
         assert opened(proxy) == 1
         assert canary.counts().requests == 0
+
+
+def test_chain_of_fallbacks_is_followed_to_its_end_and_back(tmp_path: Path, services: Open) -> None:
+    """The canary falls back to the beta, and that to stable; who is down is stepped over, and nobody is assigned anew."""
+    stable, beta, canary = services("stable", "beta", "canary")
+    config = two_versions(stable, canary, weight=50, route={"retry": RETRY})
+    config["upstreams"]["v3"] = pool(beta)
+    versions = config["routes"][0]["versions"]
+    versions["beta"] = {"upstream": "v3", "weight": 0, "fallback": "stable"}
+    versions["canary"]["fallback"] = "beta"
+    with Proxy(config, tmp_path) as proxy, Traffic(proxy.address, USERS) as traffic:
+        home = users(traffic.more(5 * USERS))
+        for gone, answers in ((canary, "beta"), (beta, "stable")):
+            gone.down()
+            traffic.until(lambda seen, name=answers: name in seen.last(USERS).of("canary").served(), "the next one")
+            seen = traffic.more(3 * USERS)
+            assert set(seen.of("canary").served()) == {answers}
+            assert set(seen.of("canary").bodies()) == {answers}
+            assert set(seen.of("stable").served()) == {"stable"}
+            assert all("FB" in one.flags for one in seen.of("canary"))
+        for back in (beta, canary):
+            back.up()
+            traffic.until(
+                lambda seen, name=back.name: set(seen.last(USERS).of("canary").served()) == {name},
+                "its users to return",
+            )
+        recovered = traffic.more(3 * USERS)
+        assert all(map(at_home, recovered))
+        seen = traffic.stop()
+        assert seen.statuses() == {200: len(seen)}
+        assert users(seen) == home
+        counted = proxy.metrics()
+        assert counted.by("tidegate_requests_total", "served", version="canary").keys() == {"canary", "beta", "stable"}
+        assert counted.by("tidegate_requests_total", "served", version="stable").keys() == {"stable"}
+
+
+def test_saturated_canary_opens_its_breaker_before_anybody_is_refused(tmp_path: Path, services: Open) -> None:
+    """It has far more users than its upstream's limit, but they come one after another: a few in each tick of the clock."""
+    stable, canary = services("stable", "canary")
+    many, limit = 100, 40
+    config = two_versions(stable, canary, weight=70, policy={"limits": {"requests": limit}})
+    config["routes"][0]["versions"]["canary"]["breaker"] = {**BREAKER, "error_percent": 0, "saturation_percent": 20}
+    with Proxy(config, tmp_path) as proxy, Traffic(proxy.address, many, rest=0.4) as traffic:
+        home = users(traffic.more(2 * many))
+        assert sum(version == "canary" for version in home.values()) > limit
+        canary.tell(latency=1.5)
+        wait_for(lambda: breaker(proxy, "open"), "the breaker to open")
+        shut = traffic.more(20, lambda one: one.assigned == "canary" and one.served == "stable")
+        assert all("FB" in one.flags for one in shut)
+        canary.well()
+        wait_for(lambda: breaker(proxy, "closed"), "the breaker to close")
+        traffic.until(lambda seen: len(seen) >= many and all(map(at_home, seen.last(many))), "its users to return")
+        assert not traffic.stop().bad()
+        # At 8 of 40 it opens.
+        assert 8 <= canary.counts().most_at_once <= limit
+        assert not any("UO" in one.flags for one in traffic.seen)
+
+
+def test_samples_of_a_version_that_warms_up_are_marked(tmp_path: Path, services: Open) -> None:
+    """From its first weight on, over further steps, and no longer than the configuration says."""
+    stable, canary = services("stable", "canary")
+    log = tmp_path / "access.log"
+    config = two_versions(stable, canary, weight=0, version={"warm_up": "10m"}, access_log=str(log))
+
+    def weight(percent: int) -> Callable[[Config], None]:
+        def change(config: Config) -> None:
+            versions = config["routes"][0]["versions"]
+            versions["stable"]["weight"], versions["canary"]["weight"] = 100 - percent, percent
+
+        return change
+
+    def marked(version: str) -> float:
+        return proxy.metrics().value("tidegate_marked_requests_total", version=version)
+
+    with Proxy(config, tmp_path) as proxy, Traffic(proxy.address, USERS) as traffic:
+        assert set(traffic.more(3 * USERS).served()) == {"stable"}
+        for percent in (20, 50):
+            proxy.edit(weight(percent))
+            traffic.more(30, lambda one: one.served == "canary")
+        proxy.edit(lambda config: config["routes"][0]["versions"]["canary"].update(warm_up="0s"))
+        warm = traffic.mark()
+        before = marked("canary")
+        traffic.more(5 * USERS)
+        seen = traffic.stop()
+        assert not seen.bad()
+        assert traffic.since(warm).served()["canary"] > 0
+        assert marked("canary") == before
+        assert marked("stable") == 0
+        cold = len(seen.of("canary")) - len(traffic.since(warm).of("canary"))
+        assert cold - USERS <= before <= cold + USERS, "all but what was under way when it changed"
+        wait_for(lambda: len(log.read_bytes().splitlines()) == len(seen), "every line")
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        assert sum(line["marked"] == "warming" for line in lines) == before
+        assert {line["served"] for line in lines if line["marked"]} == {"canary"}

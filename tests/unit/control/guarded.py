@@ -15,7 +15,8 @@ from proxy.control.guardian import HANDED_OVER, PASSED_ON, Guardian
 
 
 def say(*words):
-    print(*words, flush=True)
+    """One line, in one piece: three processes say something on the same pipe."""
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
 def start(errand):

@@ -235,6 +235,17 @@ def test_saturation_opens_it_where_that_is_configured(stage_of: StageOf) -> None
     assert any(b"x-tidegate-version: stable" in stage.accept().take() for _ in range(3))
 
 
+def test_saturation_within_one_tick_opens_it_before_the_limit_refuses_anybody(stage_of: StageOf) -> None:
+    stage = stage_of(guarded(saturation_percent=50.0, limits={"requests": 4}))
+    clients = [stage.client() for _ in range(8)]
+    for client in clients:
+        client.send(ASK)
+    assert state(stage) is State.OPEN
+    asked = [stage.accept().take() for _ in clients]
+    assert sum(b"x-tidegate-version: canary" in one for one in asked) == 2
+    assert not any(client.take() for client in clients)
+
+
 def test_a_probe_that_ends_without_a_verdict_makes_room_for_another(stage_of: StageOf) -> None:
     stage = stage_of(guarded(probes=1))
     client = broken(stage)

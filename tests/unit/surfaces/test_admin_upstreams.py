@@ -11,6 +11,7 @@ from proxy.control.state import StoreError
 from proxy.surfaces.admin.app import make_app
 from proxy.surfaces.admin.guard import READ, WRITE, Token
 from proxy.surfaces.admin.openapi import document
+from proxy.telemetry.counters import E_DRAINED
 from tests.unit.surfaces.admin_state import stand_in
 
 NAME = "http://shop.internal:80"
@@ -78,6 +79,22 @@ def test_endpoints_are_shown_with_their_health():
         assert call.state.told == []  # they are gathered first
         await call.state.settle()
         assert call.state.told == [("pair", [KEY, SOCKET_KEY], [])]
+
+    play(script)
+
+
+def test_a_drain_is_answered_when_all_workers_hold_it_so_and_waits_for_none_that_hangs(monkeypatch):
+    async def script(call):
+        state = call.state
+        state.facts.worker(0).up = True
+        answer = asyncio.create_task(call.drain(LABEL))
+        await asyncio.sleep(0.05)  # it would have been answered by now
+        assert state.told
+        assert not answer.done()
+        state.totals._cells.view[state.spec["upstreams"][2]["endpoints"][0]["slot"] + E_DRAINED] = 1
+        assert (await answer)[0] == 200
+        monkeypatch.setattr("proxy.surfaces.admin.upstreams._PATIENCE", 0.01)
+        assert (await call.drain(SOCKET, force=True))[0] == 200
 
     play(script)
 
