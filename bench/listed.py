@@ -90,7 +90,7 @@ def deciding(route: Route, kind: str) -> float:
     request.client = "192.0.2.1"
     units = [f"{kind}{number:07}".encode() for number in range(0, SMALL, SMALL // _ASKED)]
     found = []
-    for _ in range(7):
+    for _ in range(25):
         begun = time.process_time_ns()
         for unit in units:
             request.unit = unit
