@@ -69,7 +69,6 @@ class UnitLists:
         for name, read in lists.items():
             if before.get(name) is not read:
                 self._note(name, read)
-            self._facts.lists[name].problem = self._source.problems.get(name, "")
         self._give([one.memory for name, one in before.items() if self._lists.get(name) is not one])
 
     def tables(self) -> Mapping[str, UnitList]:
