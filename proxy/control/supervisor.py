@@ -29,6 +29,7 @@ DRAIN_GRACE: Final = 2.0
 """Seconds beyond its limit that a draining worker has before it is killed."""
 _STEADY: Final = 30.0  # seconds of service after which earlier deaths are forgotten
 _CHANNEL_GRACE: Final = 1.0  # seconds between a channel's end and the process's, when it ends in order
+_HEARING_OUT: Final = 3.0  # seconds at most for what lies unread in the channels when this process leaves
 
 _LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -112,6 +113,8 @@ class _Listener:
     def lost(self) -> None:
         if self._current:
             self._supervisor.on_lost(self._place, self._process)
+        else:
+            self._supervisor.on_silence()
 
 
 class Supervisor:
@@ -140,6 +143,7 @@ class Supervisor:
         self._briefing: Final = briefing
         self._limit = 0.0
         self._moved = asyncio.Event()
+        self._last_words: set[Link] = set()  # channels of processes that have ended, in which something may lie unread
         self.places: Final = briefing.places
 
     # What the control process asks for.
@@ -226,8 +230,10 @@ class Supervisor:
         await self.gone()
 
     async def gone(self) -> None:
-        """Returns when no worker is left, and none will come."""
-        await self._until(lambda: all(place.state is State.GONE for place in self.places.values()))
+        """Returns when no worker is left and all that they had said is heard, and none will come."""
+        await self._until(
+            lambda: not self._last_words and all(place.state is State.GONE for place in self.places.values())
+        )
 
     def kill(self) -> None:
         """End all workers at once. A `drain` that waits then returns."""
@@ -242,9 +248,11 @@ class Supervisor:
             place.process = None
             if place.link is not None:
                 place.link.close()
+        for link in self._last_words:
+            link.close()
 
     async def let_go(self) -> None:
-        """The same in good order: returns when all that the workers had said is heard, or a second has passed."""
+        """The same in good order: returns when all that the workers had said is heard, or some seconds have passed."""
         told = links(self.places)
         for place in self.places.values():
             if place.timer is not None:
@@ -252,7 +260,8 @@ class Supervisor:
             place.process = None  # the end of its channel means nothing now
         for link in told:
             link.let_go()
-        end = self._timers.time() + _CHANNEL_GRACE
+        told.extend(self._last_words)
+        end = self._timers.time() + _HEARING_OUT
         while any(link.open for link in told) and self._timers.time() < end:  # noqa: ASYNC110 - for milliseconds, once
             await asyncio.sleep(0.005)
         self.release()
@@ -385,11 +394,22 @@ class Supervisor:
         place.process = None
         place.generation = -1
         if place.link is not None:
-            place.link.close()
+            self._hear_out(place.link)
             place.link = None
         self.events.died(place.index, process.cpu_seconds())
         self.happen(place, Event.DIED)
         self._announce_settled()
+
+    def _hear_out(self, link: Link) -> None:
+        """A process has ended: what it said last is still read, and then its channel ends by itself."""
+        if link.open:
+            self._last_words.add(link)
+            self._timers.call_later(_CHANNEL_GRACE, link.close)  # should somebody else hold its other end
+
+    def on_silence(self) -> None:
+        """The channel of a process that had ended before has ended, too."""
+        self._last_words = {link for link in self._last_words if link.open}
+        self._moved.set()
 
     def _announce_settled(self) -> None:
         living = [place.settled_at for place in self.places.values() if place.process is not None]

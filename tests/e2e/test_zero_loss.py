@@ -222,7 +222,13 @@ def test_upgrade_under_load_loses_no_request(tmp_path: Path, fresh: Installed, w
         counted = proxy.metrics().value("tidegate_requests_total")
         # What wrk had not waited for when it was stopped counts, too.
         assert 0 <= counted - answered - callers.answered() - others.answered() <= 16
-        wait_for(lambda: len((tmp_path / "access.log").read_bytes().splitlines()) == counted, "every access log line")
+        # No line is lost in an upgrade; where control is too slow for the load, what is dropped is counted.
+        dropped = sum(proxy.metrics().by("tidegate_access_log_lines_dropped_total", "reason").values())
+        lines = counted - dropped
+        wait_for(
+            lambda: len((tmp_path / "access.log").read_bytes().splitlines()) == lines,
+            f"{lines:g} access log lines and {dropped:g} dropped",
+        )
 
 
 def test_a_program_with_other_counters_begins_to_count_anew(tmp_path: Path, fresh: Installed) -> None:

@@ -230,8 +230,8 @@ def test_saturated_canary_opens_its_breaker_before_anybody_is_refused(tmp_path: 
     stable, canary = services("stable", "canary")
     many, limit = 100, 40
     config = two_versions(stable, canary, weight=70, policy={"limits": {"requests": limit}})
-    config["routes"][0]["versions"]["canary"]["breaker"] = {**BREAKER, "error_percent": 0, "saturation_percent": 20}
-    with Proxy(config, tmp_path) as proxy, Traffic(proxy.address, many, rest=0.4) as traffic:
+    config["routes"][0]["versions"]["canary"]["breaker"] = {**BREAKER, "error_percent": 0, "saturation_percent": 60}
+    with Proxy(config, tmp_path) as proxy, Traffic(proxy.address, many, rest=1.0) as traffic:
         home = users(traffic.more(2 * many))
         assert sum(version == "canary" for version in home.values()) > limit
         canary.tell(latency=1.5)

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from proxy.channel import messages
-from proxy.channel.frames import FrameReader, encode_json
+from proxy.channel.frames import FrameReader, encode, encode_json
 from proxy.control.life import State
 from proxy.control.places import running
 from proxy.control.supervisor import DRAIN_GRACE, START_LIMIT
@@ -123,6 +123,38 @@ def test_draining_waits_for_the_last_worker():
         assert len(house.launcher.started) == 2
 
     in_house(script, count=2)
+
+
+def test_what_a_worker_said_last_is_heard_after_its_end():
+    async def script(house):
+        house.supervisor.start(3.0)
+        await house.serve(house.last)
+        leaving = asyncio.ensure_future(house.supervisor.drain(1.0))
+        await house.settle()
+        worker = house.last
+        worker.channel.sendall(encode(messages.ACCESS, b"the last line\n"))
+        worker.ended("ended with code 0")  # told before anybody has looked at the channel
+        assert house.state() is State.GONE
+        await house.settle()
+        assert ("accessed", b"the last line\n") in house.heard.said
+        assert not leaving.done(), "something may still come"
+        worker.channel.close()
+        await leaving
+
+    in_house(script)
+
+
+def test_a_channel_that_somebody_holds_open_is_not_waited_for_long():
+    async def script(house):
+        house.supervisor.start(3.0)
+        await house.serve(house.last)
+        leaving = asyncio.ensure_future(house.supervisor.drain(1.0))
+        await house.settle()
+        house.last.ended("ended with code 0")
+        house.timers.jump(1.0)
+        await leaving
+
+    in_house(script)
 
 
 def test_a_worker_that_does_not_drain_in_time_is_killed():
