@@ -9,8 +9,8 @@ VERSION: Final = 3
 PART: Final = 1
 """{"kind": "upstream" | "segment" | "route", "digest": str, "spec": {...}}: a part of the plan to come, sent once per digest."""
 PLAN: Final = 2
-"""{"generation": int, "spec": {...without the parts...}, "upstreams": [digest], "segments": [digest], "routes": [digest]}:
-swap to this plan. Parts named here were sent before, with this plan or an earlier one still in force."""
+"""{"generation": int, "spec": {...without the parts...}, "upstreams": [digest], "segments": [digest], "routes": [digest],
+"lists": [name]}: swap to this plan. Parts named here were sent before, with this plan or an earlier one still in force."""
 ENDPOINTS: Final = 3
 """{"upstream": str, "endpoints": [...]}: a name resolved to other addresses. Shapes as in an upstream's spec."""
 DRAIN: Final = 4
@@ -30,6 +30,10 @@ STORED: Final = 9
 """{"sequence": int}: the exposures up to this message are stored; the worker need not keep them any more."""
 FORGET: Final = 10
 """{"unit": str}: the unit of this hash (16 hex digits) was erased from the exposures; if it comes again, it is new."""
+UNITS: Final = 11
+"""{"pid": int, "lists": [{"name": str, "descriptor": int, "inode": int, "size": bytes}]}: all lists of units that plans may
+name, each a memory that the process `pid` has open under this descriptor (core/unit_table). Sent on change, and before any
+plan that follows."""
 
 # Worker to control.
 HELLO: Final = 64

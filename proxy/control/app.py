@@ -39,6 +39,7 @@ from proxy.control.strangers import Strangers
 from proxy.control.supervisor import Supervisor
 from proxy.control.takeover import find_survivors
 from proxy.control.tasks import Tasks
+from proxy.control.unit_lists import UnitLists
 from proxy.control.worker_process import WorkerLauncher
 from proxy.errors import TidegateError
 from proxy.settings.loader import Loaded, Loader
@@ -143,6 +144,11 @@ class Control:
         """Who got which version, and why."""
         return self._exposures
 
+    @property
+    def lists(self) -> UnitLists:
+        """The lists of units."""
+        return self._lists
+
     def not_ready(self) -> list[str]:
         """Why no traffic should be sent here; empty when it should."""
         reasons = []
@@ -182,6 +188,7 @@ class Control:
                 raise
             self._work("watch", self._reloader.watch())
             self._work("reload", self._reloader.run())
+            self._work("lists", self._lists.watch())
             self._work("resolve", self._plans.resolver.run())
             self._work("tick", self._tick())
             self._open_desk(closing)
@@ -201,6 +208,13 @@ class Control:
         self._faults = KillSwitch(store, time.time, self._tell_of_faults)
         await self._faults.load(inventory.legacy.faults_killed)
         self._briefing = Briefing({})
+        self._lists = UnitLists(
+            self._loader.unit_files,
+            self.facts,
+            self._briefing.lend,
+            asyncio.get_running_loop(),
+            lambda: self.settings.watch == "poll",
+        )
         self._exposition = Exposition(inventory.cells, inventory.ledger, self.facts)
         self._totals = Totals(inventory.cells, inventory.ledger)
         self._endpoints = look_after(
@@ -270,6 +284,7 @@ class Control:
         self._supervisor.start(self.settings.drain.limit)
 
     async def _start_plan(self, *, lasting: bool) -> None:
+        self._lists.bring(self._configuration.loaded.lists)
         await self._configuration.begin(self._plans.publish, lasting=lasting)
         if self._inventory.misfits:
             why = "are another program's" if self._succeeding else "do not fit the configuration"
@@ -348,10 +363,13 @@ class Control:
         """Bring a configuration that was read anew into force."""
         if self._departure.begun:
             return
-        old = self._configuration.loaded.settings
+        old = self._configuration.loaded
+        self._lists.bring(loaded.lists)
         if await self._configuration.take(loaded, self._plans.publish):
-            await self._apply(old, loaded.settings)
+            await self._apply(old.settings, loaded.settings)
             self._resize()
+        else:
+            self._lists.bring(old.lists)
 
     def _resize(self) -> None:
         wanted = self.settings.worker_count

@@ -70,6 +70,8 @@ class Link(asyncio.Protocol):
         self._omitted = False  # whether the plan under way relied on parts sent earlier
         self._ledger = b""
         self._ledger_due = False
+        self._lists = b""
+        self._lists_due = False
         self._endpoints: Final[dict[str, list[dict[str, Any]]]] = {}
         self._faults_killed = False
         self._believes_killed = False  # what the worker was told of it, by this control process or another
@@ -93,6 +95,12 @@ class Link(asyncio.Protocol):
         """Have the worker keep `ledger` for a control process that takes over. Sent before any plan that follows."""
         self._ledger = ledger
         self._ledger_due = True
+        self._send()
+
+    def lend(self, lists: bytes) -> None:
+        """Give the worker these lists of units (a whole frame, messages.UNITS). Sent before any plan that follows."""
+        self._lists = lists
+        self._lists_due = True
         self._send()
 
     def send_endpoints(self, upstream: str, endpoints: list[dict[str, Any]]) -> None:
@@ -198,6 +206,9 @@ class Link(asyncio.Protocol):
         for unit in self._erased:
             transport.write(encode_json(messages.FORGET, {"unit": unit}))
         self._erased.clear()
+        if self._lists_due:
+            self._lists_due = False
+            transport.write(self._lists)
         self._send_marks(transport)
         if self._under_way is not None:
             return
@@ -269,6 +280,7 @@ class Link(asyncio.Protocol):
             return
         self._under_way = None
         self._known = set()  # what it kept of that plan is anyone's guess
+        self._lists_due = bool(self._lists)
         if self._omitted and self._wanted is None:
             log.warning("a worker could not take plan %d (%s); sending it whole", generation, error)
             self._wanted = plan

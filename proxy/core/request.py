@@ -14,8 +14,9 @@ class Request:
     upstream and `host` the same in lower case without port. `content_length` is -1 when none was given.
 
     What a decision reads beside the head is filled in before it: `client`, the resolved client address (see
-    core/address.py); `unit`, the unit found; `at`, the time of day in Unix seconds, in plans where something has to do
-    with time (`Plan.timed`) and 0 in others; `claims`, those of a verified token; `attributes`, those of a flag's context.
+    core/address.py); `trusted`, whether the peer is one of `trusted_proxies`; `unit`, the unit found; `at`, the time of
+    day in Unix seconds, in plans where something has to do with time (`Plan.timed`) and 0 in others; `claims`, those of
+    a verified token; `attributes`, those of a flag's context.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Request:
         self.expect_continue: Final = expect_continue
         self.upgrade: Final = upgrade
         self.client: str = ""
+        self.trusted: bool = False
         self.unit: bytes | None = None
         self.at: float = 0.0
         self.claims: dict[bytes, bytes] | None = None

@@ -1,4 +1,4 @@
-"""How often, until when, how long kept: `100/s`, `2026-12-01T00:00:00Z`, `90d`. Text in, checked value out, as in scalars."""
+"""How often, until when, at what hour, how long kept: `100/s`, `2026-12-01T00:00:00Z`, `22:00`, `90d`; as in scalars."""
 
 import re
 from datetime import datetime
@@ -16,6 +16,7 @@ _OLDEST: Final = 3650
 _FASTEST: Final = 10_000_000.0
 # RFC 3339 section 5.6; fromisoformat alone takes much more.
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)?")
+_TIME_OF_DAY: Final = re.compile(r"([01]\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?")
 
 
 def parse_rate(value: object) -> float:
@@ -59,6 +60,16 @@ def parse_age(value: object) -> float:
     return seconds
 
 
+def parse_time_of_day(value: object) -> int:
+    """Seconds since midnight of a time such as `22:00` or `06:30:15`; `24:00` is the end of the day."""
+    what = "a time of day such as `22:00`, from `00:00` to `24:00`"
+    found = matched(value, _TIME_OF_DAY, what)
+    seconds = int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3] or 0)
+    if seconds > 86400:
+        refuse(f"must be {what}, not {shown(value)}")
+    return seconds
+
+
 Rate = Annotated[
     float,
     BeforeValidator(parse_rate),
@@ -79,3 +90,9 @@ Age = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d)|.*\$\{.*)$", "examples": ["90d"]}),
 ]
 """Seconds, above 0."""
+TimeOfDay = Annotated[
+    int,
+    BeforeValidator(parse_time_of_day),
+    WithJsonSchema({"type": "string", "examples": ["22:00", "06:00"]}),
+]
+"""Seconds since midnight."""

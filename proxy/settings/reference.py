@@ -40,7 +40,7 @@ twice is an error. Texts that look like numbers need quotes where text is asked 
 file's, their maps joined to its maps. A name given twice is an error that names both places. Included files are
 watched, too, and only those that changed are parsed again.
 
-**Paths** of certificates are relative to the configuration file; those of `state`, `access_log` and `run_dir` to
+**Paths** of certificates and lists of units are relative to the configuration file; those of `state`, `access_log` and `run_dir` to
 the working directory.
 
 **Watching a mounted file.** A file mounted by itself (Docker bind mount, Kubernetes `subPath`) never shows that it

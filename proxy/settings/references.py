@@ -59,6 +59,27 @@ def matcher_references(matcher: Any, path: KeyPath) -> Iterator[Reference]:
             yield from matcher_references(one, (*path, word, index))
 
 
+def matchers_of(segments: Any, routes: Any) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+    """Every matcher of the file, those within others too: where it stands, and as it is written."""
+    for name, segment in _entries(segments):
+        yield from _leaves(segment, ("segments", name))
+    for number, route in _items(routes):
+        for key in ("rules", "rate_limits", "faults"):
+            for index, one in _items(route.get(key) if isinstance(route, dict) else None):
+                if isinstance(one, dict):
+                    yield from _leaves(one.get("when"), ("routes", number, key, index, "when"))
+
+
+def _leaves(matcher: Any, path: KeyPath) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+    if not isinstance(matcher, dict):
+        return
+    yield path, matcher
+    yield from _leaves(matcher.get("not"), (*path, "not"))
+    for word in ("all", "any"):
+        for index, one in _items(matcher.get(word)):
+            yield from _leaves(one, (*path, word, index))
+
+
 def _one(value: Any, path: KeyPath, key: str, what: str) -> Iterator[Reference]:
     name = value.get(key) if isinstance(value, dict) else None
     if isinstance(name, str):

@@ -3,7 +3,7 @@
 Behind `tidegate explain` and `/api/v1/explain`. The one has a file, the other the plan in force.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -15,8 +15,10 @@ from proxy.core.cookies import UnitCookies
 from proxy.core.decide import find_unit
 from proxy.core.explanation import explain
 from proxy.core.http1 import parse_request
+from proxy.core.match import list_key
 from proxy.core.plan import Plan, Route
 from proxy.core.request import Request
+from proxy.core.unit_table import UnitList
 from proxy.errors import ProtocolError
 from proxy.settings.rates import parse_moment
 
@@ -68,10 +70,10 @@ def moment(text: str) -> float:
         raise WishError(error.message(), "at") from None
 
 
-def answer(wish: Wish, plan: Plan, spec: Spec) -> Spec:
+def answer(wish: Wish, plan: Plan, spec: Spec, lists: Mapping[str, UnitList] | None = None) -> Spec:
     """The explanation (see core/explanation) with the split's shares, and notes.
 
-    `spec` is the one the plan was built from. Raises WishError.
+    `spec` is the one the plan was built from, `lists` the lists of units. Raises WishError.
     """
     host, path = wish.host, wish.path
     if wish.url is not None:
@@ -90,7 +92,9 @@ def answer(wish: Wish, plan: Plan, spec: Spec) -> Spec:
     if route is None:
         whither = f" for {host}" if host else ""
         raise NothingThereError(f"no route takes {wish.method} {path or '/'}{whither}: the answer is 404")
-    explained = _explained(plan, route, request, wish.unit, spec)
+    segments = {one["name"]: one["where"] for one in spec["segments"]}
+    segments |= {list_key(name): {"has_unit": units.has_unit} for name, units in (lists or {}).items()}
+    explained = _explained(plan, route, request, wish.unit, segments)
     if named is not None and (host is not None or path is not None) and found is not named:
         explained["notes"].append(
             f"this request goes to route {found.name}, not to {named.name}"
@@ -141,12 +145,13 @@ def _request(plan: Plan, line: tuple[str, str], host: str, wish: Wish) -> Reques
         Networks([wish.client])
     except ValueError:
         raise WishError(f"{wish.client!r} is not an address", "client") from None
+    request.trusted = plan.trusted.contains(wish.client)
     request.client = resolve_client(wish.client, request.fields.get(b"x-forwarded-for", b""), plan.trusted)
     request.at = wish.at
     return request
 
 
-def _explained(plan: Plan, route: Route, request: Request, unit: str | None, spec: Spec) -> Spec:
+def _explained(plan: Plan, route: Route, request: Request, unit: str | None, segments: Mapping[str, Spec]) -> Spec:
     notes: list[str] = []
     minted = b""
     if unit is not None:
@@ -156,7 +161,6 @@ def _explained(plan: Plan, route: Route, request: Request, unit: str | None, spe
         # Where control makes a key because the file has none, a cookie is minted as well.
         value, kind, minted = find_unit(route, request, UnitCookies(plan.cookie_keys or [b"explain only"]))
     request.unit = value
-    segments = {one["name"]: one["where"] for one in spec["segments"]}
     explained = explain(route, request, value, kind, segments)
     known = explained["reason"] in _KNOWN_WITHOUT_A_UNIT or explained["rule"] in _KILLS
     explained["drawn"] = bool(minted) and not known

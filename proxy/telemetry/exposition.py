@@ -170,6 +170,7 @@ class Exposition:
         self._upstreams(samples, snapshot)
         self._workers(samples, snapshot)
         self._health(samples)
+        self._lists(samples)
         self._control(samples)
         return samples
 
@@ -292,6 +293,15 @@ class Exposition:
         for (upstream, endpoint), outcomes in self._facts.health_checks.items():
             labels = f'upstream="{escape(upstream)}",endpoint="{escape(endpoint)}"'
             samples.each(metrics.HEALTH_CHECKS, labels, outcomes.items())
+
+    def _lists(self, samples: Samples) -> None:
+        for name, facts in self._facts.lists.items():
+            labels = f'list="{escape(name)}"'
+            samples.add(metrics.LIST_UNITS, labels, facts.units)
+            samples.add(metrics.LIST_CURRENT, labels, int(not facts.problem))
+            samples.add(metrics.LIST_TIME, labels, float(facts.taken_at))
+            samples.each(metrics.LIST_READS, labels, (("taken", facts.taken), ("refused", facts.refused)))
+            samples.each(metrics.LIST_SKIPPED, labels, facts.skipped.items())
 
     def _control(self, samples: Samples) -> None:
         facts = self._facts

@@ -77,6 +77,24 @@ class ExposureFacts:
 
 
 @dataclass(slots=True)
+class ListFacts:
+    """A list of units. Times are Unix seconds: when it was taken, and when its file was written."""
+
+    file: str = ""
+    units: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    """Lines left out, by cause: not_text, too_long, duplicate."""
+    taken_at: float = 0.0
+    modified: float = 0.0
+    taken: int = 0
+    """How often the file was read and used."""
+    refused: int = 0
+    """How often it could not be."""
+    problem: str = ""
+    """Why the file as it lies there now is not used; empty when it is."""
+
+
+@dataclass(slots=True)
 class Facts:
     """All of it. Times are Unix seconds; 0 means never."""
 
@@ -97,6 +115,8 @@ class Facts:
     health_checks: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     """By (upstream, endpoint label) and outcome, the checks of endpoints since this control process began."""
     exposures: ExposureFacts = field(default_factory=ExposureFacts)
+    lists: dict[str, ListFacts] = field(default_factory=dict)
+    """Lists of units by the name the configuration gives them."""
     access_lines_lost: dict[str, int] = field(default_factory=dict)
     """By reason, lines that reached the control process and not the file: full (the queue), failed (the write)."""
 

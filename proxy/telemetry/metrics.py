@@ -188,6 +188,21 @@ RELOADS: Final = Metric(
     "tidegate_config_reloads_total", COUNTER, ("outcome",), "Times the configuration was read: taken, or refused."
 )
 PROBLEMS: Final = Metric("tidegate_config_problems", GAUGE, (), "Errors in the configuration as it lies there now.")
+LIST_UNITS: Final = Metric("tidegate_list_units", GAUGE, ("list",), "Units in the list of a `units_file`.")
+LIST_CURRENT: Final = Metric(
+    "tidegate_list_current", GAUGE, ("list",),
+    "1, or 0 while the file as it lies there cannot be used and the list read before it is.",
+)  # fmt: skip
+LIST_TIME: Final = Metric(
+    "tidegate_list_last_read_seconds", GAUGE, ("list",), "When the list was taken, in seconds since the epoch."
+)
+LIST_READS: Final = Metric(
+    "tidegate_list_reads_total", COUNTER, ("list", "outcome"), "Times the file was read: taken, or refused."
+)
+LIST_SKIPPED: Final = Metric(
+    "tidegate_list_lines_skipped", GAUGE, ("list", "cause"),
+    "Lines of the file that are left out: not_text (not UTF-8), too_long, duplicate.",
+)  # fmt: skip
 WORKER_UP: Final = Metric("tidegate_worker_up", GAUGE, _WORKER, "1 while the worker serves a plan.")
 WORKER_RESTARTS: Final = Metric(
     "tidegate_worker_restarts_total", COUNTER, _WORKER, "Times the worker's process was replaced."
@@ -246,6 +261,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,
     HEALTH_CHECKS,
     GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
+    LIST_UNITS, LIST_CURRENT, LIST_TIME, LIST_READS, LIST_SKIPPED,
     WORKER_UP, WORKER_RESTARTS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
     CONNECTIONS, ACCEPTED, REFUSED, RATE_KEYS_FORGOTTEN, DEADLINES_IGNORED, FAULTS_KILLED, TUNNELS, TUNNELS_RETIRED,
     ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,

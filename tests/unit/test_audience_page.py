@@ -25,10 +25,10 @@ class Row(NamedTuple):
     cells: dict[str, str]
 
 
-def rows_with(column: str) -> list[Row]:
+def rows_with(column: str, page: Path = PAGE) -> list[Row]:
     found = []
     text = ""
-    for block in BLOCKS.finditer(PAGE.read_text()):
+    for block in BLOCKS.finditer(page.read_text()):
         if block["yaml"]:
             text = block["yaml"]
             continue

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import audience, report
+from bench import audience, report, segments
 from bench.cases import Figures, median
 from bench.load import LoadError, parse
 from bench.own import Place
-from bench.peers import PEERS, Ports, tidegate_file
+from bench.peers import PEERS, Interpreted, Ports, tidegate_file
 from bench.process import Program, cost, family, memory
 from proxy.settings.loader import load
 
@@ -131,6 +131,14 @@ def test_decisions_are_measured_in_a_process_of_their_own(tmp_path: Path) -> Non
     assert plain.measured.endswith(" ns")
     assert ruled.title.startswith("Added to it by ten rules, three of which name 100,000 units each, ")
     assert float(everything.measured.removesuffix(" us")) > 0
+
+
+@pytest.mark.slow
+def test_lists_are_measured_in_a_process_of_their_own(tmp_path: Path) -> None:
+    place = Place(tmp_path, PORTS, set(), set())
+    rows = segments.alone(place, 20_000, Interpreted())
+    assert rows[0].title == "Reading 20,000 short units, interpreted"
+    assert all(row.measured.split()[0].replace(",", "").replace("+", "").replace(".", "").isdigit() for row in rows)
 
 
 def test_a_measurement_that_fails_is_an_error(tmp_path: Path) -> None:

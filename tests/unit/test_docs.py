@@ -58,6 +58,8 @@ YAML = [(page, number, text) for page in PAGES for number, text in enumerate(_bl
 def test_every_configuration_shown_loads_without_a_warning(page: Path, number: int, text: str, tmp_path: Path) -> None:
     file = tmp_path / "tidegate.yaml"
     file.write_text(text)
+    for name in re.findall(r"units_file: ([\w.-]+)", text):
+        (tmp_path / name).write_text("alice\n")
     loaded = load(file, {})
     # An example need not say where its keys are kept; the warning about that is the right one.
     assert [warning.message for warning in loaded.warnings if "without `state`" not in warning.message] == []

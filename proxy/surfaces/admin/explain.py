@@ -50,7 +50,7 @@ class ExplainPath:
                 query.get("client", "127.0.0.1"),
                 moment(query["at"]) if "at" in query else time.time(),
             )
-            explained = answer(wish, self._plan(spec), spec)
+            explained = answer(wish, self._plan(spec), spec, self._state.lists.tables())
         except NothingThereError as error:
             return error_response(404, str(error))
         except WishError as error:
@@ -60,5 +60,5 @@ class ExplainPath:
     def _plan(self, spec: Spec) -> Plan:
         """The plan of `spec`, built when it is first asked about: a large one takes a while."""
         if self._built is None or self._built[0] is not spec:
-            self._built = (spec, build_plan(spec))
+            self._built = (spec, build_plan(spec, lists=self._state.lists.tables()))
         return self._built[1]

@@ -87,6 +87,11 @@ def document() -> Schema:
                 ),
             ),
             "/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain": _with([_UPSTREAM, _ENDPOINT], _drain()),
+            "/api/v1/segments": _get(
+                "segments",
+                "Segments, and the lists of units they name",
+                {"200": _json("The segments", _ref("Segments"))},
+            ),
             "/api/v1/faults": _get(
                 "faults",
                 "Faults put in on purpose, what they did, and whether they are switched off",
@@ -164,6 +169,35 @@ def document() -> Schema:
                 ),
                 "Explanation": openapi_explain.explanation(),
                 "Upstreams": _object(generation=_INTEGER, upstreams={"type": "array", "items": _ref("Upstream")}),
+                "Segments": _object(
+                    generation=_INTEGER,
+                    segments={
+                        "type": "array",
+                        "items": _object(
+                            name=_STRING,
+                            where={"type": "object", "description": "The matcher, as in the plan's spec."},
+                            lists=_STRINGS,
+                        ),
+                    },
+                    lists={"type": "array", "items": _ref("List")},
+                ),
+                "List": _object(
+                    name={"type": "string", "description": "As `units_file` has it."},
+                    file=_STRING,
+                    units=_INTEGER,
+                    taken={"type": "number", "description": "When it was read, Unix seconds."},
+                    modified={
+                        "type": "number",
+                        "description": "When the file was written that was read, Unix seconds.",
+                    },
+                    current={"type": "boolean", "description": "False while the file as it lies there cannot be used."},
+                    problem={"type": "string", "description": "Why not; empty when it can."},
+                    skipped={
+                        "type": "object",
+                        "additionalProperties": _INTEGER,
+                        "description": "Lines left out: not_text (not UTF-8), too_long, duplicate.",
+                    },
+                ),
                 "Faults": _object(
                     generation=_INTEGER,
                     enabled={"type": "boolean", "description": "`faults.enabled` of the file."},

@@ -8,6 +8,7 @@ import click
 
 from proxy.core.build import build_plan
 from proxy.core.explanation import ABSENT, DECIDES, PASSED, TAKES_OUT
+from proxy.core.unit_table import UnitList
 from proxy.surfaces.asking import ASKED, NothingThereError, Wish, WishError, answer, moment
 from proxy.surfaces.cli.loading import config_option, load_or_exit, print_json
 
@@ -61,7 +62,8 @@ def command(
     try:
         when = time.time() if at is None else moment(at)
         wish = Wish(route_name, url, host, target, method, unit, headers, client, when)
-        explained = answer(wish, build_plan(loaded.spec), loaded.spec)
+        lists = {name: UnitList(file.table()) for name, file in loaded.lists.items()}
+        explained = answer(wish, build_plan(loaded.spec, lists=lists), loaded.spec, lists)
     except NothingThereError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
@@ -172,5 +174,6 @@ def _print_trace(trace: Spec, indent: str) -> None:
         _print_trace(trace["where"], f"{indent}  ")
     else:
         source = f"{trace['source']} {trace['name']}" if "name" in trace else trace["source"]
+        source = f"trusted {source}" if trace.get("trusted") else source
         saw = "was not there" if trace["saw"] is None else f"was {trace['saw']!r}"
         click.echo(f"{indent}{mark} {source} {trace['test']} {trace['value']!r}: {saw}")

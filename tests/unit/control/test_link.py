@@ -314,3 +314,26 @@ def test_a_worker_that_was_told_by_an_earlier_control_process_is_told_anew(heard
     link.connection_made(wire)
     say(link, messages.HELLO, {"generation": 3, "faults_killed": not killed})
     assert wire.taken() == [(messages.FAULTS, json.dumps({"killed": killed}, separators=(",", ":")))]
+
+
+def test_lists_are_lent_before_the_plan_and_again_after_one_that_failed(link, wire):
+    link.publish(plan(1, "a"))
+    ready(link, 1)
+    wire.taken()
+    link.lend(encode(messages.UNITS, b"lists"))
+    assert wire.taken() == [(messages.UNITS, "lists")]
+    link.lend(encode(messages.UNITS, b"more"))
+    link.publish(plan(2, "b"))
+    assert wire.taken() == [(messages.UNITS, "more"), (messages.PART, "b"), (messages.PLAN, "2")]
+    link.publish(plan(3, "c"))
+    say(link, messages.FAILED, {"generation": 2, "error": "no such list"})
+    assert wire.taken() == [(messages.UNITS, "more"), (messages.PART, "c"), (messages.PLAN, "3")]
+
+
+def test_lists_come_first_to_a_worker_that_has_only_just_spoken(heard, wire):
+    link = Link(heard)
+    link.connection_made(wire)
+    link.publish(plan(1, "a"))
+    link.lend(encode(messages.UNITS, b"lists"))
+    say(link, messages.HELLO, {"generation": -1})
+    assert [kind for kind, _ in wire.taken()] == [messages.UNITS, messages.PART, messages.PLAN]

@@ -208,3 +208,16 @@ def test_failure_shows_its_request_id_once_in_the_head(stage_of: StageOf) -> Non
     client = stage.client()
     client.send(GET)
     assert client.take().partition(b"\r\n\r\n")[0].count(b"x-request-id: ") == 1
+
+
+@pytest.mark.parametrize(("trusted", "served"), [(["10.0.0.0/8"], "canary"), (["192.0.2.0/24"], "stable")])
+def test_field_counts_as_trusted_where_the_peer_is(stage_of: StageOf, trusted: list[str], served: str) -> None:
+    where = {"source": "header", "name": "x-geo-city", "trusted": True, "test": "is", "value": "Oslo"}
+    route = {
+        "versions": [version_spec("stable", 100.0), version_spec("canary")],
+        "rules": [{"label": "rules[0]", "where": where, "version": "canary"}],
+    }
+    stage = stage_of(shop(route=route, trusted_proxies=trusted))
+    client = stage.client("10.1.2.3")
+    client.send(get("/", "X-Geo-City: Oslo", "X-Forwarded-For: 192.0.2.9"))
+    assert stage.of_version(V_IN_FLIGHT, served) == 1

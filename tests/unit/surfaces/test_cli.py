@@ -426,3 +426,40 @@ def test_explain_notes_that_the_request_would_go_elsewhere(config: str) -> None:
 def test_explain_names_the_routes_there_are(config: str) -> None:
     result = run("explain", "-c", config, "--route", "shoop")
     assert (result.exit_code, result.stderr) == (1, "there is no route shoop; routes: shop, blocked\n")
+
+
+LISTED = CONFIG.replace("oslo: {header: x-geo-city, in: [Oslo]}", "oslo: {units_file: oslo.txt}")
+
+
+def with_list(directory: Path, *units: str) -> str:
+    directory.mkdir(exist_ok=True)
+    (directory / "oslo.txt").write_text("".join(f"{unit}\n" for unit in units))
+    (directory / "tidegate.yaml").write_text(LISTED)
+    return str(directory / "tidegate.yaml")
+
+
+def test_explain_looks_into_lists(tmp_path: Path) -> None:
+    config = with_list(tmp_path, "carol", "dave")
+    shown = run("explain", "-c", config, "--route", "shop", "--unit", "dave").output
+    assert "reason   segment (rules[2])" in shown
+    assert "yes unit listed 'oslo.txt': was 'dave'" in shown
+    shown = run("explain", "-c", config, "--route", "shop", "--unit", "dav").output
+    assert "no  unit listed 'oslo.txt': was 'dav'" in shown
+
+
+def test_diff_tells_who_enters_and_leaves_a_list(tmp_path: Path) -> None:
+    old, new = with_list(tmp_path / "old", "carol", "dave"), with_list(tmp_path / "new", "dave", "erin", "frank")
+    result = run("diff", old, new)
+    assert result.output.splitlines()[0] == "list oslo.txt: 2 units enter, 1 leaves"
+    value = json.loads(run("diff", old, new, "--json").output)
+    assert value["lists"] == [{"name": "oslo.txt", "was": "oslo.txt", "units": 3, "entering": 2, "leaving": 1}]
+
+
+def test_validate_says_what_is_wrong_with_a_list(tmp_path: Path) -> None:
+    config = with_list(tmp_path, "carol", "x" * 2000)
+    assert run("validate", "-c", config).exit_code == 0
+    assert "1 of the lines of" in run("validate", "-c", config).stderr
+    (tmp_path / "oslo.txt").unlink()
+    result = run("validate", "-c", config)
+    assert result.exit_code == 1
+    assert f"segments.oslo.units_file: there is no file {tmp_path / 'oslo.txt'}" in result.stderr
