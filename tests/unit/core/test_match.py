@@ -207,7 +207,7 @@ def test_unit_claim_and_attribute_are_looked_at_where_they_are() -> None:
         assert not holds(spec, request)
     assert holds({"source": "claim", "name": "plan", "test": "exists", "value": False}, request)
     request.unit = "Müller".encode()
-    request.claims = {b"plan": b"pro"}
+    request.claims = {b"plan": [b"pro"]}
     request.attributes = {b"country": b"NO"}
     for spec in (among, claim, attribute):
         assert holds(spec, request)
