@@ -1,7 +1,7 @@
 """Tokens and the keys that vouch for them: JSON Web Tokens (RFC 7519, RFC 8725), signed (RFC 7515), keys as in RFC 7517.
 
 For control, which gets keys, and for workers, which verify. PyJWT and cryptography do the cryptography; they come with the
-extra `jwt` and are imported when `jwt` is configured and not before, for they take a worker some 15 MB.
+extra `jwt` and are imported when `jwt` is configured and not before, for they take a worker some 10 MB.
 
 Only algorithms with a public key are known here. An HMAC's key would have to be kept secret from whoever reads the
 configuration, and the old attack that signs with a public key as if it were such a secret has nothing to work on.
@@ -149,9 +149,10 @@ class Verifier:
     def __init__(self, spec: Spec, keys: list[Spec]) -> None:
         """`spec` has algorithms, issuers, audiences (empty: not looked at), leeway in seconds, and the claims that count.
         A key that cannot be used is passed over."""
-        from jwt import PyJWS  # noqa: PLC0415
+        from jwt.algorithms import get_default_algorithms  # noqa: PLC0415
 
-        self._jws: Final = PyJWS(algorithms=list(spec["algorithms"]))
+        known = get_default_algorithms()
+        self._algorithms: Final = {name: known[name] for name in spec["algorithms"]}
         self._allowed: Final = frozenset(spec["algorithms"])
         self._issuers: Final = frozenset(spec["issuers"])
         self._audiences: Final = frozenset(spec["audiences"])
@@ -168,12 +169,19 @@ class Verifier:
                         self._keys.setdefault((kid, algorithm), []).append(loaded)
 
     def check(self, token: bytes, now: float) -> Verdict:
-        """What `token` comes to at `now`, in Unix seconds. Takes some 50 to 200 microseconds; never raises."""
+        """What `token` comes to at `now`, in Unix seconds. Takes some 50 to 200 microseconds; never raises.
+
+        The token is taken apart here and not by PyJWT, which reads it twice and looks at every letter of it in Python.
+        """
         if len(token) > MAX_TOKEN:
             return _never(TOO_LARGE)
-        parts = token.split(b".") if _COMPACT.fullmatch(token) else []
-        header = _json_object(parts[0]) if parts and _is_canonical(parts[2]) else None
-        if header is None or "crit" in header or "b64" in header:
+        if _COMPACT.fullmatch(token) is None:
+            return _never(MALFORMED)
+        signed, _, last = token.rpartition(b".")
+        first, _, payload = signed.partition(b".")
+        signature = _signature(last)
+        header = _json_object(first)
+        if header is None or signature is None or "crit" in header or "b64" in header:
             return _never(MALFORMED)
         algorithm, kid = header.get("alg"), header.get("kid")
         if not isinstance(algorithm, str) or not isinstance(kid, str | None):
@@ -184,18 +192,9 @@ class Verifier:
         if not keys:
             return _never(KEY)
         for key in keys[:_MAX_TRIES]:
-            if self._signed(token, key, algorithm):
-                return self._look(_json_object(parts[1]), now)
+            if self._algorithms[algorithm].verify(signed, key, signature):
+                return self._look(_json_object(payload), now)
         return _never(SIGNATURE)
-
-    def _signed(self, token: bytes, key: Any, algorithm: str) -> bool:
-        from jwt.exceptions import PyJWTError  # noqa: PLC0415
-
-        try:
-            self._jws.decode(token, key, algorithms=[algorithm])
-        except (PyJWTError, ValueError, TypeError):
-            return False
-        return True
 
     def _look(self, payload: Spec | None, now: float) -> Verdict:
         if payload is None:
@@ -253,12 +252,13 @@ def _moment(value: Any) -> float:
     return seconds if isfinite(seconds) else float("nan")
 
 
-def _is_canonical(part: bytes) -> bool:
-    """Whether these bytes are written in the only way that counts: bits beyond the last byte are none (RFC 4648 section 3.5)."""
+def _signature(part: bytes) -> bytes | None:
+    """The signature, where it is written in the only way that counts: bits beyond the last byte are none (RFC 4648 section 3.5)."""
     try:
-        return urlsafe_b64encode(_decoded(part)).rstrip(b"=") == part
+        signature = _decoded(part)
     except ValueError:
-        return False
+        return None
+    return signature if urlsafe_b64encode(signature).rstrip(b"=") == part else None
 
 
 def _decoded(part: bytes) -> bytes:

@@ -33,7 +33,8 @@ _TOLD: Final = 60.0
 class Kept:
     """Verdicts by digest, the least used half of them forgotten when there are too many."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = KEPT) -> None:
+        self._limit: Final = limit  # of each half
         self._young: dict[bytes, Verdict] = {}
         self._old: dict[bytes, Verdict] = {}
 
@@ -48,7 +49,7 @@ class Kept:
 
     def put(self, digest: bytes, verdict: Verdict) -> None:
         """Keep it."""
-        if len(self._young) >= KEPT:
+        if len(self._young) >= self._limit:
             self._old = self._young
             self._young = {}
         self._young[digest] = verdict

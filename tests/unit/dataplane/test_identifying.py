@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from proxy.core.bearer import SIGNATURE, TOKEN_OUTCOMES, TokenPolicy
-from proxy.dataplane import identifying
 from proxy.dataplane.identifying import ALLOWED, Identifying, Kept
 from proxy.telemetry.counters import W_TOKENS
 from proxy.tokens import Verdict, Verifier
@@ -119,9 +118,8 @@ def test_who_makes_up_tokens_gets_so_much_time_and_users_stay_who_they_are() -> 
     assert desk.sees(bob) == b"bob"
 
 
-def test_tables_are_bounded_and_the_least_used_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identifying, "KEPT", 10)
-    kept = Kept()
+def test_tables_are_bounded_and_the_least_used_is_forgotten() -> None:
+    kept = Kept(10)
     verdict = Verdict(SIGNATURE, None, 0.0)
     for number in range(100):
         kept.put(b"%d" % number, verdict)
