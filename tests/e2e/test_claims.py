@@ -117,3 +117,20 @@ def test_keys_of_a_url_are_renewed_and_outlive_it_and_control(tmp_path: Path) ->
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_workers_know_their_users_while_control_is_gone_and_when_another_takes_over(tmp_path: Path) -> None:
+    file = tmp_path / "jwks.json"
+    file.write_bytes(key_set(ONE))
+    with (
+        Origin(answer(b"stable"), record=False) as stable,
+        Origin(answer(b"canary"), record=False) as canary,
+        Proxy(claimed(stable, canary, {"jwks_file": "jwks.json"}), tmp_path) as proxy,
+    ):
+        worker = proxy.workers()
+        os.kill(proxy.control(), 9)
+        assert gets(proxy, signed()) == b"canary"
+        wait_for(lambda: proxy.workers() == worker and proxy.ready(), "another control process")
+        assert gets(proxy, signed()) == b"canary"
+        file.write_bytes(key_set(TWO))
+        wait_for(lambda: gets(proxy, signed("EdDSA", "two")) == b"canary", "the new key")
