@@ -82,6 +82,7 @@ def route_spec(name: str = "shop", *, weights: dict[str, float] | None = None, *
         "layer": None,
         "epoch": 0,
         "exposure": False,
+        "claimed": False,
     } | parts
 
 
@@ -103,6 +104,7 @@ def plan_spec(*routes: Spec, **parts: Any) -> Spec:
         "exposure": {"queue": 100_000, "raw_units": False},
         "zone": "",
         "timed": False,
+        "jwt": None,
     } | parts
 
 

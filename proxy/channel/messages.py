@@ -2,7 +2,7 @@
 
 from typing import Final
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Of this vocabulary. A control process that takes over a worker with another one replaces it instead."""
 
 # Control to worker.
@@ -34,6 +34,9 @@ UNITS: Final = 11
 """{"pid": int, "lists": [{"name": str, "descriptor": int, "inode": int, "size": bytes}]}: all lists of units that plans may
 name, each a memory that the process `pid` has open under this descriptor (core/unit_table). Sent on change, and before any
 plan that follows."""
+KEYS: Final = 12
+"""{"source": str, "keys": [JWK]}: the keys of tokens that come from there, public members only. Sent on change, and before any
+plan that follows; a plan's `jwt` names the source whose keys count."""
 
 # Worker to control.
 HELLO: Final = 64

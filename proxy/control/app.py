@@ -39,6 +39,7 @@ from proxy.control.strangers import Strangers
 from proxy.control.supervisor import Supervisor
 from proxy.control.takeover import find_survivors
 from proxy.control.tasks import Tasks
+from proxy.control.token_keys import TokenKeys
 from proxy.control.unit_lists import UnitLists
 from proxy.control.worker_process import WorkerLauncher
 from proxy.errors import TidegateError
@@ -60,6 +61,12 @@ OpenPorts = Callable[["Control", Settings], Awaitable[Ports]]
 
 FindPorts = Callable[[], OpenPorts]
 """Imports what opens the ports. Called on a thread, while the workers start."""
+
+
+async def _fetch(url: str) -> bytes:
+    from proxy.control.fetching import fetch_document  # noqa: PLC0415 - aiohttp's client, for who fetches keys
+
+    return await fetch_document(url)
 
 
 class Control:
@@ -189,6 +196,7 @@ class Control:
             self._work("watch", self._reloader.watch())
             self._work("reload", self._reloader.run())
             self._work("lists", self._lists.watch())
+            self._work("token keys", self._token_keys.run())
             self._work("resolve", self._plans.resolver.run())
             self._work("tick", self._tick())
             self._open_desk(closing)
@@ -213,6 +221,13 @@ class Control:
             self.facts,
             self._briefing.lend,
             asyncio.get_running_loop(),
+            lambda: self.settings.watch == "poll",
+        )
+        self._token_keys = TokenKeys(
+            self.facts,
+            self._briefing.give_keys,
+            _fetch,
+            random.random,
             lambda: self.settings.watch == "poll",
         )
         self._exposition = Exposition(inventory.cells, inventory.ledger, self.facts)
@@ -285,6 +300,7 @@ class Control:
 
     async def _start_plan(self, *, lasting: bool) -> None:
         self._lists.bring(self._configuration.loaded.lists)
+        await self._token_keys.bring(self._configuration.loaded.spec["jwt"])
         await self._configuration.begin(self._plans.publish, lasting=lasting)
         if self._inventory.misfits:
             why = "are another program's" if self._succeeding else "do not fit the configuration"
@@ -365,11 +381,13 @@ class Control:
             return
         old = self._configuration.loaded
         self._lists.bring(loaded.lists)
+        await self._token_keys.bring(loaded.spec["jwt"])
         if await self._configuration.take(loaded, self._plans.publish):
             await self._apply(old.settings, loaded.settings)
             self._resize()
         else:
             self._lists.bring(old.lists)
+            await self._token_keys.bring(old.spec["jwt"])
 
     def _resize(self) -> None:
         wanted = self.settings.worker_count

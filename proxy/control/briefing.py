@@ -18,6 +18,7 @@ class Briefing:
         self._published: Publication | None = None
         self._kept = b""
         self._lists = b""
+        self._token_keys = b""
         self._marks: Final[dict[str, Marks]] = {}
         self._faults_killed = False
 
@@ -29,6 +30,8 @@ class Briefing:
         link.kill_faults(self._faults_killed)
         if self._lists:
             link.lend(self._lists)
+        if self._token_keys:
+            link.give_keys(self._token_keys)
         if self._published is not None:
             link.publish(self._published)
         for upstream, marks in self._marks.items():
@@ -55,6 +58,12 @@ class Briefing:
         self._lists = lists
         for link in links(self.places):
             link.lend(lists)
+
+    def give_keys(self, keys: bytes) -> None:
+        """Give all workers, and those that come later, these keys of tokens (messages.KEYS)."""
+        self._token_keys = keys
+        for link in links(self.places):
+            link.give_keys(keys)
 
     def send_endpoints(self, upstream: str, endpoints: list[dict[str, Any]]) -> None:
         """Replace one upstream's endpoints in all workers that run."""

@@ -72,6 +72,8 @@ class Link(asyncio.Protocol):
         self._ledger_due = False
         self._lists = b""
         self._lists_due = False
+        self._token_keys = b""
+        self._token_keys_due = False
         self._endpoints: Final[dict[str, list[dict[str, Any]]]] = {}
         self._faults_killed = False
         self._believes_killed = False  # what the worker was told of it, by this control process or another
@@ -101,6 +103,12 @@ class Link(asyncio.Protocol):
         """Give the worker these lists of units (a whole frame, messages.UNITS). Sent before any plan that follows."""
         self._lists = lists
         self._lists_due = True
+        self._send()
+
+    def give_keys(self, keys: bytes) -> None:
+        """Give the worker these keys of tokens (a whole frame, messages.KEYS). Sent before any plan that follows."""
+        self._token_keys = keys
+        self._token_keys_due = True
         self._send()
 
     def send_endpoints(self, upstream: str, endpoints: list[dict[str, Any]]) -> None:
@@ -209,6 +217,9 @@ class Link(asyncio.Protocol):
         if self._lists_due:
             self._lists_due = False
             transport.write(self._lists)
+        if self._token_keys_due:
+            self._token_keys_due = False
+            transport.write(self._token_keys)
         self._send_marks(transport)
         if self._under_way is not None:
             return

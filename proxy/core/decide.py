@@ -77,6 +77,8 @@ def find_unit(route: Route, request: Request, cookies: UnitCookies) -> tuple[byt
                 return None, kind, source.name
         elif kind == "query":
             found = request.arguments().get(source.name)
+        elif kind == "claim":
+            found = request.claim(source.name)
         else:
             found = request.client.encode()
         if found:

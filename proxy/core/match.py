@@ -49,6 +49,8 @@ def compile_matcher(spec: Spec, segments: Mapping[str, Matcher]) -> Matcher:
         return segments[list_key(spec["value"])]
     if source == "unit" and spec["test"] == "in":
         return _unit_among(frozenset(one.encode() for one in spec["value"]))
+    if source == "claim":
+        return _claim(spec)
     return _leaf(_reader(spec), _test(spec))
 
 
@@ -77,9 +79,14 @@ def trace_matcher(spec: Spec, request: Request, segments: Mapping[str, Spec]) ->
         return {"matched": part["matched"], "segment": spec["segment"], "where": part}
     if spec["source"] == "time":
         return trace_time(spec, request)
-    seen = _reader(spec)(request)
-    listed = spec["test"] == "listed"
-    matched = segments[list_key(spec["value"])]["has_unit"](request) if listed else _test(spec)(seen)
+    claimed = spec["source"] == "claim"
+    seen = b", ".join(_claimed(request, spec)) or None if claimed else _reader(spec)(request)
+    if claimed:
+        matched = _claim(spec)(request)
+    elif spec["test"] == "listed":
+        matched = segments[list_key(spec["value"])]["has_unit"](request)
+    else:
+        matched = _test(spec)(seen)
     trace: Spec = {"matched": matched, "source": spec["source"]}
     if "name" in spec:
         trace["name"] = spec["name"]
@@ -125,6 +132,28 @@ def _leaf(read: Reader, test: Test) -> Matcher:
     return lambda request: test(read(request))
 
 
+def _claim(spec: Spec) -> Matcher:
+    """A claim that is a list matches where one of its values does, and `not_in` where none is among those."""
+    name: bytes = spec["name"].encode()
+    test = _test(spec)
+    every: bool = spec["test"] == "not_in"
+
+    def match(request: Request) -> bool:
+        values = request.claim_values(name)
+        if not values:
+            return test(None)
+        for value in values:
+            if test(value) is not every:
+                return not every
+        return every
+
+    return match
+
+
+def _claimed(request: Request, spec: Spec) -> list[bytes]:
+    return request.claim_values(spec["name"].encode())
+
+
 def _unit_among(units: frozenset[bytes]) -> Matcher:
     return lambda request: request.unit in units
 
@@ -151,8 +180,6 @@ def _reader(spec: Spec) -> Reader:
         return lambda request: request.host
     if source == "unit":
         return lambda request: request.unit
-    if source == "claim":
-        return lambda request: request.claim(name)
     if source == "attribute":
         return lambda request: request.attribute(name)
     raise ValueError(f"no such source: {source!r}")

@@ -16,6 +16,7 @@ from proxy.core.admission import AdmissionPolicy
 from proxy.core.arm import Arm, RouteLife
 from proxy.core.audience import Holdout, Kill, Layer, Rings
 from proxy.core.balance import SlowStart
+from proxy.core.bearer import TokenPolicy
 from proxy.core.breaker import BreakerPolicy
 from proxy.core.concurrency import ConcurrencyPolicy
 from proxy.core.cookies import UnitCookies
@@ -87,7 +88,8 @@ class Upstream:
 
 
 class UnitSource:
-    """One link of a unit chain. `kind` is header, cookie, mint_cookie, query or client_ip; `name` the field's lower-case name."""
+    """One link of a unit chain. `kind` is header, cookie, mint_cookie, query, claim or client_ip; `name` the field's lower-case
+    name."""
 
     def __init__(self, spec: Spec) -> None:
         self.kind: Final[str] = spec["kind"]
@@ -212,6 +214,7 @@ class Route:
         self.where: Final[Matcher | None] = compile_matcher(spec["where"], segments) if spec["where"] else None
         self.raw_paths: Final[bool] = spec["raw_paths"]
         self.unit: Final = [UnitSource(source) for source in spec["unit"]]
+        self.claimed: Final[bool] = spec["claimed"]  # whether its unit, or a matcher that it names, is about claims
         self.versions: Final = [
             Version(one, name, index, upstreams[one["upstream"]], base) for index, one in enumerate(spec["versions"])
         ]
@@ -333,6 +336,7 @@ class Plan:
         self.faults: Final[bool] = spec["faults"]["enabled"]
         self.max_disturbed: Final[float] = spec["faults"]["max_percent"]  # of a version's requests
         self.timed: Final[bool] = spec["timed"]  # whether a decision may depend on `Request.at`
+        self.tokens: Final[TokenPolicy | None] = TokenPolicy(spec["jwt"]) if spec["jwt"] else None
         self.exposure_queue: Final[int] = spec["exposure"]["queue"]  # records that may wait in a worker
         self.exposure_raw: Final[bool] = spec["exposure"]["raw_units"]
         self.upstreams: Final = upstreams

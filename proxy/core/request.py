@@ -16,7 +16,7 @@ class Request:
     What a decision reads beside the head is filled in before it: `client`, the resolved client address (see
     core/address.py); `trusted`, whether the peer is one of `trusted_proxies`; `unit`, the unit found; `at`, the time of
     day in Unix seconds, in plans where something has to do with time (`Plan.timed`) and 0 in others; `claims`, those of
-    a verified token; `attributes`, those of a flag's context.
+    a verified token, with one value or several; `attributes`, those of a flag's context.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Request:
         self.trusted: bool = False
         self.unit: bytes | None = None
         self.at: float = 0.0
-        self.claims: dict[bytes, bytes] | None = None
+        self.claims: dict[bytes, list[bytes]] | None = None
         self.attributes: dict[bytes, bytes] | None = None
         self._cookies: dict[bytes, bytes] | None = None
         self._arguments: dict[bytes, bytes] | None = None
@@ -92,9 +92,15 @@ class Request:
         return found
 
     def claim(self, name: bytes) -> bytes | None:
-        """A claim of the request's verified token; None where there is none, or no token is looked at."""
+        """A claim of the request's verified token; None where there is none, it is a list of several, or no token is
+        looked at."""
+        values = self.claim_values(name)
+        return values[0] if len(values) == 1 else None
+
+    def claim_values(self, name: bytes) -> list[bytes]:
+        """The values of a claim: more than one where it is a list, none where it is not there."""
         claims = self.claims
-        return None if claims is None else claims.get(name)
+        return [] if claims is None else claims.get(name, [])
 
     def attribute(self, name: bytes) -> bytes | None:
         """An attribute of the context a flag is asked with; None on the way of ordinary requests."""

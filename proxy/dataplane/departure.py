@@ -57,6 +57,8 @@ class Departure(Tries):
         route = self.route
         request = self.request
         runtime = self.runtime
+        if route.claimed and self.plan.tokens is not None:
+            runtime.identifying.identify(self.plan.tokens, request, runtime.wall(), runtime.now())
         unit, source, mint = find_unit(route, request, runtime.cookies)
         if mint:
             unit, signed = runtime.cookies.mint(runtime.rng.randbytes(16))

@@ -48,7 +48,7 @@ class Intake:
         self._bite_from: float = 0.0
 
     def take(self, kind: int, payload: bytes) -> None:
-        """A PART, PLAN, UNITS, ENDPOINTS or HEALTH message; they are worked off in order."""
+        """A PART, PLAN, UNITS, KEYS, ENDPOINTS or HEALTH message; they are worked off in order."""
         self._queue.append((kind, payload))
         if not self._running:
             self._running = True
@@ -75,9 +75,16 @@ class Intake:
                         self._upstreams.mark(health["upstream"], health["unhealthy"], health["drained"])
                     elif kind == messages.UNITS:
                         self._lists.take(json.loads(payload))
+                    elif kind == messages.KEYS:
+                        await self._runtime.identifying.take(json.loads(payload), self._runtime.plan)
                     else:
                         await self._plan(json.loads(payload))
-                except (KeyError, ValueError, TypeError) as error:  # one that fails must not hold up the next
+                except (
+                    KeyError,
+                    ValueError,
+                    TypeError,
+                    ImportError,
+                ) as error:  # one that fails must not hold up the next
                     self._runtime.unexpected("intake", error)
                 await self._breathe()
         finally:
@@ -92,11 +99,12 @@ class Intake:
         try:
             plan = await self._build(message)
             contexts = await self._load_contexts(plan)
+            verifier = await runtime.identifying.prepare(plan.tokens)
             for _ in self._upstreams.bring(plan, contexts):
                 await self._breathe()
             for _ in self.arms.bring(plan):
                 await self._breathe()
-        except (KeyError, ValueError, TypeError, OSError) as error:  # ssl.SSLError is an OSError
+        except (KeyError, ValueError, TypeError, OSError, ImportError) as error:  # ssl.SSLError is an OSError
             # Control has checked all this: what still fails here is a defect, or a file that went away meanwhile.
             log.error(
                 "a plan could not be taken; the one before goes on", extra={"generation": generation}, exc_info=error
@@ -112,6 +120,7 @@ class Intake:
             runtime.cookies = UnitCookies(plan.cookie_keys)
         if before is None or before.unit_hash_key != plan.unit_hash_key:
             runtime.hasher = UnitHasher(plan.unit_hash_key)
+        runtime.identifying.use(plan.tokens, verifier)
         runtime.plan = plan
         before = None  # or it would hold all that `_tidy` lets go of
         result = self._swapped(message["spec"]["listeners"])

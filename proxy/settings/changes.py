@@ -21,6 +21,8 @@ _SHARED_KEY: Final = "own_zone"
 """The file's `zone`, which stands in every upstream's spec; told once."""
 _SMALLEST: Final = 5e-7
 _VERSION_KEYS: Final = ("upstream", "fallback", "warm_up", "breaker", "kill")
+_SAID_OTHERWISE: Final = ("versions", "claimed")
+"""Keys of a route's spec that are no keys of the file, or told one by one."""
 _WHO_COMES: Final = ("rules", "rings", "preview")
 """Keys that are about some of the units only, of whom nobody knows how many there are."""
 _NOBODY: Final = "none"
@@ -123,7 +125,7 @@ def compare(
     if old_settings is not None and new_settings is not None:
         _keys(changes, old_settings, new_settings)
     else:
-        for name in ("listeners", "client", "trusted_proxies", "access_log", "exposure", "faults", "zone"):
+        for name in ("listeners", "client", "trusted_proxies", "access_log", "exposure", "faults", "zone", "jwt"):
             if old[name] != new[name]:
                 changes.keys.append(name)
                 changes.lines.append(f"{name} changed")
@@ -246,7 +248,7 @@ def _route(old: Spec, new: Spec, at: float) -> RouteChange:
     )
     if old["hash"] or new["hash"]:
         redealt = modulus is None and old["hash"] != new["hash"]
-    keys = [key for key in new if key != "versions" and old.get(key) != new[key]]
+    keys = [key for key in new if key not in _SAID_OTHERWISE and old.get(key) != new[key]]
     if family is not None and list(before) != list(after) and set(before) == set(after):
         keys.append("the order of versions")
     was = {one["name"]: one for one in old["versions"]}

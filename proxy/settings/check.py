@@ -13,6 +13,7 @@ from proxy.settings.check_hash import check_hash
 from proxy.settings.check_policies import Surroundings, check_policies
 from proxy.settings.check_route import check_route, unit_chain, uses_minted_cookie
 from proxy.settings.check_segments import check_segments, known
+from proxy.settings.check_tokens import check_tokens
 from proxy.settings.check_upstream import check_upstream_policies
 from proxy.settings.models.matchers import Matcher
 from proxy.settings.models.route import Route
@@ -68,6 +69,7 @@ def check(draft: Draft) -> None:
         has_zone = draft.general is None or draft.general.zone is not None
         check_upstream_policies(upstream, ("upstreams", name), draft.report, has_zone=has_zone)
     check_segments(draft)
+    check_tokens(draft)
     _routes(draft)
     check_audience(draft.general, draft.routes, draft.report, draft.now)
     _state(draft)

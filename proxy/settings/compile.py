@@ -8,6 +8,7 @@ from typing import Any
 
 from proxy.settings.certificates import CertificateReader
 from proxy.settings.compile_route import route_spec
+from proxy.settings.compile_tokens import Claims, claims_in, tokens_spec
 from proxy.settings.compile_upstream import upstream_spec
 from proxy.settings.models.listen import Client, Listener
 from proxy.settings.models.matchers import matcher_spec
@@ -18,8 +19,13 @@ Spec = dict[str, Any]
 
 def compile_spec(settings: Settings, certificates: CertificateReader, segment_order: Sequence[str]) -> Spec:
     """The spec of checked settings. `segment_order` names each segment after those it needs."""
-    segments = [{"name": name, "where": matcher_spec(settings.segments[name])} for name in segment_order]
+    segments: list[Spec] = [{"name": name, "where": matcher_spec(settings.segments[name])} for name in segment_order]
     routes = [route_spec(one, settings) for one in settings.routes]
+    claims: dict[str, Claims] = {}
+    for segment in segments:
+        claims[segment["name"]] = claims_in(segment["where"], claims)
+    for route in routes:
+        route["claimed"] = bool(claims_in(route, claims))
     return {
         "generation": 0,
         "listeners": [_listener(one, certificates) for one in settings.listen],
@@ -35,6 +41,7 @@ def compile_spec(settings: Settings, certificates: CertificateReader, segment_or
         "faults": {"enabled": settings.faults.enabled, "max_percent": settings.faults.max_percent},
         "exposure": {"queue": settings.exposure.queue, "raw_units": settings.exposure.raw_units},
         "zone": settings.zone or "",
+        "jwt": tokens_spec(settings.jwt, claims_in([segments, routes], claims), certificates),
         "timed": has_to_do_with_time([segments, routes]),
     }
 

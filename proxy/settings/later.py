@@ -19,7 +19,6 @@ KEYS: Final[dict[tuple[str, ...], str]] = {
     ("rollouts",): ROLLOUTS,
     ("flags",): WHO,
     ("routes", "*", "inject_flags"): WHO,
-    ("routes", "*", "unit", "*", "claim"): WHO,
     ("routes", "*", "stickiness"): WHO,
     ("plugins",): FLEETS,
     ("routes", "*", "plugins"): FLEETS,

@@ -48,7 +48,8 @@ class Wish:
     """What is asked about. Everything may be left out but a route or something of a request.
 
     `url` says host and path at once; `unit` stands in the place of the one that the request would bring; `headers` are
-    lines `NAME: VALUE`; `client` is the address the request comes from; `at` is the time, in Unix seconds.
+    lines `NAME: VALUE`; `client` is the address the request comes from; `at` is the time, in Unix seconds; `claims` are
+    those of its token, NAME=VALUE, more of one name for a list. Tokens in the headers are not looked at.
     """
 
     route: str | None = None
@@ -60,6 +61,7 @@ class Wish:
     headers: Sequence[str] = ()
     client: str = "127.0.0.1"
     at: float = 0.0
+    claims: Sequence[str] = ()
 
 
 def moment(text: str) -> float:
@@ -148,7 +150,18 @@ def _request(plan: Plan, line: tuple[str, str], host: str, wish: Wish) -> Reques
     request.trusted = plan.trusted.contains(wish.client)
     request.client = resolve_client(wish.client, request.fields.get(b"x-forwarded-for", b""), plan.trusted)
     request.at = wish.at
+    request.claims = _claims(wish.claims)
     return request
+
+
+def _claims(given: Sequence[str]) -> dict[bytes, list[bytes]]:
+    claims: dict[bytes, list[bytes]] = {}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals or not name:
+            raise WishError(f"{one!r} is not NAME=VALUE", "claim")
+        claims.setdefault(name.encode(), []).append(value.encode())
+    return claims
 
 
 def _explained(plan: Plan, route: Route, request: Request, unit: str | None, segments: Mapping[str, Spec]) -> Spec:
@@ -170,6 +183,8 @@ def _explained(plan: Plan, route: Route, request: Request, unit: str | None, seg
             f"no unit came with the request: one is minted into the cookie {minted.decode()}, and its version is"
             " the luck of the draw; give the unit to ask for a certain one"
         )
+    if route.claimed and not request.claims and plan.tokens is not None and plan.tokens.token(request):
+        notes.append("the token is not looked at here: give its claims")
     weights = {version.name: version.weight for version in route.versions}
     total = sum(weights.values())
     explained["split"] = {name: (weight / total if total else 0.0) for name, weight in weights.items()}

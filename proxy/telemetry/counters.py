@@ -15,6 +15,7 @@ from bisect import bisect_left
 from itertools import pairwise
 from typing import Final
 
+from proxy.core.bearer import TOKEN_OUTCOMES
 from proxy.core.faults import KINDS
 from proxy.core.plan import REASONS
 from proxy.errors import FLAGS
@@ -179,7 +180,8 @@ W_REFUSED: Final = 7  # connections refused because `client.limits.connections` 
 W_TUNNELS_RETIRED: Final = 8  # tunnels ended because their version was out of service, or the worker drained
 W_RATE_KEYS_FORGOTTEN: Final = 9  # keys of rate limits that had to make room while they were in use
 W_DEADLINES_IGNORED: Final = 10  # deadlines asked for by trusted peers that could not be read
-WORKER_SLOTS: Final = 16
+W_TOKENS: Final = 11  # by outcome
+WORKER_SLOTS: Final = W_TOKENS + 16
 
 IN_FLIGHT_SLOTS: Final = {
     "version": (
@@ -212,6 +214,7 @@ BLOCK_SLOTS: Final = {
 
 assert len(REASONS) <= V_FLAGS - V_REASONS  # noqa: S101 - a layout that does not fit must not start
 assert len(FLAGS) <= V_DURATION - V_FLAGS  # noqa: S101
+assert len(TOKEN_OUTCOMES) <= WORKER_SLOTS - W_TOKENS  # noqa: S101
 assert len(LIMITED_CAUSES) <= V_CACHE_OUTCOMES - V_LIMITED  # noqa: S101
 assert len(RETRY_OUTCOMES) <= 8  # noqa: S101
 assert len(HEDGE_OUTCOMES) <= 8  # noqa: S101

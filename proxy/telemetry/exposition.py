@@ -75,6 +75,7 @@ from proxy.telemetry.counters import (
     Cells,
 )
 from proxy.telemetry.exposition_exposures import add_exposures
+from proxy.telemetry.exposition_tokens import add_token_keys, add_tokens
 from proxy.telemetry.exposition_tries import add_tries
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.labels import Key
@@ -171,6 +172,7 @@ class Exposition:
         self._workers(samples, snapshot)
         self._health(samples)
         self._lists(samples)
+        add_token_keys(samples, self._facts.token_keys)
         self._control(samples)
         return samples
 
@@ -279,6 +281,7 @@ class Exposition:
             labels = f'worker="{index}"'
             for metric, slot in _OF_WORKERS:
                 samples.add(metric, labels, values[slot])
+            add_tokens(samples, labels, values)
             samples.add(metrics.WORKER_LAG, labels, values[W_LOOP_LAG] / 1e9)
         for index, worker in sorted(self._facts.workers.items()):
             labels = f'worker="{index}"'

@@ -95,6 +95,22 @@ class ListFacts:
 
 
 @dataclass(slots=True)
+class TokenKeyFacts:
+    """The keys of tokens. Times are Unix seconds."""
+
+    source: str = ""
+    """Where they come from; empty where tokens are not looked at."""
+    keys: int = 0
+    taken_at: float = 0.0
+    taken: int = 0
+    """How often they were read and used."""
+    refused: int = 0
+    """How often they could not be."""
+    problem: str = ""
+    """Why those that are there now are not used; empty when they are."""
+
+
+@dataclass(slots=True)
 class Facts:
     """All of it. Times are Unix seconds; 0 means never."""
 
@@ -117,6 +133,7 @@ class Facts:
     exposures: ExposureFacts = field(default_factory=ExposureFacts)
     lists: dict[str, ListFacts] = field(default_factory=dict)
     """Lists of units by the name the configuration gives them."""
+    token_keys: TokenKeyFacts = field(default_factory=TokenKeyFacts)
     access_lines_lost: dict[str, int] = field(default_factory=dict)
     """By reason, lines that reached the control process and not the file: full (the queue), failed (the write)."""
 

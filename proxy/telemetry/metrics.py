@@ -203,6 +203,23 @@ LIST_SKIPPED: Final = Metric(
     "tidegate_list_lines_skipped", GAUGE, ("list", "cause"),
     "Lines of the file that are left out: not_text (not UTF-8), too_long, duplicate.",
 )  # fmt: skip
+TOKENS: Final = Metric(
+    "tidegate_tokens_total", COUNTER, ("worker", "outcome"),
+    "Tokens of requests on routes that look at claims, by what became of them; all but the verified are no identity.",
+)  # fmt: skip
+TOKEN_KEYS: Final = Metric("tidegate_token_keys", GAUGE, (), "Keys that tokens are verified with.")
+TOKEN_KEYS_CURRENT: Final = Metric(
+    "tidegate_token_keys_current",
+    GAUGE,
+    (),
+    "1 while the keys are those of the file or URL, 0 while they are older ones.",
+)
+TOKEN_KEYS_TIME: Final = Metric(
+    "tidegate_token_keys_last_read_seconds", GAUGE, (), "When the keys were taken, in seconds since the epoch."
+)
+TOKEN_KEY_READS: Final = Metric(
+    "tidegate_token_key_reads_total", COUNTER, ("outcome",), "Times the keys were read: taken, or refused."
+)
 WORKER_UP: Final = Metric("tidegate_worker_up", GAUGE, _WORKER, "1 while the worker serves a plan.")
 WORKER_RESTARTS: Final = Metric(
     "tidegate_worker_restarts_total", COUNTER, _WORKER, "Times the worker's process was replaced."
@@ -262,6 +279,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     HEALTH_CHECKS,
     GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
     LIST_UNITS, LIST_CURRENT, LIST_TIME, LIST_READS, LIST_SKIPPED,
+    TOKENS, TOKEN_KEYS, TOKEN_KEYS_CURRENT, TOKEN_KEYS_TIME, TOKEN_KEY_READS,
     WORKER_UP, WORKER_RESTARTS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
     CONNECTIONS, ACCEPTED, REFUSED, RATE_KEYS_FORGOTTEN, DEADLINES_IGNORED, FAULTS_KILLED, TUNNELS, TUNNELS_RETIRED,
     ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,

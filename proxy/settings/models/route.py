@@ -78,17 +78,20 @@ class UnitSource(Part):
         "The signed cookie of this name, made where it is not there or not ours (HttpOnly, SameSite=Lax, Path=/).", None
     )
     query: Text | None = option("The query argument of this name.", None)
+    claim: Text | None = option("The claim of this name in a verified token (`jwt`), where it has one value.", None)
     client_ip: Literal[True] | None = option("The client's address; written as the plain word `client_ip`.", None)
 
     @model_validator(mode="after")
     def _one(self) -> "UnitSource":
         if len(self.given()) != 1:
-            refuse("must be one of `{header: ..}`, `{cookie: ..}`, `{mint_cookie: ..}`, `{query: ..}` or `client_ip`")
+            refuse(
+                "must be one of `{header: ..}`, `{cookie: ..}`, `{mint_cookie: ..}`, `{query: ..}`, `{claim: ..}` or `client_ip`"
+            )
         return self
 
     def given(self) -> list[tuple[str, Any]]:
         """The sources that are set, as (kind, name)."""
-        kinds = ("header", "cookie", "mint_cookie", "query", "client_ip")
+        kinds = ("header", "cookie", "mint_cookie", "query", "claim", "client_ip")
         return [(kind, value) for kind in kinds if (value := getattr(self, kind)) is not None]
 
 
@@ -100,7 +103,7 @@ def _expand_source(value: Any) -> Any:
 
 def _refuse_source(value: Any) -> NoReturn:
     refuse(
-        "must be one of `{header: ..}`, `{cookie: ..}`, `{mint_cookie: ..}`, `{query: ..}` or `client_ip`"
+        "must be one of `{header: ..}`, `{cookie: ..}`, `{mint_cookie: ..}`, `{query: ..}`, `{claim: ..}` or `client_ip`"
         + (f", not {shown(value)}" if isinstance(value, str) else "")
     )
 

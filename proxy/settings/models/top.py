@@ -13,6 +13,7 @@ from proxy.settings.models.listen import Admin, Client, Drain, Listener, Listene
 from proxy.settings.models.matchers import Matcher
 from proxy.settings.models.part import Part, option
 from proxy.settings.models.route import Route
+from proxy.settings.models.tokens import Jwt
 from proxy.settings.models.upstream import Upstream
 from proxy.settings.problems import shown
 from proxy.settings.scalars import Cidr, Listen, Name, Secret, Short, Text, Zone, one_or_many, parse_plain_text, refuse
@@ -116,6 +117,7 @@ class General(Part):
     )
     exposure: Exposure = option("How exposures are kept.", makes=Exposure)
     faults: FaultBounds = option("What holds for all faults of all routes.", makes=FaultBounds)
+    jwt: Jwt | None = option("Which tokens are believed, for units and segments by `claim`. Absent: none.", None)
     kill: KillSwitch = kill_key("Everybody gets the default version, on every route.")
     holdouts: dict[Name, Holdout] = option("Holdouts by name, for routes to name.", makes=dict)
     layers: dict[Name, Layer] = option("Layers by name, for routes to name.", makes=dict)

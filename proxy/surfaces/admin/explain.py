@@ -12,7 +12,7 @@ from proxy.surfaces.admin.state import State
 from proxy.surfaces.asking import NothingThereError, Wish, WishError, answer, moment
 
 EXPLAIN: Final = "/api/v1/explain"
-WORDS: Final = ("route", "url", "host", "path", "method", "unit", "header", "client", "at")
+WORDS: Final = ("route", "url", "host", "path", "method", "unit", "header", "client", "at", "claim")
 
 Spec = dict[str, Any]
 
@@ -30,7 +30,7 @@ class ExplainPath:
         unknown = sorted(set(query) - set(WORDS))
         if unknown:
             return error_response(400, f"unknown: {', '.join(unknown)}; known: {', '.join(WORDS)}")
-        twice = next((word for word in query if word != "header" and len(query.getall(word)) > 1), None)
+        twice = next((word for word in query if word not in {"header", "claim"} and len(query.getall(word)) > 1), None)
         if twice is not None:
             return error_response(400, f"{twice} is given twice")
         if not set(query) & {"route", "url", "host", "path"}:
@@ -49,6 +49,7 @@ class ExplainPath:
                 query.getall("header", []),
                 query.get("client", "127.0.0.1"),
                 moment(query["at"]) if "at" in query else time.time(),
+                query.getall("claim", []),
             )
             explained = answer(wish, self._plan(spec), spec, self._state.lists.tables())
         except NothingThereError as error:

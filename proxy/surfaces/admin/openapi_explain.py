@@ -28,11 +28,12 @@ _ASKED: Final = {
     "header": "A header field as NAME: VALUE; as often as needed.",
     "client": "The address it comes from; absent: 127.0.0.1.",
     "at": "When, with the zone: 2026-12-01T00:00:00Z; absent: now.",
+    "claim": "A claim of its token as NAME=VALUE; as often as needed, more of one name for a list.",
 }
 
 
 def _asked(word: str, meaning: str) -> Schema:
-    schema: Schema = {"type": "array", "items": STRING} if word == "header" else STRING
+    schema: Schema = {"type": "array", "items": STRING} if word in {"header", "claim"} else STRING
     return {"name": word, "in": "query", "required": False, "schema": schema, "description": meaning}
 
 

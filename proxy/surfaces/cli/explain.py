@@ -14,7 +14,14 @@ from proxy.surfaces.cli.loading import config_option, load_or_exit, print_json
 
 Spec = dict[str, Any]
 
-_OPTIONS: Final = {"url": "--url", "header": "-H", "client": "--client", "at": "--at", "route": "--route"}
+_OPTIONS: Final = {
+    "url": "--url",
+    "header": "-H",
+    "client": "--client",
+    "at": "--at",
+    "claim": "--claim",
+    "route": "--route",
+}
 
 
 @click.command("explain")
@@ -33,6 +40,13 @@ _OPTIONS: Final = {"url": "--url", "header": "-H", "client": "--client", "at": "
 @click.option(
     "--client", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="The address the request comes from."
 )
+@click.option(
+    "--claim",
+    "claims",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A claim of the request's token, as if verified; twice for a list.",
+)
 @click.option("--at", "at", metavar="TIME", help="When, as in 2026-12-01T00:00:00Z.  [default: now]")
 @click.option("--json", "as_json", is_flag=True, help="Print the explanation as JSON.")
 def command(
@@ -46,6 +60,7 @@ def command(
     unit: str | None,
     headers: tuple[str, ...],
     client: str,
+    claims: tuple[str, ...],
     at: str | None,
     as_json: bool,
 ) -> None:
@@ -61,7 +76,7 @@ def command(
     loaded = load_or_exit(path, as_json=as_json)
     try:
         when = time.time() if at is None else moment(at)
-        wish = Wish(route_name, url, host, target, method, unit, headers, client, when)
+        wish = Wish(route_name, url, host, target, method, unit, headers, client, when, claims)
         lists = {name: UnitList(file.table()) for name, file in loaded.lists.items()}
         explained = answer(wish, build_plan(loaded.spec, lists=lists), loaded.spec, lists)
     except NothingThereError as error:

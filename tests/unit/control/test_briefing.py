@@ -32,6 +32,7 @@ def test_those_that_run_are_told_at_once_and_places_without_a_channel_are_left_o
     briefing.publish(PLAN)
     briefing.keep(b"legacy")
     briefing.lend(b"lists")
+    briefing.give_keys(b"keys")
     briefing.send_endpoints("shop", [{"host": "1"}])
     briefing.mark("shop", ["a"], ["b"])
     briefing.kill_faults(True)
@@ -40,6 +41,7 @@ def test_those_that_run_are_told_at_once_and_places_without_a_channel_are_left_o
         ("publish", PLAN),
         ("keep", b"legacy"),
         ("lend", b"lists"),
+        ("give_keys", b"keys"),
         ("send_endpoints", "shop", [{"host": "1"}]),
         ("mark", "shop", (["a"], ["b"])),
         ("kill_faults", True),
@@ -53,6 +55,7 @@ def test_one_that_comes_later_is_told_the_newest_of_each_and_the_plan_after_what
     for legacy in (b"one", b"two"):
         briefing.keep(legacy)
         briefing.lend(legacy)
+        briefing.give_keys(legacy)
     briefing.share(3, [0, 1, 2])
     briefing.kill_faults(True)
     briefing.mark("shop", ["a"], [])
@@ -61,6 +64,7 @@ def test_one_that_comes_later_is_told_the_newest_of_each_and_the_plan_after_what
         ("share", 3, [0, 1, 2]),
         ("kill_faults", True),
         ("lend", b"two"),
+        ("give_keys", b"two"),
         ("publish", PLAN),
         ("mark", "shop", (["a"], [])),
     ]

@@ -337,3 +337,15 @@ def test_lists_come_first_to_a_worker_that_has_only_just_spoken(heard, wire):
     link.lend(encode(messages.UNITS, b"lists"))
     say(link, messages.HELLO, {"generation": -1})
     assert [kind for kind, _ in wire.taken()] == [messages.UNITS, messages.PART, messages.PLAN]
+
+
+def test_keys_of_tokens_come_before_the_plan(heard, wire):
+    link = Link(heard)
+    link.connection_made(wire)
+    link.publish(plan(1, "a"))
+    link.give_keys(encode(messages.KEYS, b"old"))
+    link.give_keys(encode(messages.KEYS, b"keys"))
+    say(link, messages.HELLO, {"generation": -1})
+    assert wire.taken() == [(messages.KEYS, "keys"), (messages.PART, "a"), (messages.PLAN, "1")]
+    link.give_keys(encode(messages.KEYS, b"more"))
+    assert wire.taken() == [(messages.KEYS, "more")]

@@ -216,6 +216,23 @@ def test_without_keys_minting_is_passed_over() -> None:
     assert find_unit(route, request_head(client=""), UnitCookies([])) == (None, "", b"")
 
 
+@pytest.mark.parametrize(
+    ("claims", "found"),
+    [
+        ({b"sub": [b"alice"]}, (b"alice", "claim", b"")),
+        ({b"sub": [b"alice", b"bob"]}, (b"bob", "header", b"")),
+        ({b"sub": [b""]}, (b"bob", "header", b"")),
+        ({}, (b"bob", "header", b"")),
+        (None, (b"bob", "header", b"")),
+    ],
+)
+def test_claim_of_one_value_is_a_unit(claims: dict[bytes, list[bytes]] | None, found: tuple[bytes, str, bytes]) -> None:
+    request = request_head(fields={b"x-user": b"bob"})
+    request.claims = claims
+    chain = [{"kind": "claim", "name": "sub"}, {"kind": "header", "name": "x-user"}]
+    assert find_unit(make_route(unit=chain), request, UnitCookies([])) == found
+
+
 def test_route_without_chain_has_no_unit() -> None:
     assert find_unit(make_route(unit=[]), request_head(), UnitCookies([KEY])) == (None, "", b"")
 

@@ -207,7 +207,7 @@ def test_unit_claim_and_attribute_are_looked_at_where_they_are() -> None:
         assert not holds(spec, request)
     assert holds({"source": "claim", "name": "plan", "test": "exists", "value": False}, request)
     request.unit = "Müller".encode()
-    request.claims = {b"plan": b"pro"}
+    request.claims = {b"plan": [b"pro"]}
     request.attributes = {b"country": b"NO"}
     for spec in (among, claim, attribute):
         assert holds(spec, request)
@@ -249,3 +249,31 @@ def test_list_is_found_under_its_name_and_nowhere_else() -> None:
         }
     with pytest.raises(KeyError):
         compile_matcher(spec, {"beta.txt": units.has_unit})
+
+
+@pytest.mark.parametrize(
+    ("test", "value", "values", "expected"),
+    [
+        ("in", ["dev"], [b"ops", b"dev"], True),
+        ("in", ["dev"], [b"ops"], False),
+        ("in", ["dev"], [], False),
+        ("is", "dev", [b"ops", b"dev"], True),
+        ("prefix", "d", [b"ops", b"dev"], True),
+        ("not_in", ["dev"], [b"ops", b"dev"], False),
+        ("not_in", ["dev"], [b"ops", b"sales"], True),
+        ("not_in", ["dev"], [], True),
+        ("exists", True, [b"ops", b"dev"], True),
+        ("exists", False, [b"ops", b"dev"], False),
+        ("exists", False, [], True),
+    ],
+)
+def test_claim_that_is_a_list_matches_where_any_of_its_values_does(
+    test: str, value: object, values: list[bytes], expected: bool
+) -> None:
+    request = request_head()
+    request.claims = {b"roles": values} if values else {}
+    spec = {"source": "claim", "name": "roles", "test": test, "value": value}
+    assert compile_matcher(spec, {})(request) is expected
+    traced = trace_matcher(spec, request, {})
+    assert traced["matched"] is expected
+    assert traced["saw"] == (", ".join(one.decode() for one in values) or None)

@@ -73,7 +73,7 @@ def test_claims_and_attributes_are_absent_until_somebody_brings_them() -> None:
     request = parse_request(b"GET / HTTP/1.1\r\nHost: a", 100, 8192)
     assert (request.unit, request.at) == (None, 0.0)
     assert (request.claim(b"plan"), request.attribute(b"country")) == (None, None)
-    request.claims = {b"plan": b"pro"}
+    request.claims = {b"plan": [b"pro"]}
     request.attributes = {b"country": b"NO"}
     assert (request.claim(b"plan"), request.claim(b"sub")) == (b"pro", None)
     assert (request.attribute(b"country"), request.attribute(b"plan")) == (b"NO", None)

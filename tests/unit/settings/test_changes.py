@@ -6,6 +6,7 @@ import pytest
 
 from proxy.settings import Loaded, load
 from proxy.settings.changes import Changes, compare
+from tests.specs import plan_spec, route_spec
 
 BASE = """\
 listen: 0.0.0.0:80
@@ -383,3 +384,11 @@ def test_what_cannot_be_told_is_said_in_json_too(tmp_path: Path) -> None:
     before, after = loaded(tmp_path, AUDIENCE), loaded(tmp_path, AUDIENCE.replace("bob]", "eve]"))
     (route,) = compare(before.spec, after.spec, at=END).as_dict()["splits"]
     assert (route["beyond"], route["named"], route["moved"]) == (["rules"], 3, 0.0)
+
+
+def test_route_that_comes_to_look_at_claims_is_told_by_its_keys_alone() -> None:
+    old, new = (
+        plan_spec(route_spec(unit=[{"kind": kind, "name": "sub"}], claimed=kind == "claim"))
+        for kind in ("header", "claim")
+    )
+    assert [one.keys for one in compare(old, new).changed_routes] == [["unit"]]

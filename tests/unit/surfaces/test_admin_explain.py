@@ -10,6 +10,7 @@ from proxy.core.explanation import explain
 from proxy.surfaces.admin.app import make_app
 from proxy.surfaces.admin.explain import ExplainPath
 from proxy.surfaces.admin.openapi import document
+from tests.issuer import token_spec
 from tests.specs import request_head
 from tests.unit.surfaces.admin_state import stand_in
 from tests.unit.surfaces.test_admin_app import get
@@ -57,6 +58,23 @@ def test_request_is_made_of_its_parts():
         value = asked(state, query)[1]
         assert (value["route"], value["unit"], value["unit_kind"]) == ("shop", "bob", "header")
         assert (value["version"], value["reason"]) == ("canary", "segment")
+
+
+def test_claims_are_as_if_a_token_had_been_verified():
+    with stand_in() as state:
+        where = {"source": "claim", "name": "roles", "test": "in", "value": ["dev"]}
+        state.spec["routes"][0] |= {
+            "rules": [{"label": "rules[0]", "where": where, "version": "canary"}],
+            "unit": [{"kind": "claim", "name": "sub"}],
+            "claimed": True,
+        }
+        value = asked(state, "route=shop&claim=sub%3Dalice&claim=roles%3Dops&claim=roles%3Ddev")[1]
+        assert (value["unit"], value["unit_kind"], value["version"]) == ("alice", "claim", "canary")
+        assert value["rules"][0]["where"]["saw"] == "ops, dev"
+        assert asked(state, "route=shop&claim=sub")[0] == 400
+        state.spec = state.spec | {"jwt": token_spec(), "generation": 2}
+        value = asked(state, "route=shop&header=authorization%3A%20Bearer%20x.y.z")[1]
+        assert value["notes"] == ["the token is not looked at here: give its claims"]
 
 
 def test_the_plan_is_built_once_until_there_is_another():

@@ -86,6 +86,7 @@ def test_python_dash_m_is_the_same_program() -> None:
         ["explain", "--url", "http://"],
         ["explain", "-H", "no colon"],
         ["explain", "--client", "nowhere"],
+        ["explain", "--claim", "no equals sign"],
         ["explain", "--path", "/a b"],
         ["explain", "--method", "GE T"],
         ["explain", "-H", "x y: z"],

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from proxy.core.bearer import EXPIRED
 from proxy.core.outlier import LATENCY
 from proxy.core.plan import SPLIT
 from proxy.errors import E5, UF
@@ -45,6 +46,7 @@ from proxy.telemetry.counters import (
     W_LOG_DROPPED,
     W_LOOP_LAG,
     W_RATE_KEYS_FORGOTTEN,
+    W_TOKENS,
     observe,
 )
 from proxy.telemetry.exposition import OPENMETRICS, TEXT, Exposition, choose_format
@@ -91,6 +93,7 @@ def busy(cells, facts, ledger):
         view[slot + V_QUEUED] = 3
         view[slot + V_LIMITED + LIMITED_SHED] = 4
         view[base + W_RATE_KEYS_FORGOTTEN] = 5
+        view[base + W_TOKENS + EXPIRED] = 3
         view[slot + V_REASONS + SPLIT] = 7
         view[slot + V_FLAGS + UF.index] = 1
         view[slot + V_FLAGS + E5.index] = 2
@@ -143,6 +146,7 @@ def test_a_scrape_parses_and_sums_over_workers(accept, parse):
     assert value(found, "tidegate_limited_total", **canary, cause="shed") == 8
     assert value(found, "tidegate_concurrency_limit", **canary) == 37  # the first worker's region has it for all
     assert value(found, "tidegate_rate_keys_forgotten_total", worker="1") == 5
+    assert value(found, "tidegate_tokens_total", worker="1", outcome="expired") == 3
     assert value(found, "tidegate_request_duration_seconds_count", **canary) == 2
     assert value(found, "tidegate_request_duration_seconds_sum", **canary) == pytest.approx(0.04)
     assert value(found, "tidegate_request_duration_seconds_bucket", **canary, le="0.01") == 0
