@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from proxy.settings.certificates import CertificateReader
+from proxy.settings.compile_flags import flags_spec
 from proxy.settings.compile_route import route_spec
 from proxy.settings.compile_upstream import upstream_spec
 from proxy.settings.models.listen import Client, Listener
@@ -16,10 +17,14 @@ from proxy.settings.models.top import Settings
 Spec = dict[str, Any]
 
 
-def compile_spec(settings: Settings, certificates: CertificateReader, segment_order: Sequence[str]) -> Spec:
-    """The spec of checked settings. `segment_order` names each segment after those it needs."""
+def compile_spec(
+    settings: Settings, certificates: CertificateReader, segment_order: Sequence[str], flag_order: Sequence[str] = ()
+) -> Spec:
+    """The spec of checked settings. The orders name each segment, and each flag, after those it needs."""
     segments = [{"name": name, "where": matcher_spec(settings.segments[name])} for name in segment_order]
     routes = [route_spec(one, settings) for one in settings.routes]
+    flags = flags_spec(settings.flags, flag_order, {route.name: route for route in settings.routes})
+    told = any(route.inject_flags for route in settings.routes)
     return {
         "generation": 0,
         "listeners": [_listener(one, certificates) for one in settings.listen],
@@ -32,10 +37,11 @@ def compile_spec(settings: Settings, certificates: CertificateReader, segment_or
         ],
         "segments": segments,
         "routes": routes,
+        "flags": flags,
         "faults": {"enabled": settings.faults.enabled, "max_percent": settings.faults.max_percent},
         "exposure": {"queue": settings.exposure.queue, "raw_units": settings.exposure.raw_units},
         "zone": settings.zone or "",
-        "timed": has_to_do_with_time([segments, routes]),
+        "timed": has_to_do_with_time([segments, routes, flags if told else []]),
     }
 
 
