@@ -85,6 +85,8 @@ def _addresses(draft: Draft, general: General) -> None:
     places.append((("admin", "address"), general.admin.address, "the admin port"))
     if general.metrics is not None:
         places.append((("metrics",), general.metrics, "the metrics port"))
+    if general.ofrep is not None:
+        places.append((("ofrep", "listen"), general.ofrep.listen, "the port of flags"))
     for path, text, owner in places:
         address = split_address(text)
         if address.kind == "tcp" and address.port == 0:

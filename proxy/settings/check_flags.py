@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.settings.check_audience import check_end
 from proxy.settings.check_segments import known
-from proxy.settings.models.flags import Flag
+from proxy.settings.models.flags import Flag, Ofrep
 from proxy.settings.models.route import Route
 from proxy.settings.problems import WARNING, KeyPath, suggestion
 from proxy.settings.references import flag_references
+from proxy.settings.scalars import split_address
 
 if TYPE_CHECKING:
     from proxy.settings.check import Draft
@@ -36,8 +37,10 @@ def check_flags(draft: "Draft") -> None:
     _order(draft, general.flags)
     for name, flag in general.flags.items():
         _flag(draft, name, flag, route_names, raw_names)
-    if general.flags and None not in draft.routes and not any(one and one.inject_flags for one in draft.routes):
-        draft.report(("flags",), "nobody is told of flags: give `inject_flags` of a route", WARNING)
+    if general.ofrep is not None:
+        _port(draft, general.ofrep)
+    elif general.flags and None not in draft.routes and not any(one and one.inject_flags for one in draft.routes):
+        draft.report(("flags",), "nobody is told of flags: give `ofrep`, or `inject_flags` of a route", WARNING)
 
 
 def _flag(draft: "Draft", name: str, flag: Flag, routes: dict[str, Route], route_names: Collection[object]) -> None:
@@ -98,6 +101,23 @@ def _follows(draft: "Draft", path: KeyPath, flag: Flag, route: Route) -> None:
     named = values or route.versions
     if flag.off is not None and flag.off not in named:
         draft.report((*path, "off"), f"there is no variant `{flag.off}`" + suggestion(flag.off, named, "variants"))
+
+
+def _port(draft: "Draft", ofrep: Ofrep) -> None:
+    general = draft.general
+    address = split_address(ofrep.listen)
+    if address.kind == "fd":
+        draft.report(("ofrep", "listen"), "a passed socket is for `listen`; this is an address or `unix:/path`")
+    elif not ofrep.tokens and not address.loopback:
+        draft.report(
+            ("ofrep", "listen"),
+            f"`{ofrep.listen}` can be reached from outside, and without `tokens` whoever reaches it reads every flag",
+            WARNING,
+        )
+    if ofrep.known and general is not None and not general.trusted_proxies:
+        draft.report(("ofrep", "known"), "nobody is in `trusted_proxies`, so that none of these is ever there", WARNING)
+    if not draft.names("flags"):
+        draft.report(("ofrep",), "there are no `flags`, so it has nothing to serve", WARNING)
 
 
 def _injected(draft: "Draft", names: frozenset[str]) -> None:

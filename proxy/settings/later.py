@@ -19,7 +19,6 @@ KEYS: Final[dict[tuple[str, ...], str]] = {
     ("rollouts",): ROLLOUTS,
     ("routes", "*", "unit", "*", "claim"): WHO,
     ("routes", "*", "stickiness"): WHO,
-    ("ofrep",): WHO,
     ("plugins",): FLEETS,
     ("routes", "*", "plugins"): FLEETS,
     ("h2",): FLEETS,

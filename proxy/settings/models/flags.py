@@ -8,28 +8,43 @@ from pydantic import AfterValidator, BeforeValidator, WithJsonSchema, model_vali
 
 from proxy.settings.models.audience import until_key
 from proxy.settings.models.matchers import Matcher
-from proxy.settings.models.part import Part, option
+from proxy.settings.models.part import Part, option, size_key
 from proxy.settings.problems import kind_of, shown, suggestion
 from proxy.settings.rates import Moment
 from proxy.settings.scalars import (
+    HeaderName,
+    Listen,
     Reference,
+    Secret,
     Short,
+    Size,
     Text,
     Weight,
     matched,
     one_or_many,
+    parse_plain_text,
     refuse,
 )
 
 TYPES: Final = ("boolean", "string", "integer", "float", "object")
 MAX_VALUE: Final = 65536
 """Bytes of a variant's value as JSON."""
+TARGETING_KEY: Final = "targetingKey"
+"""What OpenFeature calls the unit in a context."""
 
 _VARIANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_ORIGIN: Final = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s?#@]+")
 
 
 def _parse_variant(value: object) -> str:
     return matched(value, _VARIANT, "a name of letters, digits, `.`, `_` and `-`, at most 63 long")[0]
+
+
+def _parse_origin(value: object) -> str:
+    text = parse_plain_text(value)
+    if _ORIGIN.fullmatch(text) is None:
+        refuse(f"must be an origin such as `https://shop.example.com`, or `*`, not {shown(text)}")
+    return text
 
 
 def _check_value(value: Any) -> Any:
@@ -50,6 +65,7 @@ Value = Annotated[
     AfterValidator(_check_value),
     WithJsonSchema({"type": ["boolean", "string", "number", "object"]}),
 ]
+Origin = Annotated[str, BeforeValidator(_parse_origin), WithJsonSchema({"type": "string"})]
 
 
 class FlagRule(Part):
@@ -166,3 +182,24 @@ def _type_of(value: Any) -> str:
         if isinstance(value, kind):
             return name
     return "object"
+
+
+class Ofrep(Part):
+    """The port on which applications ask for flags (OpenFeature Remote Evaluation Protocol)."""
+
+    listen: Listen = option("Where it listens: `127.0.0.1:9902`, `unix:/path`.")
+    tokens: list[Secret] = option(
+        "Any of them opens the port, as `Authorization: Bearer TOKEN` or `X-API-Key: TOKEN`; at least 16 characters each."
+        " Empty: no token is asked for.",
+        makes=list,
+    )
+    origins: list[Origin] = option(
+        "Origins whose pages may ask from a browser (CORS), such as `https://shop.example.com`; `*`: any.", makes=list
+    )
+    known: dict[Text, HeaderName] = option(
+        "Attributes (and `targetingKey`) that this field of the request says, where its peer is in `trusted_proxies`."
+        " What the context in the body says of them never counts.",
+        makes=dict,
+    )
+    max_body: Size = size_key("A request's body; beyond: 413.", "64KiB")
+    streams: int = option("Streams of events open at once; beyond: 429.", 1000, unit="count", ge=0, le=100_000)
