@@ -295,11 +295,12 @@ class Control:
             log.info("listening on %s", address)
 
     async def _open_ports(self, open_ports: OpenPorts, closing: AsyncExitStack) -> None:
+        # The port of flags first: whoever sees the admin port answer finds all of it open.
+        closing.push_async_callback(self._flags.close)
+        await self._flags.open(self.settings)
         self._ports = AdminPorts(lambda settings: open_ports(self, settings))
         closing.push_async_callback(self._ports.close)
         await self._ports.open(self.settings)
-        closing.push_async_callback(self._flags.close)
-        await self._flags.open(self.settings)
 
     async def _replace_misfits(self) -> None:
         await self._supervisor.replace(self._inventory.misfits, self.settings.drain.limit)

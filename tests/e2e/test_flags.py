@@ -1,6 +1,5 @@
 """Flags in real processes, asked by the real client of OpenFeature."""
 
-import json
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -87,7 +86,6 @@ def test_change_of_the_file_is_told_on_the_stream(tmp_path: Path) -> None:
             request = urllib.request.Request(url, headers={"X-API-Key": TOKEN})
             with urllib.request.urlopen(request, timeout=20) as stream:
                 assert stream.readline() == b": flags\n"
-                proxy.config["flags"]["price"]["default"] = "high"
-                proxy.file.write_text(json.dumps(proxy.config))
+                proxy.edit(lambda config: config["flags"]["price"].update(default="high"))
                 wait_for(lambda: stream.readline().startswith(b"data: "), "an event")
     give_back(port)
