@@ -83,6 +83,7 @@ def route_spec(name: str = "shop", *, weights: dict[str, float] | None = None, *
         "epoch": 0,
         "exposure": False,
         "claimed": False,
+        "inject_flags": [],
     } | parts
 
 
@@ -100,6 +101,7 @@ def plan_spec(*routes: Spec, **parts: Any) -> Spec:
         "upstreams": [upstream_spec("u")],
         "segments": [],
         "routes": list(routes),
+        "flags": [],
         "faults": {"enabled": True, "max_percent": 10.0},
         "exposure": {"queue": 100_000, "raw_units": False},
         "zone": "",

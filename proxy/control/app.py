@@ -24,6 +24,7 @@ from proxy.control.desk import Desk
 from proxy.control.endpoints import Endpoints, look_after
 from proxy.control.errand import ALONE, Errand
 from proxy.control.exposures import Exposures
+from proxy.control.flags import FlagPort
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
 from proxy.control.handover import take_stock
 from proxy.control.keys import keep_keys
@@ -129,7 +130,7 @@ class Control:
     @property
     def ports(self) -> Mapping[str, str]:
         """Where the admin ports listen, by name."""
-        return self._ports.addresses
+        return {**self._ports.addresses, **self._flags.addresses}
 
     @property
     def listening(self) -> list[str]:
@@ -243,6 +244,7 @@ class Control:
         )
         self._exposures = Exposures(self.facts.exposures, lambda: self._plans.spec, self._briefing.forget)
         self._plans = Plans(spec, inventory, keys, self._faults, self._endpoints, self._briefing, self.facts)
+        self._flags = FlagPort(lambda: self._plans.spec, self._lists.tables, time.time, self.facts)
 
     async def _leave(self, *, hands_over: bool) -> int:
         if hands_over:
@@ -309,6 +311,9 @@ class Control:
             log.info("listening on %s", address)
 
     async def _open_ports(self, open_ports: OpenPorts, closing: AsyncExitStack) -> None:
+        # The port of flags first: whoever sees the admin port answer finds all of it open.
+        closing.push_async_callback(self._flags.close)
+        await self._flags.open(self.settings)
         self._ports = AdminPorts(lambda settings: open_ports(self, settings))
         closing.push_async_callback(self._ports.close)
         await self._ports.open(self.settings)
@@ -408,6 +413,7 @@ class Control:
             await self._access.move(new.access_log)
         await self._exposures.follow(self.settings)
         await self._ports.follow(self.settings, changed=old.admin.tokens != new.admin.tokens)
+        await self._flags.follow(old, new)
 
     def _hang_up(self) -> None:
         log.info("SIGHUP: reading the configuration again")
@@ -425,4 +431,5 @@ class Control:
             self._writer.tick()
             self._endpoints.tick()
             self._exposures.tick()
+            self._flags.tick()
             await asyncio.sleep(_TICK)

@@ -57,7 +57,7 @@ def compose(spec: Spec) -> Publication:
             "upstreams": list(upstreams.values()),
             "segments": list(segments.values()),
             "routes": routes,
-            "lists": sorted(_lists_of([spec["segments"], spec["routes"]])),
+            "lists": sorted(_lists_of([spec["segments"], spec["routes"], spec.get("flags", [])])),
         },
     )
     return Publication(generation, parts, plan)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from proxy.core.flags import FlagSet
 from proxy.core.match import Matcher, compile_matcher, list_key
 from proxy.core.plan import Plan, Route, Spec, Upstream
 from proxy.core.routing import RouteTable
@@ -19,4 +20,20 @@ def build_plan(spec: Spec, base: int = 0, lists: Mapping[str, UnitList] | None =
     for one in spec["segments"]:  # in an order in which each only names earlier ones
         segments[one["name"]] = compile_matcher(one["where"], segments)
     routes = [Route(one, upstreams, segments, base) for one in spec["routes"]]
-    return Plan(spec, upstreams, routes, RouteTable(routes).find, base)
+    plan = Plan(spec, upstreams, routes, RouteTable(routes).find, base)
+    if any(route.inject_flags for route in routes):
+        plan.flags = FlagSet(spec["flags"], segments, {route.name: route for route in routes})
+    return plan
+
+
+def build_flags(spec: Spec, lists: Mapping[str, UnitList] | None = None) -> FlagSet:
+    """The flags of a spec, with no more of it than they need."""
+    segments: dict[str, Matcher] = {list_key(name): units.has_unit for name, units in (lists or {}).items()}
+    for one in spec["segments"]:
+        segments[one["name"]] = compile_matcher(one["where"], segments)
+    followed = {flag["route"] for flag in spec["flags"]}
+    routes = [one for one in spec["routes"] if one["name"] in followed]
+    needed = {version["upstream"] for route in routes for version in route["versions"]}
+    needed |= {mirror["upstream"] for route in routes for mirror in route["mirror"]}
+    upstreams = {one["name"]: Upstream(one, 0) for one in spec["upstreams"] if one["name"] in needed}
+    return FlagSet(spec["flags"], segments, {one["name"]: Route(one, upstreams, segments, 0) for one in routes})

@@ -290,6 +290,7 @@ class Route:
         self.faults: Final[FaultPolicy | None] = FaultPolicy(spec["faults"], segments) if spec["faults"] else None
         self.exposure: Final[ExposureWords | None] = ExposureWords(spec) if spec["exposure"] else None
         self.seen: Seen | None = None  # given by the worker, where exposures are recorded
+        self.inject_flags: Final[list[str]] = spec["inject_flags"]  # told to the upstream
         # Whether anything stands between the decision and the upstream: the exchange then goes through its gates.
         self.guarded: Final[bool] = (
             self.timeout > 0
@@ -313,6 +314,14 @@ class Client:
         self.max_fields: Final[int] = spec["limits"]["fields"]
         self.max_target: Final[int] = spec["limits"]["target"]
         self.max_connections: Final[int] = spec["limits"]["connections"]
+
+
+class Flags:
+    """What a plan asks of its flags (core/flags.py, which stands on this module)."""
+
+    def lines(self, names: list[str], request: Request, unit: bytes | None) -> bytes:
+        """Whole field lines that tell an upstream of the flags of these names."""
+        raise NotImplementedError
 
 
 class Plan:
@@ -339,6 +348,7 @@ class Plan:
         self.tokens: Final[TokenPolicy | None] = TokenPolicy(spec["jwt"]) if spec["jwt"] else None
         self.exposure_queue: Final[int] = spec["exposure"]["queue"]  # records that may wait in a worker
         self.exposure_raw: Final[bool] = spec["exposure"]["raw_units"]
+        self.flags: Flags | None = None  # given by who builds it, where a route tells of flags
         self.upstreams: Final = upstreams
         self.routes: Final = routes
         self.find: Final = find

@@ -103,6 +103,8 @@ class Departure(Tries):
                     self._request_id,
                     self.plan.generation,
                 )
+        if route.inject_flags and self.plan.flags is not None:
+            self._identity += self.plan.flags.lines(route.inject_flags, request, unit)
         if route.deadline is not None:
             dropped |= route.deadline.dropped
         self._kept = kept_lines(request, dropped, route.rewrite)

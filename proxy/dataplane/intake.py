@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from proxy.channel import messages
 from proxy.core.cookies import UnitCookies
+from proxy.core.flags import FlagSet
 from proxy.core.hashing import UnitHasher
 from proxy.core.match import Matcher, compile_matcher, list_key
 from proxy.core.plan import Endpoint, Plan, Route, Spec, Upstream
@@ -175,6 +176,8 @@ class Intake:
             table.add(route)
             await self._breathe()
         plan = Plan(message["spec"] | {"generation": message["generation"]}, by_name, ordered, table.find, base)
+        if any(route.inject_flags for route in ordered):
+            plan.flags = FlagSet(message["spec"]["flags"], named, {route.name: route for route in ordered})
         self._old_routes = self._routes
         self._built_upstreams, self._segments, self._routes = upstreams, segments, routes
         return plan

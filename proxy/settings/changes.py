@@ -125,7 +125,17 @@ def compare(
     if old_settings is not None and new_settings is not None:
         _keys(changes, old_settings, new_settings)
     else:
-        for name in ("listeners", "client", "trusted_proxies", "access_log", "exposure", "faults", "zone", "jwt"):
+        for name in (
+            "listeners",
+            "client",
+            "trusted_proxies",
+            "access_log",
+            "exposure",
+            "faults",
+            "flags",
+            "zone",
+            "jwt",
+        ):
             if old[name] != new[name]:
                 changes.keys.append(name)
                 changes.lines.append(f"{name} changed")

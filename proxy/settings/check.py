@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from proxy.settings.certificates import CertificateReader
 from proxy.settings.check_audience import check_audience
+from proxy.settings.check_flags import check_flags
 from proxy.settings.check_hash import check_hash
 from proxy.settings.check_policies import Surroundings, check_policies
 from proxy.settings.check_route import check_route, unit_chain, uses_minted_cookie
@@ -33,8 +34,8 @@ class Draft:
     """A configuration in the making: its valid parts (a route that is not is None), and where to report.
 
     `now` is the time, in seconds since 1970.
-    `segment_order` is filled by `check`: names in an order in which each needs only earlier ones; `lists` with the names
-    of list files.
+    `segment_order` and `flag_order` are filled by `check`: names in an order in which each needs only earlier ones; `lists`
+    with the names of list files.
     """
 
     values: dict[str, Any]
@@ -49,6 +50,7 @@ class Draft:
     routes: list[Route | None] = field(default_factory=list)
     segment_order: list[str] = field(default_factory=list)
     lists: list[str] = field(default_factory=list)
+    flag_order: list[str] = field(default_factory=list)
 
     def names(self, part: str) -> frozenset[str]:
         """The names a part defines, valid or not: a reference to one with mistakes is right."""
@@ -74,6 +76,7 @@ def check(draft: Draft) -> None:
     check_audience(draft.general, draft.routes, draft.report, draft.now)
     _state(draft)
     _exposure(draft)
+    check_flags(draft)
 
 
 def _addresses(draft: Draft, general: General) -> None:
@@ -84,6 +87,8 @@ def _addresses(draft: Draft, general: General) -> None:
     places.append((("admin", "address"), general.admin.address, "the admin port"))
     if general.metrics is not None:
         places.append((("metrics",), general.metrics, "the metrics port"))
+    if general.ofrep is not None:
+        places.append((("ofrep", "listen"), general.ofrep.listen, "the port of flags"))
     for path, text, owner in places:
         address = split_address(text)
         if address.kind == "tcp" and address.port == 0:

@@ -18,7 +18,7 @@ SOON: Final = 3 * 24 * 3600.0
 def check_audience(general: General | None, routes: Sequence[Route | None], report: Report, now: float) -> None:
     """Report what is wrong. `now` is the time in seconds since 1970."""
     for path, what, until in _ends(general, routes):
-        _end(path, what, until, report, now)
+        check_end(path, what, until, report, now)
     for index, route in enumerate(routes):
         if route is not None:
             _route(route, ("routes", index), report, now)
@@ -56,12 +56,15 @@ def _kill_end(path: KeyPath, kill: Kill) -> Iterator[tuple[KeyPath, str, float]]
         yield (*path, "until"), "kill", kill.until
 
 
-def _end(path: KeyPath, what: str, until: float, report: Report, now: float) -> None:
+def check_end(
+    path: KeyPath, what: str, until: float, report: Report, now: float, then: str = "as if it were not there"
+) -> None:
+    """Report an end that has come, or is near."""
     moment = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if until <= now:
-        report(path, f"this {what} is over since {moment}: it is as if it were not there, and can go", WARNING)
+        report(path, f"this {what} is over since {moment}: it is {then}, and can go", WARNING)
     elif until - now <= SOON:
-        report(path, f"this {what} is over soon, at {moment}; from then on it is as if it were not there", WARNING)
+        report(path, f"this {what} is over soon, at {moment}; from then on it is {then}", WARNING)
 
 
 def _route(route: Route, path: KeyPath, report: Report, now: float) -> None:

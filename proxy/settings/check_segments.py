@@ -35,7 +35,9 @@ def check_segments(draft: "Draft") -> None:
     """Report what is wrong between segments, in what they look at, and in the files they name."""
     _order(draft)
     _sizes(draft)
-    for path, matcher in matchers_of(draft.values.get("segments"), draft.values.get("routes")):
+    for path, matcher in matchers_of(
+        draft.values.get("segments"), draft.values.get("routes"), draft.values.get("flags")
+    ):
         for key, (needed, because) in _NEEDS.items():
             if key in matcher and not draft.values.get(needed):
                 draft.report((*path, key), f"nobody has any: {because}, and there is no `{needed}`")

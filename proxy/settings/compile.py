@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from proxy.settings.certificates import CertificateReader
+from proxy.settings.compile_flags import flags_spec
 from proxy.settings.compile_route import route_spec
 from proxy.settings.compile_tokens import Claims, claims_in, tokens_spec
 from proxy.settings.compile_upstream import upstream_spec
@@ -17,15 +18,20 @@ from proxy.settings.models.top import Settings
 Spec = dict[str, Any]
 
 
-def compile_spec(settings: Settings, certificates: CertificateReader, segment_order: Sequence[str]) -> Spec:
-    """The spec of checked settings. `segment_order` names each segment after those it needs."""
+def compile_spec(
+    settings: Settings, certificates: CertificateReader, segment_order: Sequence[str], flag_order: Sequence[str] = ()
+) -> Spec:
+    """The spec of checked settings. The orders name each segment, and each flag, after those it needs."""
     segments: list[Spec] = [{"name": name, "where": matcher_spec(settings.segments[name])} for name in segment_order]
     routes = [route_spec(one, settings) for one in settings.routes]
+    flags = flags_spec(settings.flags, flag_order, {route.name: route for route in settings.routes})
+    told = any(route.inject_flags for route in settings.routes)
     claims: dict[str, Claims] = {}
     for segment in segments:
         claims[segment["name"]] = claims_in(segment["where"], claims)
     for route in routes:
-        route["claimed"] = bool(claims_in(route, claims))
+        asked = [route, flags] if route["inject_flags"] else route
+        route["claimed"] = bool(claims_in(asked, claims))
     return {
         "generation": 0,
         "listeners": [_listener(one, certificates) for one in settings.listen],
@@ -38,11 +44,12 @@ def compile_spec(settings: Settings, certificates: CertificateReader, segment_or
         ],
         "segments": segments,
         "routes": routes,
+        "flags": flags,
         "faults": {"enabled": settings.faults.enabled, "max_percent": settings.faults.max_percent},
         "exposure": {"queue": settings.exposure.queue, "raw_units": settings.exposure.raw_units},
         "zone": settings.zone or "",
-        "jwt": tokens_spec(settings.jwt, claims_in([segments, routes], claims), certificates),
-        "timed": has_to_do_with_time([segments, routes]),
+        "jwt": tokens_spec(settings.jwt, claims_in([segments, routes, flags], claims), certificates),
+        "timed": has_to_do_with_time([segments, routes, flags if told else []]),
     }
 
 

@@ -76,6 +76,7 @@ def route_spec(route: Route, general: General) -> Spec:
         "errors": {"codes": list(route.errors.codes), "flags": list(route.errors.flags)},
         "debug": [] if route.debug is None else list(route.debug.from_),
         "exposure": route.exposure,
+        "inject_flags": list(route.inject_flags),
         **policies_spec(route),
         **audience_spec(route, general),
     }

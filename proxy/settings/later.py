@@ -17,8 +17,6 @@ KEYS: Final[dict[tuple[str, ...], str]] = {
     ("upstreams", "*", "h2"): FLEETS,
     ("routes", "*", "rollout"): ROLLOUTS,
     ("rollouts",): ROLLOUTS,
-    ("flags",): WHO,
-    ("routes", "*", "inject_flags"): WHO,
     ("routes", "*", "stickiness"): WHO,
     ("plugins",): FLEETS,
     ("routes", "*", "plugins"): FLEETS,

@@ -125,7 +125,7 @@ class Loader:
             segments=draft.segments,
             routes=[route for route in draft.routes if route is not None],
         )
-        spec = compile_spec(settings, certificates, draft.segment_order)
+        spec = compile_spec(settings, certificates, draft.segment_order, draft.flag_order)
         self.unit_files.keep(draft.lists)
         lists = {name: self.unit_files.known[name] for name in draft.lists}
         return Loaded(spec, settings, warnings, self.files, self.directories, sources, lists)

@@ -9,7 +9,7 @@ from typing import Any
 from proxy.settings.problems import KeyPath
 
 Reference = tuple[KeyPath, str, str]
-"""Where, what kind (upstream, version, segment, holdout, layer), which name."""
+"""Where, what kind (upstream, version, segment, holdout, layer, route, flag), which name."""
 
 
 def route_references(route: Any) -> Iterator[Reference]:
@@ -48,6 +48,21 @@ def route_references(route: Any) -> Iterator[Reference]:
                 yield from matcher_references(one.get("when"), (key, index, "when"))
 
 
+def flag_references(flags: Any) -> Iterator[Reference]:
+    """Every name that flags use."""
+    for name, flag in _entries(flags):
+        path: KeyPath = ("flags", name)
+        yield from _one(flag, path, "route", "route")
+        if not isinstance(flag, dict):
+            continue
+        for other, _ in _entries(flag.get("prerequisites")):
+            yield (*path, "prerequisites", other), "flag", other
+        for index, rule in _items(flag.get("rules")):
+            yield from _one(rule, (*path, "rules", index), "segment", "segment")
+            if isinstance(rule, dict):
+                yield from matcher_references(rule.get("when"), (*path, "rules", index, "when"))
+
+
 def matcher_references(matcher: Any, path: KeyPath) -> Iterator[Reference]:
     """The segments that a matcher names."""
     if not isinstance(matcher, dict):
@@ -59,10 +74,14 @@ def matcher_references(matcher: Any, path: KeyPath) -> Iterator[Reference]:
             yield from matcher_references(one, (*path, word, index))
 
 
-def matchers_of(segments: Any, routes: Any) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+def matchers_of(segments: Any, routes: Any, flags: Any = None) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
     """Every matcher of the file, those within others too: where it stands, and as it is written."""
     for name, segment in _entries(segments):
         yield from _leaves(segment, ("segments", name))
+    for name, flag in _entries(flags):
+        for index, one in _items(flag.get("rules") if isinstance(flag, dict) else None):
+            if isinstance(one, dict):
+                yield from _leaves(one.get("when"), ("flags", name, "rules", index, "when"))
     for number, route in _items(routes):
         for key in ("rules", "rate_limits", "faults"):
             for index, one in _items(route.get(key) if isinstance(route, dict) else None):

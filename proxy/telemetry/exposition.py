@@ -75,6 +75,7 @@ from proxy.telemetry.counters import (
     Cells,
 )
 from proxy.telemetry.exposition_exposures import add_exposures
+from proxy.telemetry.exposition_flags import add_flags
 from proxy.telemetry.exposition_tokens import add_token_keys, add_tokens
 from proxy.telemetry.exposition_tries import add_tries
 from proxy.telemetry.facts import Facts
@@ -167,6 +168,7 @@ class Exposition:
         self._codes(samples, snapshot)
         dropped = self._versions(samples, snapshot)
         add_exposures(samples, self._facts.exposures, dropped)
+        add_flags(samples, self._facts.flags)
         self._mirrors(samples, snapshot)
         self._upstreams(samples, snapshot)
         self._workers(samples, snapshot)

@@ -77,6 +77,18 @@ class ExposureFacts:
 
 
 @dataclass(slots=True)
+class FlagFacts:
+    """What the port of flags was asked; sums since this control process began."""
+
+    evaluations: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    """By flag, variant and reason."""
+    requests: dict[tuple[str, int], int] = field(default_factory=dict)
+    """By kind and status code."""
+    streams: int = 0
+    """Streams of events open now."""
+
+
+@dataclass(slots=True)
 class ListFacts:
     """A list of units. Times are Unix seconds: when it was taken, and when its file was written."""
 
@@ -131,6 +143,7 @@ class Facts:
     health_checks: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     """By (upstream, endpoint label) and outcome, the checks of endpoints since this control process began."""
     exposures: ExposureFacts = field(default_factory=ExposureFacts)
+    flags: FlagFacts = field(default_factory=FlagFacts)
     lists: dict[str, ListFacts] = field(default_factory=dict)
     """Lists of units by the name the configuration gives them."""
     token_keys: TokenKeyFacts = field(default_factory=TokenKeyFacts)

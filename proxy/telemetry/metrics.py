@@ -110,6 +110,15 @@ SAMPLE_RATIO: Final = Metric(
     "ln of the evidence that new units were not dealt by the weights asked for, since these weights are in force; above 6.9"
     " (1000 to 1) they were not. Segment and source: empty for all.",
 )  # fmt: skip
+FLAG_EVALUATIONS: Final = Metric(
+    "tidegate_flag_evaluations_total", COUNTER, ("flag", "variant", "reason"),
+    "Flags that applications asked for, by what they came to; reason ERROR: there was no unit to deal.",
+)  # fmt: skip
+FLAG_REQUESTS: Final = Metric(
+    "tidegate_flag_requests_total", COUNTER, ("kind", "code"),
+    "Requests on the port of flags: single, bulk, events, preflight, other; by status code.",
+)  # fmt: skip
+FLAG_STREAMS: Final = Metric("tidegate_flag_streams", GAUGE, (), "Streams of changes of flags that are open now.")
 CACHE: Final = Metric(
     "tidegate_cache_total", COUNTER, ("route", "version", "outcome"),
     "Requests by what became of them at the cache: hit, stale, revalidated, miss or bypass. And answers: stored, evicted,"
@@ -273,6 +282,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     RETRIES, RETRYING, HEDGES, BREAKER_STATE, BREAKER_OPENED,
     LIMITED, QUEUED, CONCURRENCY_LIMIT, CACHE,
     EXPOSURES, EXPOSURE_FAILURES, EXPOSURE_RECORDS, EXPOSURE_BYTES, SAMPLE_RATIO,
+    FLAG_EVALUATIONS, FLAG_REQUESTS, FLAG_STREAMS,
     FAULTS, MARKED_REQUESTS, MARKED_ERRORS,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,

@@ -233,7 +233,7 @@ class Route(Part):
         "Where the unit is found: the first that is there. Empty: no unit, so that the default version serves.",
         None,
         shown="`[{mint_cookie: tg_unit}]` when units matter (several versions with weight, rules with units"
-        " or a split, a holdout or a layer), else `[]`",
+        " or a split, a holdout or a layer, flags to tell of), else `[]`",
     )
     salt: Text | None = option(
         "Deals the cards: change it and units are assigned anew.", None, shown="the route's name", min_length=1
@@ -282,6 +282,9 @@ class Route(Part):
     faults: list[Fault] = option("Faults on purpose.", makes=list)
     exposure: bool = option(
         "Record which unit first got which version, when and why, and each change. Wants `state: sqlite:PATH`.", False
+    )
+    inject_flags: list[Reference] = option(
+        "Flags that the upstream is told of: a field `x-tidegate-flag-NAME` with the variant.", makes=list
     )
     errors: Errors = option("What counts as an error of this route.", makes=Errors)
     debug: Debug | None = option("Who may see `x-tidegate-*` debug headers in answers. Absent: nobody.", None)

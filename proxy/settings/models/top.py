@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from proxy.settings.models.audience import Holdout, KillSwitch, Layer, kill_key
 from proxy.settings.models.exposure import Exposure
 from proxy.settings.models.faults import FaultBounds
+from proxy.settings.models.flags import Flag, Ofrep
 from proxy.settings.models.listen import Admin, Client, Drain, Listener, Listeners
 from proxy.settings.models.matchers import Matcher
 from proxy.settings.models.part import Part, option
@@ -121,6 +122,8 @@ class General(Part):
     kill: KillSwitch = kill_key("Everybody gets the default version, on every route.")
     holdouts: dict[Name, Holdout] = option("Holdouts by name, for routes to name.", makes=dict)
     layers: dict[Name, Layer] = option("Layers by name, for routes to name.", makes=dict)
+    flags: dict[Name, Flag] = option("Flags by name: values for applications, by unit.", makes=dict)
+    ofrep: Ofrep | None = option("The port on which applications ask for flags. Absent: none.", None)
 
     @property
     def worker_count(self) -> int:

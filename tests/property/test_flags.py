@@ -1,0 +1,58 @@
+"""Laws of flags: the route and its flag agree, raising a share takes nobody out, and one flag says nothing of another."""
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.core.build import build_flags, build_plan
+from proxy.core.decide import decide
+from tests.specs import plan_spec, request_head, route_spec
+from tests.unit.core.test_flags import asked, flag, flags
+
+UNITS = [b"unit-%d" % number for number in range(200)]
+MANY = [b"unit-%d" % number for number in range(20_000)]
+weights = st.sampled_from([0.0, 1.0, 5.0, 50.0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.tuples(weights, weights, weights), st.lists(st.sampled_from(UNITS), max_size=3), st.booleans())
+def test_route_and_flag_agree_for_every_unit(shares: tuple[float, ...], named: list[bytes], deny: bool) -> None:
+    rules: list[dict[str, Any]] = [
+        {"label": "rules[0]", "units": [one.decode() for one in named]} | ({"deny": "b"} if deny else {"version": "b"})
+    ]
+    route = route_spec(weights=dict(zip("abc", shares, strict=True)), rules=rules if named else [])
+    variants = {name: name for name in "abc"}
+    spec = plan_spec(route, flags=[flag("shop", route="shop", variants=variants, default="a", off="a")])
+    plan, found = build_plan(spec), build_flags(spec)
+    for unit in UNITS:
+        request = request_head()
+        request.unit = unit
+        version = decide(plan.routes[0], request, unit).version
+        assert version is not None
+        assert found.evaluate("shop", asked(unit), unit).value == version.name
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(1, 90), st.floats(0, 10))
+def test_nobody_leaves_a_variant_whose_share_is_raised(before: float, more: float) -> None:
+    old = flags(flag(split={"on": before, "off": 100 - before}))
+    new = flags(flag(split={"on": before + more, "off": 100 - before - more}))
+    for unit in UNITS:
+        if old.evaluate("f", asked(unit), unit).variant == "on":
+            assert new.evaluate("f", asked(unit), unit).variant == "on"
+
+
+def test_two_flags_and_a_route_are_dealt_apart() -> None:
+    found = flags(flag("a", split={"on": 50.0, "off": 50.0}), flag("b", split={"on": 50.0, "off": 50.0}))
+    same = route_spec("a", weights={"on": 50.0, "off": 50.0})
+    route = build_plan(plan_spec(same)).routes[0]
+    both = with_route = 0
+    for unit in MANY:
+        request = asked(unit)
+        a = found.evaluate("a", request, unit).variant
+        both += a == found.evaluate("b", request, unit).variant
+        version = decide(route, request, unit).version
+        with_route += version is not None and version.name == a
+    assert abs(both / len(MANY) - 0.5) < 0.015
+    assert abs(with_route / len(MANY) - 0.5) < 0.015
