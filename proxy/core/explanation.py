@@ -87,6 +87,7 @@ class _Path:
         self._rules("segment", route.segment_rules, SEGMENT)
         self._holdout()
         self._layer()
+        self._sticky()
         self._split()
         self._give("default", "", self.case.by_default(), "what is left when nothing else decides")
 
@@ -218,6 +219,28 @@ class _Path:
                 self._step("layer", layer.label, FAILS, None, why)
             else:
                 self._give("layer", layer.label, decision, why)
+
+    def _sticky(self) -> None:
+        sticky = self.route.sticky
+        kept = self.request.kept
+        if sticky is None:
+            self._step("sticky", "", ABSENT, None, "")
+            return
+        if kept is None:
+            self._step("sticky", "", FAILS, None, f"no record of this unit came in the cookie {_text(sticky.cookie)}")
+            return
+        name = _text(kept.version)
+        version = self.route.by_name_bytes.get(kept.version)
+        told = f"a record of {name}, given {format_date(kept.at).decode()}"
+        decision = self.case.by_sticky()
+        if version is None:
+            self._step("sticky", "", FAILS, None, f"{told}: there is no such version any more")
+        elif decision is not None:
+            self._give("sticky", "", decision, told)
+        elif why := sticky.why_over(kept, version.weight, self.request.at):
+            self._step("sticky", "", OVER, name, f"{told}: {why}")
+        else:
+            self._step("sticky", "", PASSED, name, f"{told}: {name} was taken out")
 
     def _split(self) -> None:
         unit = self.case.unit

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from proxy.core.cookies import Kept
+
 
 class Request:
     """One request head.
@@ -16,7 +18,8 @@ class Request:
     What a decision reads beside the head is filled in before it: `client`, the resolved client address (see
     core/address.py); `trusted`, whether the peer is one of `trusted_proxies`; `unit`, the unit found; `at`, the time of
     day in Unix seconds, in plans where something has to do with time (`Plan.timed`) and 0 in others; `claims`, those of
-    a verified token; `attributes`, those of a flag's context.
+    a verified token; `attributes`, those of a flag's context; `kept`, the unit's record of the version it got on this route, where
+    the route has any and the record's signature is good.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Request:
         self.at: float = 0.0
         self.claims: dict[bytes, bytes] | None = None
         self.attributes: dict[bytes, bytes] | None = None
+        self.kept: Kept | None = None
         self._cookies: dict[bytes, bytes] | None = None
         self._arguments: dict[bytes, bytes] | None = None
 

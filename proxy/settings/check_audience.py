@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from proxy.settings.check_route import keeps_records, unit_chain
 from proxy.settings.models.audience import Kill, LayerPart
 from proxy.settings.models.route import Route
+from proxy.settings.models.stickiness import cookie_name
 from proxy.settings.models.top import General
 from proxy.settings.problems import WARNING, KeyPath
 
@@ -23,6 +25,7 @@ def check_audience(general: General | None, routes: Sequence[Route | None], repo
         if route is not None:
             _route(route, ("routes", index), report, now)
     _layers(routes, report)
+    _records(routes, report)
     if general is not None and None not in routes:
         _unused(general, [route for route in routes if route is not None], report)
 
@@ -81,8 +84,12 @@ def _route(route: Route, path: KeyPath, report: Report, now: float) -> None:
             WARNING,
         )
     if route.unit == []:
-        for key, what in (("holdout", "nobody is held out"), ("layer", "nobody is in a layer")):
-            if getattr(route, key) is not None:
+        for key, what, there in (
+            ("holdout", "nobody is held out", route.holdout is not None),
+            ("layer", "nobody is in a layer", route.layer is not None),
+            ("stickiness", "nobody keeps a version", keeps_records(route)),
+        ):
+            if there:
                 report((*path, key), f"the route has no unit (`unit: []`), so {what}", WARNING)
     for place, rings in enumerate(route.rings):
         if rings.version == default and not any(name != default for name in route.versions):
@@ -106,6 +113,23 @@ def _layers(routes: Sequence[Route | None], report: Report) -> None:
                 )
                 break
         others.append((part, route.name))
+
+
+def _records(routes: Sequence[Route | None], report: Report) -> None:
+    """Cookies of one name for two purposes: one would overwrite the other with each answer."""
+    taken: dict[str, str] = {}
+    for route in routes:
+        for kind, name in unit_chain(route) if route is not None else ():
+            if kind in {"cookie", "mint_cookie"}:
+                taken.setdefault(name, "a unit")
+    for index, route in enumerate(routes):
+        if route is None or route.stickiness is None or not keeps_records(route):
+            continue
+        name = cookie_name(route.stickiness, route.name)
+        if name in taken:
+            message = f"the cookie `{name}` carries {taken[name]} already: give another `cookie`"
+            report(("routes", index, "stickiness"), message)
+        taken.setdefault(name, f"the records of route `{route.name}`")
 
 
 def _unused(general: General, routes: Sequence[Route], report: Report) -> None:

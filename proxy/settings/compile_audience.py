@@ -1,9 +1,10 @@
-"""The spec of what keeps units in, out or apart: kills, rings, the holdout, the layer, the epoch."""
+"""The spec of what keeps units in, out or apart: kills, rings, the holdout, the layer, the epoch, the stickiness."""
 
 from typing import Any
 
 from proxy.settings.models.audience import NOBODY, Kill, Rings
 from proxy.settings.models.route import Route
+from proxy.settings.models.stickiness import stickiness_spec
 from proxy.settings.models.top import General
 
 Spec = dict[str, Any]
@@ -17,6 +18,7 @@ def audience_spec(route: Route, general: General) -> Spec:
         "holdout": _holdout(route, general),
         "layer": _layer(route, general),
         "epoch": route.epoch,
+        "stickiness": stickiness_spec(route.stickiness, route.name),
     }
 
 

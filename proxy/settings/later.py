@@ -20,7 +20,6 @@ KEYS: Final[dict[tuple[str, ...], str]] = {
     ("flags",): WHO,
     ("routes", "*", "inject_flags"): WHO,
     ("routes", "*", "unit", "*", "claim"): WHO,
-    ("routes", "*", "stickiness"): WHO,
     ("plugins",): FLEETS,
     ("routes", "*", "plugins"): FLEETS,
     ("h2",): FLEETS,

@@ -14,6 +14,7 @@ from proxy.settings.models.limiting import Admission, Concurrency, RateLimit
 from proxy.settings.models.matchers import AnyTest, Matcher, Networks
 from proxy.settings.models.part import Part, duration_key, option, size_key
 from proxy.settings.models.retry import SAFE_METHODS, Deadline, Hedge, Retry, expand_deadline
+from proxy.settings.models.stickiness import Stickiness, expand_stickiness
 from proxy.settings.problems import shown
 from proxy.settings.rates import Moment
 from proxy.settings.scalars import (
@@ -230,7 +231,7 @@ class Route(Part):
         "Where the unit is found: the first that is there. Empty: no unit, so that the default version serves.",
         None,
         shown="`[{mint_cookie: tg_unit}]` when units matter (several versions with weight, rules with units"
-        " or a split, a holdout or a layer), else `[]`",
+        " or a split, a holdout, a layer, or records to keep), else `[]`",
     )
     salt: Text | None = option(
         "Deals the cards: change it and units are assigned anew.", None, shown="the route's name", min_length=1
@@ -252,6 +253,12 @@ class Route(Part):
     layer: LayerPart | None = option("The part of a layer's units that are dealt; the others get the default.", None)
     epoch: int = option(
         "Raise it to deal the units anew on purpose, without another salt.", 0, unit="count", ge=0, le=1_000_000_000
+    )
+    stickiness: Annotated[Stickiness, Short(dict, expand_stickiness, "string")] | None = option(
+        "Whether units keep a version when the weights change: `hash`, `pinned`, `new_sessions`, or `{mode, cookie,"
+        " max_age, drain}`.",
+        None,
+        shown="hash",
     )
     rings: list[Rings] = option("A version for one circle of people after another.", makes=list)
     rules: list[Rule] = option("Before the split; the first that holds decides, deny always wins.", makes=list)

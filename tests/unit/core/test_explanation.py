@@ -219,7 +219,7 @@ def test_path_of_a_plain_route_names_every_kind() -> None:
     route = build_plan(plan_spec(route_spec())).routes[0]
     path = explain(route, request_head(), b"al", "header", {})["path"]
     assert [one["kind"] for one in path] == [
-        "kill", "deny", "preview", "override", "ring", "segment", "holdout", "layer", "split", "default",
+        "kill", "deny", "preview", "override", "ring", "segment", "holdout", "layer", "sticky", "split", "default",
     ]  # fmt: skip
 
 

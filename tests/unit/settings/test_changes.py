@@ -383,3 +383,71 @@ def test_what_cannot_be_told_is_said_in_json_too(tmp_path: Path) -> None:
     before, after = loaded(tmp_path, AUDIENCE), loaded(tmp_path, AUDIENCE.replace("bob]", "eve]"))
     (route,) = compare(before.spec, after.spec, at=END).as_dict()["splits"]
     assert (route["beyond"], route["named"], route["moved"]) == (["rules"], 3, 0.0)
+
+
+STICKY = """\
+listen: 0.0.0.0:80
+upstreams: {a: {endpoints: [http://127.0.0.1:1]}}
+secrets: {cookie: [abcdefghijklmnop]}
+routes:
+  - name: shop
+    unit: [{header: x-user}]
+    stickiness: pinned
+    versions: {stable: {upstream: a, weight: 80}, canary: {upstream: a, weight: 20}}
+"""
+TENTH = "10 % of units without a record move (10 % into canary, 10 % out of stable)"
+
+
+@pytest.mark.parametrize(
+    ("replaced", "line"),
+    [
+        (
+            [("weight: 80", "weight: 70"), ("weight: 20", "weight: 30")],
+            f"route shop: weights stable 80 -> 70, canary 20 -> 30; {TENTH}; who has a record of stable or canary stays",
+        ),
+        (
+            [("weight: 20", "weight: 20, kill: true")],
+            (
+                "route shop: changed versions.canary.kill; 20 % of units without a record move (20 % into stable,"
+                " 20 % out of canary); who has a record of stable stays"
+            ),
+        ),
+        (
+            [("weight: 20", "weight: 0")],
+            (
+                "route shop: weights canary 20 -> 0; 20 % of units without a record move (20 % into stable,"
+                " 20 % out of canary); who has a record of stable or canary stays"
+            ),
+        ),
+        (
+            [("weight: 20", "weight: 0"), ("stickiness: pinned", "stickiness: {mode: pinned, drain: off}")],
+            (
+                "route shop: weights canary 20 -> 0; changed stickiness; 20 % of units without a record move (20 % into stable,"
+                " 20 % out of canary); who has a record of stable stays"
+            ),
+        ),
+        (
+            [("weight: 80", "weight: 70"), ("weight: 20", "weight: 30"), ("pinned", "hash")],
+            (
+                "route shop: weights stable 80 -> 70, canary 20 -> 30; changed stickiness; 10 % of units move (10 % into canary,"
+                " 10 % out of stable)"
+            ),
+        ),
+        (
+            [("stickiness: pinned", "stickiness: pinned\n    epoch: 1")],
+            (
+                "route shop: changed epoch; the cards are dealt anew; 32 % of units move (16 % into stable, 16 % into canary,"
+                " 16 % out of stable, 16 % out of canary)"
+            ),
+        ),
+    ],
+)
+def test_who_stays_by_a_record_is_told(tmp_path: Path, replaced: list[tuple[str, str]], line: str) -> None:
+    text = STICKY
+    for old, new in replaced:
+        assert old in text
+        text = text.replace(old, new)
+    changes = compare(loaded(tmp_path, STICKY).spec, loaded(tmp_path, text).spec, at=END)
+    assert changes.lines == [line]
+    (route,) = changes.as_dict()["splits"]
+    assert bool(route["stay"]) == ("stays" in line)
