@@ -26,6 +26,8 @@ _KEEPING: Final = b"tidegate record\0"
 _ID: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _RECORD: Final = re.compile(rb"([A-Za-z0-9][A-Za-z0-9._-]{0,62})\.([0-9]{1,10})\.([0-9]{1,12})")
 _REMEMBERED: Final = 4096
+_LONGEST: Final = 256
+"""Bytes of a unit beyond which its records are verified each time: clients may choose their units, and so what is remembered."""
 
 
 def new_id(entropy: bytes) -> bytes:
@@ -97,12 +99,12 @@ def _record_signature(key: bytes, scope: bytes, unit: bytes, text: bytes) -> byt
 
 def set_cookie_line(name: bytes, value: bytes, secure: bool, max_age: int = MAX_AGE) -> bytes:
     """The whole field line, CRLF included. `secure` where the client came over TLS; with `max_age` 0 (seconds) the cookie ends
-    with the browser's session.
+    with the browser's session, and below 0 at once.
     """
     return b"set-cookie: %b=%b; Path=/; HttpOnly; SameSite=Lax%b%b\r\n" % (
         name,
         value,
-        b"; Max-Age=%d" % max_age if max_age else b"",
+        b"; Max-Age=%d" % max(max_age, 0) if max_age else b"",
         b"; Secure" if secure else b"",
     )
 
@@ -141,7 +143,7 @@ class UnitCookies:
         kept = self._kept.get(place)
         if kept is None:
             kept = verify_record(self._keys, scope, unit, cookie)
-            if kept is not None:
+            if kept is not None and len(unit) <= _LONGEST:
                 if len(self._kept) >= _REMEMBERED:
                     self._kept.clear()
                 self._kept[place] = kept

@@ -8,6 +8,7 @@ their own proportions: no kind of decision gives what was taken out.
 from typing import Final
 
 from proxy.core.audience import Kill, Rings, is_over
+from proxy.core.choice import LABEL
 from proxy.core.cookies import Kept, UnitCookies
 from proxy.core.hashing import Dealer, bucket
 from proxy.core.plan import (
@@ -104,6 +105,15 @@ def find_kept(route: Route, request: Request, unit: bytes | None, cookies: UnitC
     return cookies.record(sticky.scope, unit, carried) if carried else None
 
 
+def find_chosen(route: Route, request: Request, unit: bytes | None, cookies: UnitCookies) -> Kept | None:
+    """The record of the version that this unit, or who has none, chose on this route; None without one signed for it."""
+    choice = route.choice
+    if choice is None:
+        return None
+    carried = request.cookies().get(choice.cookie)
+    return cookies.record(choice.scope, unit or b"", carried) if carried else None
+
+
 def to_keep(route: Route, request: Request, decision: Decision) -> Kept | None:
     """The record that is to be written for a decision; None where the unit has it, or is to have none."""
     sticky = route.sticky
@@ -121,8 +131,8 @@ def to_keep(route: Route, request: Request, decision: Decision) -> Kept | None:
 def decide(route: Route, request: Request, unit: bytes | None) -> Decision:
     """The version for this unit. Pure: the same route, request and unit give the same answer in every process.
 
-    `request.unit` must be the unit, `request.at` the time where the plan has to do with time, and `request.kept` what `find_kept`
-    finds.
+    `request.unit` must be the unit, `request.at` the time where the plan has to do with time, `request.kept` what `find_kept`
+    finds, and `request.chosen` what `find_chosen` does.
     """
     if route.plain and unit is not None:
         index = route.split.deal(unit)
@@ -135,6 +145,8 @@ def decide(route: Route, request: Request, unit: bytes | None) -> Decision:
         decision = case.by_preview()
     if decision is None and route.overrides:
         decision = case.by_rules(route.overrides, OVERRIDE)
+    if decision is None and route.choice is not None:
+        decision = case.by_choice()
     if decision is None and route.rings:
         decision = case.by_rings()
     if decision is None and route.segment_rules:
@@ -227,6 +239,17 @@ class Case:
         if killer:
             return Decision(self.route.versions[index], KILL, killer, self.unit, self.out)
         return Decision(self.route.versions[index], reason, rule.label, self.unit, self.out)
+
+    def by_choice(self) -> Decision | None:
+        """The version that the unit chose for itself, where it may."""
+        choice = self.route.choice
+        chosen = self.request.chosen
+        if choice is None or chosen is None:
+            return None
+        index = choice.index_of(chosen)
+        if index < 0 or not choice.allows(self.request) or not self._may_have(index):
+            return None
+        return Decision(self.route.versions[index], OVERRIDE, LABEL, self.unit, self.out)
 
     def by_rings(self) -> Decision | None:
         """The version of the first rings that have the request in one that is open."""

@@ -19,7 +19,7 @@ class Request:
     core/address.py); `trusted`, whether the peer is one of `trusted_proxies`; `unit`, the unit found; `at`, the time of
     day in Unix seconds, in plans where something has to do with time (`Plan.timed`) and 0 in others; `claims`, those of
     a verified token; `attributes`, those of a flag's context; `kept`, the unit's record of the version it got on this route, where
-    the route has any and the record's signature is good.
+    the route has any and the record's signature is good; `chosen`, that of the version it chose for itself.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Request:
         self.claims: dict[bytes, bytes] | None = None
         self.attributes: dict[bytes, bytes] | None = None
         self.kept: Kept | None = None
+        self.chosen: Kept | None = None
         self._cookies: dict[bytes, bytes] | None = None
         self._arguments: dict[bytes, bytes] | None = None
 

@@ -6,7 +6,7 @@ What comes back is in exchange.py, and how a connection is found in attempt.py.
 from typing import Final
 
 from proxy.core.cookies import set_cookie_line
-from proxy.core.decide import Decision, decide, find_kept, find_unit, to_keep
+from proxy.core.decide import Decision, decide, find_chosen, find_kept, find_unit, to_keep
 from proxy.core.fields import kept_lines, request_head
 from proxy.core.framing import encode_chunk, last_chunk
 from proxy.core.plan import Plan, Route, Version
@@ -14,6 +14,7 @@ from proxy.core.request import Request
 from proxy.core.retry import IDEMPOTENT
 from proxy.core.trace import make_traceparent, trace_id_of, valid_request_id, valid_traceparent
 from proxy.dataplane.caching import not_cached
+from proxy.dataplane.choices import answer_choice
 from proxy.dataplane.concurrency import admitted
 from proxy.dataplane.deadlines import in_time
 from proxy.dataplane.downstream import Downstream
@@ -69,6 +70,8 @@ class Departure(Tries):
             request.at = runtime.wall()
         if route.sticky is not None:
             request.kept = find_kept(route, request, unit, runtime.cookies)
+        if route.choice is not None:
+            request.chosen = find_chosen(route, request, unit, runtime.cookies)
         decision = decide(route, request, unit)
         self._decision = decision
         version = decision.version
@@ -90,6 +93,9 @@ class Departure(Tries):
             self._shorten_chain(decision.denied)
         if 0 <= route.max_body < request.content_length:
             self._fail(DPE, 413, "the body is larger than this route takes")
+            return
+        if route.choice is not None and request.path == route.choice.path:
+            answer_choice(self)
             return
         if unit is not None:
             self._unit_hash = runtime.hasher(unit)

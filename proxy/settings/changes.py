@@ -21,7 +21,7 @@ _SHARED_KEY: Final = "own_zone"
 """The file's `zone`, which stands in every upstream's spec; told once."""
 _SMALLEST: Final = 5e-7
 _VERSION_KEYS: Final = ("upstream", "fallback", "warm_up", "breaker", "kill")
-_WHO_COMES: Final = ("rules", "rings", "preview")
+_WHO_COMES: Final = ("rules", "choice", "rings", "preview")
 """Keys that are about some of the units only, of whom nobody knows how many there are."""
 _NOBODY: Final = "none"
 """Who serves where every version is killed."""
@@ -34,7 +34,7 @@ class RouteChange:
     `entering` and `leaving` are the shares by version.
     `weights` maps a version to its old and new weight (None: it is not there). `redealt` says that the salt or the
     epoch changed; `keys` are all that did. `beyond` are those among them that move units who are not in the shares,
-    because how many they are depends on who comes: of rules, rings and previews. `named` is how many units the rules
+    because how many they are depends on who comes: of rules, choices, rings and previews. `named` is how many units the rules
     that changed name. `stay` are the versions whose units keep them by a record (`stickiness`), whatever the new weights: where
     there are any, the shares are of the units without a record, and of those whose record is of none of these.
     """
@@ -159,6 +159,7 @@ def _by_segment(changes: Changes, new: Spec) -> None:
             changed.add(one["name"])
     for route in new["routes"] if changed else ():
         used = {name for rings in route["rings"] for name in rings["order"]}
+        used |= {route["choice"]["segment"]} if route["choice"] else set()
         used |= {name for rule in route["rules"] if "where" in rule for name in segments_in(rule["where"])}
         if used & changed:
             names = ", ".join(sorted(used & changed))

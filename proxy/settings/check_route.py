@@ -36,6 +36,11 @@ def unit_chain(route: Route) -> list[tuple[str, str]]:
     return []
 
 
+def signs_records(route: Route) -> bool:
+    """Whether units bring along which version they got, or chose."""
+    return keeps_records(route) or route.choice is not None
+
+
 def keeps_records(route: Route) -> bool:
     """Whether units bring along which version they got."""
     return route.stickiness is not None and route.stickiness.mode != "hash"

@@ -3,6 +3,7 @@
 from typing import Any
 
 from proxy.settings.models.audience import NOBODY, Kill, Rings
+from proxy.settings.models.choice import choice_spec
 from proxy.settings.models.route import Route
 from proxy.settings.models.stickiness import stickiness_spec
 from proxy.settings.models.top import General
@@ -18,6 +19,7 @@ def audience_spec(route: Route, general: General) -> Spec:
         "holdout": _holdout(route, general),
         "layer": _layer(route, general),
         "epoch": route.epoch,
+        "choice": choice_spec(route.choice, route.name, route.match.path_prefix),
         "stickiness": stickiness_spec(route.stickiness, route.name),
     }
 

@@ -91,21 +91,30 @@ records = st.none() | st.builds(
     st.sampled_from([0, 0, 0, 3]),
     st.sampled_from([0, 59, 60, 3599, 3600]),
 )
+choices = st.none() | st.builds(
+    lambda names, segment: {"versions": sorted(names), "segment": segment, "path": "/c", "cookie": "c"},
+    st.sets(versions, min_size=1),
+    st.none() | st.sampled_from(SEGMENTS),
+)
+chosen_ones = st.none() | st.builds(lambda name: Kept(name.encode(), 0, 1), versions | st.just("gone"))
 routes = st.builds(
-    lambda weights, killed, kills, rules, rings, preview, holdout, layer, default, epoch, stickiness: route_spec(
-        versions=[
-            version_spec(name, weight, kill=None if end is None else {"until": end})
-            for name, weight, end in zip(VERSIONS, weights, killed, strict=True)
-        ],
-        kill=[{"label": f"kill{place}", "until": until} for place, until in enumerate(kills)],
-        rules=[{"label": f"rules[{place}]"} | one for place, one in enumerate(rules)],
-        rings=[{"label": f"rings[{place}]"} | one for place, one in enumerate(rings)],
-        preview=None if preview is None else {"header": "x-v", "from": ["192.0.2.0/24"], "until": preview},
-        holdout=holdout,
-        layer=layer,
-        default=default,
-        epoch=epoch,
-        stickiness=stickiness,
+    lambda weights, killed, kills, rules, rings, preview, holdout, layer, default, epoch, stickiness, choice: (
+        route_spec(
+            versions=[
+                version_spec(name, weight, kill=None if end is None else {"until": end})
+                for name, weight, end in zip(VERSIONS, weights, killed, strict=True)
+            ],
+            kill=[{"label": f"kill{place}", "until": until} for place, until in enumerate(kills)],
+            rules=[{"label": f"rules[{place}]"} | one for place, one in enumerate(rules)],
+            rings=[{"label": f"rings[{place}]"} | one for place, one in enumerate(rings)],
+            preview=None if preview is None else {"header": "x-v", "from": ["192.0.2.0/24"], "until": preview},
+            holdout=holdout,
+            layer=layer,
+            default=default,
+            epoch=epoch,
+            stickiness=stickiness,
+            choice=choice,
+        )
     ),
     weights,
     st.lists(st.none() | ends, min_size=4, max_size=4),
@@ -118,14 +127,16 @@ routes = st.builds(
     versions,
     st.sampled_from([0, 0, 3]),
     stickinesses,
+    choices,
 )
 requests = st.builds(
-    lambda inside, asked, client, unit, kept: (inside, asked, client, unit, kept),
+    lambda inside, asked, client, unit, kept, chosen: (inside, asked, client, unit, kept, chosen),
     st.sets(st.sampled_from(SEGMENTS)),
     st.none() | versions | st.just("v9"),
     st.sampled_from(["192.0.2.1", "198.51.100.1"]),
     st.none() | st.sampled_from(UNITS),
     records,
+    chosen_ones,
 )
 
 
@@ -138,10 +149,17 @@ def built(spec: Spec) -> Route:
     return build_plan(plan_spec(spec, segments=INSIDE)).routes[0]
 
 
-def head(inside: set[str], asked: str | None, client: str, unit: bytes | None, kept: Kept | None = None) -> Request:
+def head(
+    inside: set[str],
+    asked: str | None,
+    client: str,
+    unit: bytes | None,
+    kept: Kept | None = None,
+    chosen: Kept | None = None,
+) -> Request:
     fields = {name.encode(): b"1" for name in inside} | ({} if asked is None else {b"x-v": asked.encode()})
     request = request_head(fields=fields, client=client)
-    request.unit, request.at, request.kept = unit, NOW, kept
+    request.unit, request.at, request.kept, request.chosen = unit, NOW, kept, chosen
     return request
 
 
@@ -164,7 +182,13 @@ def draw(spec: Spec, shares: dict[str, float], unit: bytes | None, without: set[
 
 
 def expected(
-    spec: Spec, inside: set[str], asked: str | None, client: str, unit: bytes | None, kept: Kept | None
+    spec: Spec,
+    inside: set[str],
+    asked: str | None,
+    client: str,
+    unit: bytes | None,
+    kept: Kept | None,
+    chosen: Kept | None,
 ) -> tuple[str | None, int, str]:
     def holds(rule: Spec) -> bool:
         subject = (
@@ -192,8 +216,12 @@ def expected(
     preview = spec["preview"]
     if preview and lasts(preview) and asked in VERSIONS and asked not in out and client == "192.0.2.1":
         return asked, PREVIEW, ""
+    choice = spec["choice"]
+    may_choose = choice and chosen and chosen.version.decode() in choice["versions"]
+    may_choose = may_choose and (choice["segment"] is None or choice["segment"] in inside)
     gifts: list[tuple[int, str, Spec]] = [
         *((OVERRIDE, rule["label"], rule) for rule in held if "units" in rule and "deny" not in rule),
+        *([(OVERRIDE, "choice", {"version": chosen.version.decode()})] if chosen and may_choose else []),
         *(
             (RING, f"{one['label']}.{name}", {"version": one["version"]})
             for one in spec["rings"]
@@ -379,7 +407,7 @@ def test_a_wider_part_of_a_layer_lets_nobody_go(weights: list[float], edges: lis
 @given(routes, requests)
 def test_no_unit_is_dealt_at_random_per_request(spec: Spec, asked: tuple[Any, ...]) -> None:
     """Another request of the same unit, to another path, by another method, at another time without ends: the same."""
-    inside, wish, client, unit, kept = asked
+    inside, wish, client, unit, kept, chosen = asked
     if spec["stickiness"]:
         spec["stickiness"] |= {"max_age": 1e9, "drain": 1e9}
     for part in (*spec["rules"], *spec["rings"], *spec["kill"], spec["holdout"] or {}, spec["preview"] or {}):
@@ -389,12 +417,12 @@ def test_no_unit_is_dealt_at_random_per_request(spec: Spec, asked: tuple[Any, ..
         if version["kill"]:
             version["kill"]["until"] = 0.0
     route = built(spec)
-    first = decide(route, head(inside, wish, client, unit, kept), unit)
+    first = decide(route, head(inside, wish, client, unit, kept, chosen), unit)
     fields = {name.encode(): b"1" for name in inside} | ({} if wish is None else {b"x-v": wish.encode()})
     again = request_head(
         b"/other", method=b"POST", fields=fields | {b"x-request-id": b"7"}, client=client, query=b"q=1"
     )
-    again.unit, again.at, again.kept = unit, NOW + 12345.0, kept
+    again.unit, again.at, again.kept, again.chosen = unit, NOW + 12345.0, kept, chosen
     assert outcome(decide(route, again, unit)) == outcome(first)
 
 

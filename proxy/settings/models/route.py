@@ -8,6 +8,7 @@ from proxy.errors import FLAGS
 from proxy.settings.models.audience import KillSwitch, LayerPart, Rings, kill_key, until_key
 from proxy.settings.models.breaker import Breaker
 from proxy.settings.models.cache import Cache
+from proxy.settings.models.choice import Choice
 from proxy.settings.models.faults import Fault
 from proxy.settings.models.hashing import Hash, expand_hash
 from proxy.settings.models.limiting import Admission, Concurrency, RateLimit
@@ -260,6 +261,7 @@ class Route(Part):
         None,
         shown="hash",
     )
+    choice: Choice | None = option("A page where units choose a version for themselves. Absent: none.", None)
     rings: list[Rings] = option("A version for one circle of people after another.", makes=list)
     rules: list[Rule] = option("Before the split; the first that holds decides, deny always wins.", makes=list)
     preview: Preview | None = option("A tester asks for a version by name. Absent: nobody.", None)

@@ -451,3 +451,17 @@ def test_who_stays_by_a_record_is_told(tmp_path: Path, replaced: list[tuple[str,
     assert changes.lines == [line]
     (route,) = changes.as_dict()["splits"]
     assert bool(route["stay"]) == ("stays" in line)
+
+
+def test_how_many_choose_otherwise_depends_on_who_comes(tmp_path: Path) -> None:
+    text = STICKY + "    choice: {versions: [canary]}\n"
+    changes = compare(loaded(tmp_path, STICKY).spec, loaded(tmp_path, text).spec, at=END)
+    assert changes.lines == [
+        (
+            "route shop: changed choice; 0 % of units without a record move, and those whom choice are about:"
+            " how many depends on who comes"
+        )
+    ]
+    both = text.replace("[canary]", "[canary], segment: staff") + "segments: {staff: {header: x-staff, is: a}}\n"
+    changes = compare(loaded(tmp_path, both).spec, loaded(tmp_path, both.replace("is: a", "is: b")).spec, at=END)
+    assert changes.lines[-1] == "route shop decides by staff: how many units move depends on who comes"
