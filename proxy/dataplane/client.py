@@ -18,6 +18,7 @@ from proxy.core.plan import Plan
 from proxy.core.request import Request
 from proxy.dataplane.downstream import Carrier, Door, Downstream
 from proxy.dataplane.exchange import Exchange
+from proxy.dataplane.readable import readable
 from proxy.dataplane.refusals import count_refusal, refuse
 from proxy.errors import DPE, NR, SI, Flag, ProtocolError
 from proxy.telemetry.counters import W_ACCEPTED, W_CONNECTIONS, W_REFUSED, W_REQUESTS
@@ -453,9 +454,12 @@ class ClientConnection(Downstream):
         return 1
 
     def close_if_idle(self) -> None:
-        """The worker drains: a connection between two requests ends here."""
-        if self.phase in (HEAD, PREFACE) and not self._pending:
-            self.close()
+        """The worker drains: a connection between two requests ends here. It is not between them when a request lies unread,
+        as it may where the worker had no time for a while."""
+        if self.phase in (HEAD, PREFACE) and not self._pending and self.transport is not None:
+            wire = self.transport.get_extra_info("socket")
+            if wire is None or not readable(wire.fileno()):
+                self.close()
 
     # Ending.
 

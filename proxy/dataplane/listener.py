@@ -1,7 +1,6 @@
 """A listening socket of the worker. It is shared with the other workers, and stays open in control."""
 
 import asyncio
-import select
 import socket
 from typing import Final, cast
 
@@ -9,6 +8,7 @@ from proxy.core.plan import Spec
 from proxy.dataplane.client import ClientConnection
 from proxy.dataplane.downstream import Door, Downstream
 from proxy.dataplane.preface import PrefacedServer
+from proxy.dataplane.readable import readable
 from proxy.dataplane.runtime import Runtime
 from proxy.dataplane.tls import Terminator
 from proxy.dataplane.upstreams import Upstreams
@@ -85,9 +85,7 @@ class Listener:
 
     def waiting(self) -> bool:
         """Whether a connection waits to be accepted."""
-        poll = select.poll()
-        poll.register(self.endpoint, select.POLLIN)
-        return bool(poll.poll(0))
+        return readable(self.endpoint.fileno())
 
     def close(self) -> None:
         """Accept no more."""

@@ -1,5 +1,6 @@
 """The client's side of a connection: heads, bodies, order, coming and going."""
 
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -283,6 +284,24 @@ def test_draining_closes_connections_between_requests_and_tells_the_others(stage
     upstream.send(OK)
     assert b"connection: close\r\n" in busy.take()
     assert busy.ended == "close"
+
+
+def test_draining_leaves_a_connection_open_on_which_a_request_lies_unread(stage: Stage) -> None:
+    client = stage.client()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        client._extra["socket"] = ours  # type: ignore[attr-defined]
+        stage.runtime.draining = True
+        theirs.send(GET)
+        client.protocol.close_if_idle()
+        assert not client.ended
+        client.send(ours.recv(4096))
+        stage.accept().send(OK)
+        assert b"connection: close\r\n" in client.take()
+        quiet = stage.client()
+        quiet._extra["socket"] = ours  # type: ignore[attr-defined]
+        quiet.protocol.close_if_idle()
+        assert quiet.ended == "close"
 
 
 def test_time_to_drain_is_over_for_what_is_under_way(stage: Stage) -> None:
