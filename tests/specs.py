@@ -81,6 +81,8 @@ def route_spec(name: str = "shop", *, weights: dict[str, float] | None = None, *
         "holdout": None,
         "layer": None,
         "epoch": 0,
+        "choice": None,
+        "stickiness": None,
         "exposure": False,
         "claimed": False,
         "inject_flags": [],

@@ -1,6 +1,10 @@
-"""The first-party cookie that carries a minted unit: `<id>.<signature>`, both base64url.
+"""First-party cookies: one carries a minted unit, `<id>.<signature>`; others a record of what a unit got,
+`<version>.<epoch>.<Unix seconds>.<signature>`. Ids and signatures are base64url.
 
-Signed, so that nobody chooses a version by choosing an id. HMAC-SHA256 cut to 128 bits (RFC 2104 section 5). Any key of
+Signed, so that nobody chooses a version by choosing an id or writing a record. A record is signed for one unit and one scope (its
+route, and what it is a record of), neither of which it says: given to another unit or another route it is nobody's.
+
+HMAC-SHA256 cut to 128 bits (RFC 2104 section 5). Any key of
 the list verifies and the first signs: a key is changed by putting the new one in front and dropping the old one later.
 """
 
@@ -17,9 +21,13 @@ MAX_AGE: Final = 400 * 24 * 3600
 
 _SIGNATURE_BYTES: Final = 16
 _SIGNATURE_LENGTH: Final = 22
-_PURPOSE: Final = b"tidegate unit\0"  # the key may sign other things one day; a signature for one is none for another
+_PURPOSE: Final = b"tidegate unit\0"  # a signature for one purpose is none for another
+_KEEPING: Final = b"tidegate record\0"
 _ID: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
+_RECORD: Final = re.compile(rb"([A-Za-z0-9][A-Za-z0-9._-]{0,62})\.([0-9]{1,10})\.([0-9]{1,12})")
 _REMEMBERED: Final = 4096
+_LONGEST: Final = 256
+"""Bytes of a unit beyond which its records are verified each time: clients may choose their units, and so what is remembered."""
 
 
 def new_id(entropy: bytes) -> bytes:
@@ -48,15 +56,55 @@ def verify(keys: list[bytes], cookie: bytes) -> bytes | None:
 
 
 def _signature(key: bytes, value: bytes) -> bytes:
-    return urlsafe_b64encode(hmac.digest(key, _PURPOSE + value, "sha256")[:_SIGNATURE_BYTES]).rstrip(b"=")
+    return _digest(key, _PURPOSE + value)
 
 
-def set_cookie_line(name: bytes, value: bytes, secure: bool) -> bytes:
-    """The whole field line, CRLF included. `secure` where the client came over TLS."""
-    return b"set-cookie: %b=%b; Path=/; HttpOnly; SameSite=Lax; Max-Age=%d%b\r\n" % (
+def _digest(key: bytes, signed: bytes) -> bytes:
+    return urlsafe_b64encode(hmac.digest(key, signed, "sha256")[:_SIGNATURE_BYTES]).rstrip(b"=")
+
+
+class Kept:
+    """A record that verified: the name of the version, the epoch and the time (Unix seconds) in which it was given."""
+
+    def __init__(self, version: bytes, epoch: int, at: int) -> None:
+        self.version: Final = version
+        self.epoch: Final = epoch
+        self.at: Final = at
+
+
+def sign_record(key: bytes, scope: bytes, unit: bytes, kept: Kept) -> bytes:
+    """The cookie's value. Raises ValueError for a version that is no name, and for numbers that are too large."""
+    text = b"%b.%d.%d" % (kept.version, kept.epoch, kept.at)
+    if _RECORD.fullmatch(text) is None:
+        raise ValueError("a record is of a version's name, an epoch and a time")
+    return text + b"." + _record_signature(key, scope, unit, text)
+
+
+def verify_record(keys: list[bytes], scope: bytes, unit: bytes, cookie: bytes) -> Kept | None:
+    """The record in a cookie's value, or None when no key signed it for this scope and unit."""
+    text, dot, signature = cookie.rpartition(b".")
+    found = _RECORD.fullmatch(text)
+    if not dot or len(signature) != _SIGNATURE_LENGTH or found is None:
+        return None
+    for key in keys:
+        if hmac.compare_digest(_record_signature(key, scope, unit, text), signature):
+            return Kept(found[1], int(found[2]), int(found[3]))
+    return None
+
+
+def _record_signature(key: bytes, scope: bytes, unit: bytes, text: bytes) -> bytes:
+    # With its length a scope cannot run on into what follows, and the text has no NUL; a unit may have any byte.
+    return _digest(key, b"%b%d\0%b%b\0%b" % (_KEEPING, len(scope), scope, text, unit))
+
+
+def set_cookie_line(name: bytes, value: bytes, secure: bool, max_age: int = MAX_AGE) -> bytes:
+    """The whole field line, CRLF included. `secure` where the client came over TLS; with `max_age` 0 (seconds) the cookie ends
+    with the browser's session, and below 0 at once.
+    """
+    return b"set-cookie: %b=%b; Path=/; HttpOnly; SameSite=Lax%b%b\r\n" % (
         name,
         value,
-        MAX_AGE,
+        b"; Max-Age=%d" % max(max_age, 0) if max_age else b"",
         b"; Secure" if secure else b"",
     )
 
@@ -69,6 +117,7 @@ class UnitCookies:
         self.enabled: Final = bool(keys)
         # Only cookies that verified are kept, so forged ones cannot push them out. An HMAC costs 40 times the lookup.
         self._known: dict[bytes, bytes] = {}
+        self._kept: dict[tuple[bytes, bytes, bytes], Kept] = {}
 
     def verify(self, cookie: bytes) -> bytes | None:
         """The id in a cookie's value, or None when no key signed it."""
@@ -87,3 +136,21 @@ class UnitCookies:
             raise ValueError("minting wants a key")
         value = new_id(entropy)
         return value, sign(self._keys[0], value)
+
+    def record(self, scope: bytes, unit: bytes, cookie: bytes) -> Kept | None:
+        """The record in a cookie's value, or None when no key signed it for this scope and unit."""
+        place = (cookie, unit, scope)
+        kept = self._kept.get(place)
+        if kept is None:
+            kept = verify_record(self._keys, scope, unit, cookie)
+            if kept is not None and len(unit) <= _LONGEST:
+                if len(self._kept) >= _REMEMBERED:
+                    self._kept.clear()
+                self._kept[place] = kept
+        return kept
+
+    def keep(self, scope: bytes, unit: bytes, kept: Kept) -> bytes:
+        """The cookie's value for a record. Raises ValueError without keys, or for what is no record."""
+        if not self._keys:
+            raise ValueError("signing wants a key")
+        return sign_record(self._keys[0], scope, unit, kept)

@@ -1,6 +1,6 @@
 """Which version a request's unit gets, and why. The data plane, `explain` and flags all call this one function.
 
-The kinds are ranked: kill, deny, preview, override, ring, segment, holdout, layer, split, default; the order in the file
+The kinds are ranked: kill, deny, preview, override, ring, segment, holdout, layer, sticky, split, default; the order in the file
 ranks within a kind. A deny, or the kill of a version, takes the version out, and the decision goes on among the rest, in
 their own proportions: no kind of decision gives what was taken out.
 """
@@ -8,7 +8,8 @@ their own proportions: no kind of decision gives what was taken out.
 from typing import Final
 
 from proxy.core.audience import Kill, Rings, is_over
-from proxy.core.cookies import UnitCookies
+from proxy.core.choice import LABEL
+from proxy.core.cookies import Kept, UnitCookies
 from proxy.core.hashing import Dealer, bucket
 from proxy.core.plan import (
     DEFAULT,
@@ -22,6 +23,7 @@ from proxy.core.plan import (
     RING,
     SEGMENT,
     SPLIT,
+    STICKY,
     Route,
     Rule,
     Version,
@@ -36,14 +38,24 @@ class Decision:
     what decided ("" when only the split did), `denied` a bit mask of the version indexes that were taken out. Reason
     SPLIT means the undisturbed draw: a draw among what a deny left has reason DENY, and one that a killed version would
     have won reason KILL, so that only SPLIT is evidence of a fair split.
+    `dealt` says that the route's own draw decided, and no deny had a hand in it: a unit may keep that.
     """
 
-    def __init__(self, version: Version | None, reason: int, rule: str, unit: bytes | None, denied: int) -> None:
+    def __init__(
+        self,
+        version: Version | None,
+        reason: int,
+        rule: str,
+        unit: bytes | None,
+        denied: int,
+        dealt: bool = False,
+    ) -> None:
         self.version: Final = version
         self.reason: Final = reason
         self.rule: Final = rule
         self.unit: Final = unit
         self.denied: Final = denied
+        self.dealt: Final = dealt
 
     def bucket(self, route: Route) -> int:
         """The bucket shown to people, in [0, 10000); -1 without a unit."""
@@ -86,10 +98,43 @@ def find_unit(route: Route, request: Request, cookies: UnitCookies) -> tuple[byt
     return None, "", b""
 
 
+def find_kept(route: Route, request: Request, unit: bytes | None, cookies: UnitCookies) -> Kept | None:
+    """The unit's record of the version it got on this route; None without one that is signed for it."""
+    sticky = route.sticky
+    if sticky is None or unit is None:
+        return None
+    carried = request.cookies().get(sticky.cookie)
+    return cookies.record(sticky.scope, unit, carried) if carried else None
+
+
+def find_chosen(route: Route, request: Request, unit: bytes | None, cookies: UnitCookies) -> Kept | None:
+    """The record of the version that this unit, or who has none, chose on this route; None without one signed for it."""
+    choice = route.choice
+    if choice is None:
+        return None
+    carried = request.cookies().get(choice.cookie)
+    return cookies.record(choice.scope, unit or b"", carried) if carried else None
+
+
+def to_keep(route: Route, request: Request, decision: Decision) -> Kept | None:
+    """The record that is to be written for a decision; None where the unit has it, or is to have none."""
+    sticky = route.sticky
+    version = decision.version
+    kept = request.kept
+    if sticky is None or version is None or decision.unit is None:
+        return None
+    if decision.dealt or (
+        decision.reason == STICKY and kept is not None and sticky.renews(kept, version.weight, request.at)
+    ):
+        return Kept(version.name.encode(), sticky.epoch, int(request.at))
+    return None
+
+
 def decide(route: Route, request: Request, unit: bytes | None) -> Decision:
     """The version for this unit. Pure: the same route, request and unit give the same answer in every process.
 
-    `request.unit` must be the unit, and `request.at` the time where the plan has to do with time.
+    `request.unit` must be the unit, `request.at` the time where the plan has to do with time, `request.kept` what `find_kept`
+    finds, and `request.chosen` what `find_chosen` does.
     """
     if route.plain and unit is not None:
         index = route.split.deal(unit)
@@ -102,6 +147,8 @@ def decide(route: Route, request: Request, unit: bytes | None) -> Decision:
         decision = case.by_preview()
     if decision is None and route.overrides:
         decision = case.by_rules(route.overrides, OVERRIDE)
+    if decision is None and route.choice is not None:
+        decision = case.by_choice()
     if decision is None and route.rings:
         decision = case.by_rings()
     if decision is None and route.segment_rules:
@@ -110,6 +157,8 @@ def decide(route: Route, request: Request, unit: bytes | None) -> Decision:
         decision = case.by_holdout()
     if decision is None and route.layer is not None:
         decision = case.by_layer()
+    if decision is None and route.sticky is not None:
+        decision = case.by_sticky()
     if decision is None:
         decision = case.by_split()
     return case.by_default() if decision is None else decision
@@ -193,6 +242,17 @@ class Case:
             return Decision(self.route.versions[index], KILL, killer, self.unit, self.out)
         return Decision(self.route.versions[index], reason, rule.label, self.unit, self.out)
 
+    def by_choice(self) -> Decision | None:
+        """The version that the unit chose for itself, where it may."""
+        choice = self.route.choice
+        chosen = self.request.chosen
+        if choice is None or chosen is None:
+            return None
+        index = choice.index_of(chosen)
+        if index < 0 or not choice.allows(self.request) or not self._may_have(index):
+            return None
+        return Decision(self.route.versions[index], OVERRIDE, LABEL, self.unit, self.out)
+
     def by_rings(self) -> Decision | None:
         """The version of the first rings that have the request in one that is open."""
         for rings in self.route.rings:
@@ -222,6 +282,19 @@ class Case:
             return None
         return self._kept_out(LAYER, layer.label)
 
+    def by_sticky(self) -> Decision | None:
+        """The version that the unit has kept."""
+        route = self.route
+        request = self.request
+        sticky = route.sticky
+        kept = request.kept
+        if sticky is None or kept is None or self.unit is None:
+            return None
+        version = route.by_name_bytes.get(kept.version)
+        if version is None or sticky.why_over(kept, version.weight, request.at) or not self._may_have(version.index):
+            return None
+        return Decision(version, STICKY, "", self.unit, self.out)
+
     def by_split(self) -> Decision | None:
         """The draw."""
         route = self.route
@@ -230,9 +303,10 @@ class Case:
         index = self._deal(route.split, self.unit)
         if index < 0:
             return None
+        dealt = not self.denied
         if self.killer:
-            return Decision(route.versions[index], KILL, self.killer, self.unit, self.out)
-        return Decision(route.versions[index], DENY if self.denied else SPLIT, self.denier, self.unit, self.out)
+            return Decision(route.versions[index], KILL, self.killer, self.unit, self.out, dealt)
+        return Decision(route.versions[index], DENY if self.denied else SPLIT, self.denier, self.unit, self.out, dealt)
 
     def by_default(self) -> Decision:
         """The default version, or the first that is left; None as the version where none is."""

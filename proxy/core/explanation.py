@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from proxy.core.audience import Rings, is_over
+from proxy.core.choice import LABEL
 from proxy.core.dates import format_date
 from proxy.core.decide import Case, Decision, decide, rule_holds
 from proxy.core.hash_families import FamilyDealer
@@ -83,10 +84,12 @@ class _Path:
         self._denies()
         self._preview()
         self._rules("override", route.overrides, OVERRIDE)
+        self._choice()
         self._rings()
         self._rules("segment", route.segment_rules, SEGMENT)
         self._holdout()
         self._layer()
+        self._sticky()
         self._split()
         self._give("default", "", self.case.by_default(), "what is left when nothing else decides")
 
@@ -218,6 +221,48 @@ class _Path:
                 self._step("layer", layer.label, FAILS, None, why)
             else:
                 self._give("layer", layer.label, decision, why)
+
+    def _choice(self) -> None:
+        choice = self.route.choice
+        chosen = self.request.chosen
+        if choice is None:
+            return
+        if chosen is None:
+            self._step("override", LABEL, FAILS, None, "the unit has chosen nothing")
+            return
+        name = _text(chosen.version)
+        told = f"{name}, chosen {format_date(chosen.at).decode()}"
+        decision = self.case.by_choice()
+        if decision is not None:
+            self._give("override", LABEL, decision, told)
+        elif choice.index_of(chosen) < 0:
+            self._step("override", LABEL, FAILS, None, f"{told}, is not to be chosen any more")
+        elif not choice.allows(self.request):
+            self._step("override", LABEL, FAILS, None, f"{told}: not in segment {choice.segment}, which may choose")
+        else:
+            self._step("override", LABEL, PASSED, name, f"{told}, was taken out")
+
+    def _sticky(self) -> None:
+        sticky = self.route.sticky
+        kept = self.request.kept
+        if sticky is None:
+            self._step("sticky", "", ABSENT, None, "")
+            return
+        if kept is None:
+            self._step("sticky", "", FAILS, None, f"no record of this unit came in the cookie {_text(sticky.cookie)}")
+            return
+        name = _text(kept.version)
+        version = self.route.by_name_bytes.get(kept.version)
+        told = f"a record of {name}, given {format_date(kept.at).decode()}"
+        decision = self.case.by_sticky()
+        if version is None:
+            self._step("sticky", "", FAILS, None, f"{told}: there is no such version any more")
+        elif decision is not None:
+            self._give("sticky", "", decision, told)
+        elif why := sticky.why_over(kept, version.weight, self.request.at):
+            self._step("sticky", "", OVER, name, f"{told}: {why}")
+        else:
+            self._step("sticky", "", PASSED, name, f"{told}: {name} was taken out")
 
     def _split(self) -> None:
         unit = self.case.unit

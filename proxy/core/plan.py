@@ -18,6 +18,7 @@ from proxy.core.audience import Holdout, Kill, Layer, Rings
 from proxy.core.balance import SlowStart
 from proxy.core.bearer import TokenPolicy
 from proxy.core.breaker import BreakerPolicy
+from proxy.core.choice import Choice
 from proxy.core.concurrency import ConcurrencyPolicy
 from proxy.core.cookies import UnitCookies
 from proxy.core.deadline import DeadlinePolicy
@@ -31,6 +32,7 @@ from proxy.core.match import Matcher, compile_matcher
 from proxy.core.outlier import OutlierPolicy
 from proxy.core.request import Request
 from proxy.core.retry import HedgePolicy, RetryPolicy
+from proxy.core.stickiness import Stickiness
 
 Spec = dict[str, Any]
 
@@ -253,6 +255,14 @@ class Route:
         self.rings: Final = [Rings(one, by_name[one["version"]].index, segments) for one in spec["rings"]]
         self.holdout: Final[Holdout | None] = Holdout(spec["holdout"]) if spec["holdout"] else None
         self.layer: Final[Layer | None] = Layer(spec["layer"]) if spec["layer"] else None
+        self.sticky: Final[Stickiness | None] = (
+            Stickiness(spec["stickiness"], name, salt, self.epoch) if spec["stickiness"] else None
+        )
+        self.choice: Final[Choice | None] = (
+            Choice(spec["choice"], name, {version.name: version.index for version in self.versions}, segments)
+            if spec["choice"]
+            else None
+        )
         # Nothing stands before the split: `decide` then goes straight to it.
         self.plain: Final = (
             not rules
@@ -262,6 +272,8 @@ class Route:
             and not self.rings
             and self.holdout is None
             and self.layer is None
+            and self.sticky is None
+            and self.choice is None
         )
         self.mirrors: Final = [Mirror(one, upstreams[one["upstream"]], salt, base) for one in spec["mirror"]]
         self.rewrite: Final[Rewrite | None] = Rewrite(spec["rewrite"]) if spec["rewrite"] else None
@@ -280,6 +292,10 @@ class Route:
             AdmissionPolicy(spec["admission"]) if spec["admission"] else None
         )
         own_cookies = frozenset(source.name for source in self.unit if source.kind == "mint_cookie")
+        if self.sticky is not None:
+            own_cookies |= {self.sticky.cookie}
+        if self.choice is not None:
+            own_cookies |= {self.choice.cookie}
         self.cache: Final[CachePolicy | None] = CachePolicy(spec["cache"], own_cookies) if spec["cache"] else None
         self.timeout: Final[float] = spec["timeout"]  # of the whole exchange, in seconds; 0: none
         self.retry: Final[RetryPolicy | None] = RetryPolicy(spec["retry"]) if spec["retry"] else None

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from proxy.core.cookies import Kept
+
 
 class Request:
     """One request head.
@@ -13,10 +15,11 @@ class Request:
     or NUL). `query` has no question mark, and `has_query` tells `/x?` from `/x`. `authority` is what Host must say
     upstream and `host` the same in lower case without port. `content_length` is -1 when none was given.
 
-    What a decision reads beside the head is filled in before it: `client`, the resolved client address (see
-    core/address.py); `trusted`, whether the peer is one of `trusted_proxies`; `unit`, the unit found; `at`, the time of
-    day in Unix seconds, in plans where something has to do with time (`Plan.timed`) and 0 in others; `claims`, those of
-    a verified token, with one value or several; `attributes`, those of a flag's context.
+    What a decision reads beside the head is filled in before it: `client`, the resolved client address (see core/address.py);
+    `trusted`, whether the peer is one of `trusted_proxies`; `unit`, the unit found; `at`, the time of day in Unix seconds, in
+    plans where something has to do with time (`Plan.timed`) and 0 in others; `claims`, those of a verified token, with one
+    value or several; `attributes`, those of a flag's context; `kept`, the unit's record of the version it got on this route,
+    where the route has any and the record's signature is good; `chosen`, that of the version it chose for itself.
     """
 
     def __init__(
@@ -64,6 +67,8 @@ class Request:
         self.at: float = 0.0
         self.claims: dict[bytes, list[bytes]] | None = None
         self.attributes: dict[bytes, bytes] | None = None
+        self.kept: Kept | None = None
+        self.chosen: Kept | None = None
         self._cookies: dict[bytes, bytes] | None = None
         self._arguments: dict[bytes, bytes] | None = None
 

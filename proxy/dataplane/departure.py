@@ -6,7 +6,7 @@ What comes back is in exchange.py, and how a connection is found in attempt.py.
 from typing import Final
 
 from proxy.core.cookies import set_cookie_line
-from proxy.core.decide import decide, find_unit
+from proxy.core.decide import Decision, decide, find_chosen, find_kept, find_unit, to_keep
 from proxy.core.fields import kept_lines, request_head
 from proxy.core.framing import encode_chunk, last_chunk
 from proxy.core.plan import Plan, Route, Version
@@ -14,6 +14,7 @@ from proxy.core.request import Request
 from proxy.core.retry import IDEMPOTENT
 from proxy.core.trace import make_traceparent, trace_id_of, valid_request_id, valid_traceparent
 from proxy.dataplane.caching import not_cached
+from proxy.dataplane.choices import answer_choice
 from proxy.dataplane.concurrency import admitted
 from proxy.dataplane.deadlines import in_time
 from proxy.dataplane.downstream import Downstream
@@ -30,6 +31,9 @@ from proxy.telemetry.counters import (
 )
 
 _IN_TIME, _WITHIN_RATES, _UNDISTURBED, _NOT_CACHED, _ADMITTED, _GATES = range(6)
+
+NOT_STORED: Final = b"cache-control: no-store\r\n"
+"""Beside a record: whatever the upstream says of caching, this answer is one client's."""
 
 _NOTHING_DROPPED: Final[frozenset[bytes]] = frozenset()
 
@@ -66,6 +70,10 @@ class Departure(Tries):
         request.unit = unit
         if self.plan.timed:
             request.at = runtime.wall()
+        if route.sticky is not None:
+            request.kept = find_kept(route, request, unit, runtime.cookies)
+        if route.choice is not None:
+            request.chosen = find_chosen(route, request, unit, runtime.cookies)
         decision = decide(route, request, unit)
         self._decision = decision
         version = decision.version
@@ -78,6 +86,8 @@ class Departure(Tries):
             self._chain = route.chains[assigned.index]
             self._fail(DN)
             return
+        if route.sticky is not None and unit is not None:
+            self._keep_version(decision, unit)
         view[version.slot + V_IN_FLIGHT] += 1
         view[version.slot + V_REASONS + decision.reason] += 1
         self._chain = route.chains[version.index]
@@ -85,6 +95,9 @@ class Departure(Tries):
             self._shorten_chain(decision.denied)
         if 0 <= route.max_body < request.content_length:
             self._fail(DPE, 413, "the body is larger than this route takes")
+            return
+        if route.choice is not None and request.path == route.choice.path:
+            answer_choice(self)
             return
         if unit is not None:
             self._unit_hash = runtime.hasher(unit)
@@ -122,6 +135,16 @@ class Departure(Tries):
                 self.client.forwarding(request),
                 self._identity,
             )
+
+    def _keep_version(self, decision: Decision, unit: bytes) -> None:
+        """Have the answer bring the unit's record, where one is due; nobody else may be given such an answer."""
+        sticky = self.route.sticky
+        kept = to_keep(self.route, self.request, decision)
+        cookies = self.runtime.cookies
+        if sticky is None or kept is None or not cookies.enabled:
+            return
+        signed = cookies.keep(sticky.scope, unit, kept)
+        self._mint += set_cookie_line(sticky.cookie, signed, self.client.secure, sticky.cookie_age) + NOT_STORED
 
     def _shorten_chain(self, denied: int) -> None:
         """Have the chain end with a version that was not taken out; those before it are passed over in their turn."""

@@ -23,7 +23,7 @@ _SMALLEST: Final = 5e-7
 _VERSION_KEYS: Final = ("upstream", "fallback", "warm_up", "breaker", "kill")
 _SAID_OTHERWISE: Final = ("versions", "claimed")
 """Keys of a route's spec that are no keys of the file, or told one by one."""
-_WHO_COMES: Final = ("rules", "rings", "preview")
+_WHO_COMES: Final = ("rules", "choice", "rings", "preview")
 """Keys that are about some of the units only, of whom nobody knows how many there are."""
 _NOBODY: Final = "none"
 """Who serves where every version is killed."""
@@ -36,8 +36,9 @@ class RouteChange:
     `entering` and `leaving` are the shares by version.
     `weights` maps a version to its old and new weight (None: it is not there). `redealt` says that the salt or the
     epoch changed; `keys` are all that did. `beyond` are those among them that move units who are not in the shares,
-    because how many they are depends on who comes: of rules, rings and previews. `named` is how many units the rules
-    that changed name.
+    because how many they are depends on who comes: of rules, choices, rings and previews. `named` is how many units the rules
+    that changed name. `stay` are the versions whose units keep them by a record (`stickiness`), whatever the new weights: where
+    there are any, the shares are of the units without a record, and of those whose record is of none of these.
     """
 
     route: str
@@ -49,6 +50,7 @@ class RouteChange:
     keys: list[str]
     beyond: list[str]
     named: int
+    stay: list[str]
 
 
 def _sorts() -> dict[str, list[str]]:
@@ -91,6 +93,7 @@ class Changes:
                     "keys": one.keys,
                     "beyond": one.beyond,
                     "named": one.named,
+                    "stay": one.stay,
                 }
                 for one in self.changed_routes
             ],
@@ -168,6 +171,7 @@ def _by_segment(changes: Changes, new: Spec) -> None:
             changed.add(one["name"])
     for route in new["routes"] if changed else ():
         used = {name for rings in route["rings"] for name in rings["order"]}
+        used |= {route["choice"]["segment"]} if route["choice"] else set()
         used |= {name for rule in route["rules"] if "where" in rule for name in segments_in(rule["where"])}
         if used & changed:
             names = ", ".join(sorted(used & changed))
@@ -276,7 +280,29 @@ def _route(old: Spec, new: Spec, at: float) -> RouteChange:
         keys=keys,
         beyond=[key for key in _WHO_COMES if key in keys],
         named=_named_units(old["rules"], new["rules"]),
+        stay=_staying(old, new, at),
     )
+
+
+def _staying(old: Spec, new: Spec, at: float) -> list[str]:
+    """The versions whose units keep them by the records they have: those that are still there for them."""
+    was, sticky = old["stickiness"], new["stickiness"]
+    if not was or not sticky or any(old[key] != new[key] for key in ("salt", "epoch", "unit", "holdout", "layer")):
+        return []
+    if (
+        was["mode"] != sticky["mode"]
+        or was["cookie"] != sticky["cookie"]
+        or any(_lasts(one, at) for one in new["kill"])
+    ):
+        return []
+    names = [one["name"] for one in old["versions"] if one["weight"] > 0 or was["drain"] > 0]
+    return [
+        one["name"]
+        for one in new["versions"]
+        if one["name"] in names
+        and (one["weight"] > 0 or sticky["drain"] > 0)
+        and (one["kill"] is None or not _lasts(one["kill"], at))
+    ]
 
 
 def _family(route: Spec) -> Family | None:
@@ -313,11 +339,14 @@ def _route_line(change: RouteChange) -> str:
         pieces.append("the cards are dealt anew")
     elif "unit" in change.keys and change.moved:
         pieces.append("units are found elsewhere, so that the cards are dealt anew")
-    line = f"route {change.route}: {'; '.join(pieces)}; {percent(change.moved)} of units move"
+    whose = "units without a record" if change.stay else "units"
+    line = f"route {change.route}: {'; '.join(pieces)}; {percent(change.moved)} of {whose} move"
     if change.moved:
         sides = [f"{percent(share)} into {name}" for name, share in change.entering.items()]
         sides += [f"{percent(share)} out of {name}" for name, share in change.leaving.items()]
         line += f" ({', '.join(sides)})"
+    if change.stay and change.moved:
+        line += f"; who has a record of {' or '.join(change.stay)} stays"
     if change.beyond:
         named = f" ({change.named} named)" if change.named else ""
         line += f", and those whom {' and '.join(change.beyond)} are about{named}: how many depends on who comes"

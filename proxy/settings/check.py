@@ -12,7 +12,7 @@ from proxy.settings.check_audience import check_audience
 from proxy.settings.check_flags import check_flags
 from proxy.settings.check_hash import check_hash
 from proxy.settings.check_policies import Surroundings, check_policies
-from proxy.settings.check_route import check_route, unit_chain, uses_minted_cookie
+from proxy.settings.check_route import check_route, signs_records, unit_chain, uses_minted_cookie
 from proxy.settings.check_segments import check_segments, known
 from proxy.settings.check_tokens import check_tokens
 from proxy.settings.check_upstream import check_upstream_policies
@@ -240,12 +240,20 @@ def _state(draft: Draft) -> None:
     general = draft.general
     if general is None or general.state is not None or general.secrets.cookie:
         return
+    keeping = [route.name for route in draft.routes if route is not None and signs_records(route)]
     minting = [route.name for route in draft.routes if route is not None and uses_minted_cookie(route)]
     if minting:
         draft.report(
             (),
             f"without `state` or `secrets.cookie` the key of minted cookies is forgotten at a restart,"
             f" and the units of route `{minting[0]}`{' and others' if len(minting) > 1 else ''} are dealt anew",
+            WARNING,
+        )
+    elif keeping:
+        draft.report(
+            (),
+            "without `state` or `secrets.cookie` the key of signed cookies is forgotten at a restart,"
+            f" and with it what the units of route `{keeping[0]}` have kept or chosen",
             WARNING,
         )
 

@@ -1,11 +1,15 @@
 """What no single value shows of kills, rings, holdouts, layers and ends: against each other, and against the clock."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from proxy.settings.check_route import keeps_records, unit_chain
 from proxy.settings.models.audience import Kill, LayerPart
+from proxy.settings.models.choice import choice_cookie, choice_path
 from proxy.settings.models.route import Route
+from proxy.settings.models.stickiness import cookie_name
 from proxy.settings.models.top import General
 from proxy.settings.problems import WARNING, KeyPath
 
@@ -22,7 +26,9 @@ def check_audience(general: General | None, routes: Sequence[Route | None], repo
     for index, route in enumerate(routes):
         if route is not None:
             _route(route, ("routes", index), report, now)
+            _choice(route, ("routes", index), report)
     _layers(routes, report)
+    _records(routes, report)
     if general is not None and None not in routes:
         _unused(general, [route for route in routes if route is not None], report)
 
@@ -84,8 +90,12 @@ def _route(route: Route, path: KeyPath, report: Report, now: float) -> None:
             WARNING,
         )
     if route.unit == []:
-        for key, what in (("holdout", "nobody is held out"), ("layer", "nobody is in a layer")):
-            if getattr(route, key) is not None:
+        for key, what, there in (
+            ("holdout", "nobody is held out", route.holdout is not None),
+            ("layer", "nobody is in a layer", route.layer is not None),
+            ("stickiness", "nobody keeps a version", keeps_records(route)),
+        ):
+            if there:
                 report((*path, key), f"the route has no unit (`unit: []`), so {what}", WARNING)
     for place, rings in enumerate(route.rings):
         if rings.version == default and not any(name != default for name in route.versions):
@@ -109,6 +119,49 @@ def _layers(routes: Sequence[Route | None], report: Report) -> None:
                 )
                 break
         others.append((part, route.name))
+
+
+def _records(routes: Sequence[Route | None], report: Report) -> None:
+    """Cookies of one name for two purposes: one would overwrite the other with each answer."""
+    taken: dict[str, str] = {}
+    for route in routes:
+        for kind, name in unit_chain(route) if route is not None else ():
+            if kind in {"cookie", "mint_cookie"}:
+                taken.setdefault(name, "a unit")
+    for index, route in enumerate(routes):
+        if route is None:
+            continue
+        names = []
+        if route.stickiness is not None and keeps_records(route):
+            names.append(("stickiness", cookie_name(route.stickiness, route.name), "records"))
+        if route.choice is not None:
+            names.append(("choice", choice_cookie(route.choice, route.name), "choices"))
+        for key, name, what in names:
+            if name in taken:
+                message = f"the cookie `{name}` carries {taken[name]} already: give another `cookie`"
+                report(("routes", index, key), message)
+            taken.setdefault(name, f"the {what} of route `{route.name}`")
+
+
+def _choice(route: Route, path: KeyPath, report: Report) -> None:
+    """A page that the route does not take, or that cannot be used."""
+    choice, match = route.choice, route.match
+    if choice is None:
+        return
+    where = choice_path(choice, match.path_prefix)
+    prefix = match.path_prefix or "/"
+    if match.path is not None:
+        taken = where == match.path
+    elif match.path_regex is not None:
+        taken = re.fullmatch(match.path_regex, where) is not None
+    else:
+        taken = prefix.endswith("/") or where == prefix or where.startswith(f"{prefix}/")
+        taken = taken and where.startswith(prefix)
+    if not taken:
+        report((*path, "choice"), f"the route does not take the path `{where}`: give a `path` that it takes")
+    missing = [method for method in ("GET", "POST") if match.methods and method not in match.methods]
+    if missing:
+        report((*path, "choice"), f"the route does not take {' and '.join(missing)}, by which one chooses")
 
 
 def _unused(general: General, routes: Sequence[Route], report: Report) -> None:

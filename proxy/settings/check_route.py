@@ -25,19 +25,29 @@ def unit_chain(route: Route) -> list[tuple[str, str]]:
     """The unit's sources as (kind, name).
 
     A route that says nothing mints a cookie where units matter (more than one version with weight, rules with units or a
-    split, a holdout or a layer, flags to tell of), and has no units, and sets no cookies, where they do not.
+    split, a holdout, a layer, records to keep, or flags to tell of), and has no units, and sets no cookies, where they do not.
     """
     if route.unit is not None:
         return [(kind, "" if name is True else str(name)) for source in route.unit for kind, name in source.given()]
     sharing = sum(weight > 0 for weight in effective_weights(route).values()) > 1
-    apart = route.holdout is not None or route.layer is not None or bool(route.inject_flags)
+    apart = route.holdout is not None or route.layer is not None or keeps_records(route) or bool(route.inject_flags)
     if sharing or apart or any(rule.units is not None or rule.split is not None for rule in route.rules):
         return [("mint_cookie", DEFAULT_MINTED)]
     return []
 
 
+def signs_records(route: Route) -> bool:
+    """Whether units bring along which version they got, or chose."""
+    return keeps_records(route) or route.choice is not None
+
+
+def keeps_records(route: Route) -> bool:
+    """Whether units bring along which version they got."""
+    return route.stickiness is not None and route.stickiness.mode != "hash"
+
+
 def uses_minted_cookie(route: Route) -> bool:
-    """Whether the route signs cookies."""
+    """Whether the route mints units into cookies."""
     return any(kind == "mint_cookie" for kind, _ in unit_chain(route))
 
 

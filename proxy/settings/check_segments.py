@@ -165,13 +165,15 @@ def _units(draft: "Draft") -> None:
 
 
 def _named_by(route: Route, about: Mapping[str, bool]) -> Iterator[tuple[KeyPath, bool]]:
-    """The rules and rings of a route, and whether each is about units by name."""
+    """The rules, the choice and the rings of a route, and whether each is about units by name."""
     for number, rule in enumerate(route.rules):
         matcher = rule.when
         yield (
             ("rules", number),
             about.get(rule.segment or "", False) or (matcher is not None and _about_units(matcher, about)),
         )
+    if route.choice is not None:
+        yield ("choice", "segment"), about.get(route.choice.segment or "", False)
     for number, rings in enumerate(route.rings):
         for place, name in enumerate(rings.order):
             yield ("rings", number, "order", place), about.get(name, False)

@@ -54,12 +54,12 @@ def compile_spec(
 
 
 def has_to_do_with_time(spec: Any) -> bool:
-    """Whether a matcher of the source `time`, or an `until` that is set, stands anywhere in these parts of a spec.
+    """Whether a matcher of the source `time`, an `until` that is set, or stickiness stands anywhere in these parts of a spec.
 
     Workers then tell every decision the time. One that is there needlessly costs a look at the clock and nothing else.
     """
     if isinstance(spec, dict):
-        if spec.get("until") or spec.get("source") == "time":
+        if spec.get("until") or spec.get("source") == "time" or spec.get("stickiness"):
             return True
         return any(has_to_do_with_time(one) for one in spec.values())
     if isinstance(spec, list):

@@ -1,9 +1,11 @@
-"""The spec of what keeps units in, out or apart: kills, rings, the holdout, the layer, the epoch."""
+"""The spec of what keeps units in, out or apart: kills, rings, the holdout, the layer, the epoch, the stickiness."""
 
 from typing import Any
 
 from proxy.settings.models.audience import NOBODY, Kill, Rings
+from proxy.settings.models.choice import choice_spec
 from proxy.settings.models.route import Route
+from proxy.settings.models.stickiness import stickiness_spec
 from proxy.settings.models.top import General
 
 Spec = dict[str, Any]
@@ -17,6 +19,8 @@ def audience_spec(route: Route, general: General) -> Spec:
         "holdout": _holdout(route, general),
         "layer": _layer(route, general),
         "epoch": route.epoch,
+        "choice": choice_spec(route.choice, route.name, route.match.path_prefix),
+        "stickiness": stickiness_spec(route.stickiness, route.name),
     }
 
 

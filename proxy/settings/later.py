@@ -17,7 +17,6 @@ KEYS: Final[dict[tuple[str, ...], str]] = {
     ("upstreams", "*", "h2"): FLEETS,
     ("routes", "*", "rollout"): ROLLOUTS,
     ("rollouts",): ROLLOUTS,
-    ("routes", "*", "stickiness"): WHO,
     ("plugins",): FLEETS,
     ("routes", "*", "plugins"): FLEETS,
     ("h2",): FLEETS,

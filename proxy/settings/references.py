@@ -37,6 +37,8 @@ def route_references(route: Any) -> Iterator[Reference]:
         for place, name in _items(rings.get("order") if isinstance(rings, dict) else None):
             if isinstance(name, str):
                 yield ("rings", index, "order", place), "segment", name
+    yield from _versions(route.get("choice"), ("choice",), "versions")
+    yield from _one(route.get("choice"), ("choice",), "segment", "segment")
     for index, mirror in _items(route.get("mirror")):
         yield from _one(mirror, ("mirror", index), "upstream", "upstream")
     yield from _versions(route.get("concurrency"), ("concurrency",), "shed_first")

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from proxy.core.address import Networks, resolve_client
 from proxy.core.cookies import UnitCookies
-from proxy.core.decide import find_unit
+from proxy.core.decide import find_chosen, find_kept, find_unit
 from proxy.core.explanation import explain
 from proxy.core.http1 import parse_request
 from proxy.core.match import list_key
@@ -174,6 +174,8 @@ def _explained(plan: Plan, route: Route, request: Request, unit: str | None, seg
         # Where control makes a key because the file has none, a cookie is minted as well.
         value, kind, minted = find_unit(route, request, UnitCookies(plan.cookie_keys or [b"explain only"]))
     request.unit = value
+    request.kept = find_kept(route, request, value, plan.cookies)
+    request.chosen = find_chosen(route, request, value, plan.cookies)
     explained = explain(route, request, value, kind, segments)
     known = explained["reason"] in _KNOWN_WITHOUT_A_UNIT or explained["rule"] in _KILLS
     explained["drawn"] = bool(minted) and not known

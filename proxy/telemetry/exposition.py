@@ -22,6 +22,7 @@ from proxy.errors import FLAGS
 from proxy.telemetry import metrics
 from proxy.telemetry.counters import (
     BLOCK_SLOTS,
+    CHOICE_OUTCOMES,
     E_DOWN,
     E_DRAINED,
     E_EJECTED,
@@ -46,6 +47,7 @@ from proxy.telemetry.counters import (
     U_PENDING,
     U_REQUESTS,
     V_CACHE_OUTCOMES,
+    V_CHOICES,
     V_DURATION,
     V_EXPOSURES_DROPPED,
     V_FAULTS,
@@ -226,6 +228,7 @@ class Exposition:
             samples.histogram(metrics.UPSTREAM_DURATION, labels, values, V_UPSTREAM)
             add_tries(samples, labels, values)
             samples.seen(metrics.FAULTS, labels, FAULT_OUTCOMES, values, V_FAULTS)
+            samples.seen(metrics.CHOICES, labels, CHOICE_OUTCOMES, values, V_CHOICES)
             if values[V_MARKED_REQUESTS]:
                 samples.add(metrics.MARKED_REQUESTS, labels, values[V_MARKED_REQUESTS])
                 samples.add(metrics.MARKED_ERRORS, labels, values[V_MARKED_ERRORS])

@@ -87,6 +87,10 @@ FAULTS: Final = Metric(
     "tidegate_faults_total", COUNTER, ("route", "version", "kind"),
     "Requests disturbed on purpose, by what was put in; capped: not disturbed, for `faults.max_percent` were already.",
 )  # fmt: skip
+CHOICES: Final = Metric(
+    "tidegate_choices_total", COUNTER, ("route", "version", "outcome"),
+    "Requests to the page where units choose a version: by the version chosen or left, else by the one assigned.",
+)  # fmt: skip
 MARKED_REQUESTS: Final = Metric(
     "tidegate_marked_requests_total", COUNTER, _ROUTE,
     "Requests that analysis leaves out: disturbed on purpose, or answered by what had just begun.",
@@ -283,7 +287,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     LIMITED, QUEUED, CONCURRENCY_LIMIT, CACHE,
     EXPOSURES, EXPOSURE_FAILURES, EXPOSURE_RECORDS, EXPOSURE_BYTES, SAMPLE_RATIO,
     FLAG_EVALUATIONS, FLAG_REQUESTS, FLAG_STREAMS,
-    FAULTS, MARKED_REQUESTS, MARKED_ERRORS,
+    FAULTS, CHOICES, MARKED_REQUESTS, MARKED_ERRORS,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,
     HEALTH_CHECKS,

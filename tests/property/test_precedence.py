@@ -11,10 +11,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.build import build_plan
+from proxy.core.cookies import Kept
 from proxy.core.decide import Decision, decide
 from proxy.core.explanation import explain
 from proxy.core.hashing import Dealer, hash32
-from proxy.core.plan import DEFAULT, DENY, HOLDOUT, KILL, LAYER, OVERRIDE, PREVIEW, REASONS, RING, SEGMENT, SPLIT, Route
+from proxy.core.plan import (
+    DEFAULT,
+    DENY,
+    HOLDOUT,
+    KILL,
+    LAYER,
+    OVERRIDE,
+    PREVIEW,
+    REASONS,
+    RING,
+    SEGMENT,
+    SPLIT,
+    STICKY,
+    Route,
+)
 from proxy.core.request import Request
 from tests.specs import plan_spec, request_head, route_spec, version_spec
 
@@ -65,20 +80,41 @@ layers = st.none() | st.builds(
     lambda pair: {"name": "l", "salt": "l", "from": min(pair), "to": max(pair)},
     st.lists(st.floats(0, 100), min_size=2, max_size=2, unique=True),
 )
+stickinesses = st.none() | st.builds(
+    lambda mode, ages: {"mode": mode, "cookie": "kept", "max_age": max(ages), "drain": min(ages)},
+    st.sampled_from(["pinned", "new_sessions"]),
+    st.lists(st.sampled_from([0.0, 60.0, 3600.0]), min_size=2, max_size=2),
+)
+records = st.none() | st.builds(
+    lambda version, epoch, age: Kept(version.encode(), epoch, int(NOW) - age),
+    versions | st.just("gone"),
+    st.sampled_from([0, 0, 0, 3]),
+    st.sampled_from([0, 59, 60, 3599, 3600]),
+)
+choices = st.none() | st.builds(
+    lambda names, segment: {"versions": sorted(names), "segment": segment, "path": "/c", "cookie": "c"},
+    st.sets(versions, min_size=1),
+    st.none() | st.sampled_from(SEGMENTS),
+)
+chosen_ones = st.none() | st.builds(lambda name: Kept(name.encode(), 0, 1), versions | st.just("gone"))
 routes = st.builds(
-    lambda weights, killed, kills, rules, rings, preview, holdout, layer, default, epoch: route_spec(
-        versions=[
-            version_spec(name, weight, kill=None if end is None else {"until": end})
-            for name, weight, end in zip(VERSIONS, weights, killed, strict=True)
-        ],
-        kill=[{"label": f"kill{place}", "until": until} for place, until in enumerate(kills)],
-        rules=[{"label": f"rules[{place}]"} | one for place, one in enumerate(rules)],
-        rings=[{"label": f"rings[{place}]"} | one for place, one in enumerate(rings)],
-        preview=None if preview is None else {"header": "x-v", "from": ["192.0.2.0/24"], "until": preview},
-        holdout=holdout,
-        layer=layer,
-        default=default,
-        epoch=epoch,
+    lambda weights, killed, kills, rules, rings, preview, holdout, layer, default, epoch, stickiness, choice: (
+        route_spec(
+            versions=[
+                version_spec(name, weight, kill=None if end is None else {"until": end})
+                for name, weight, end in zip(VERSIONS, weights, killed, strict=True)
+            ],
+            kill=[{"label": f"kill{place}", "until": until} for place, until in enumerate(kills)],
+            rules=[{"label": f"rules[{place}]"} | one for place, one in enumerate(rules)],
+            rings=[{"label": f"rings[{place}]"} | one for place, one in enumerate(rings)],
+            preview=None if preview is None else {"header": "x-v", "from": ["192.0.2.0/24"], "until": preview},
+            holdout=holdout,
+            layer=layer,
+            default=default,
+            epoch=epoch,
+            stickiness=stickiness,
+            choice=choice,
+        )
     ),
     weights,
     st.lists(st.none() | ends, min_size=4, max_size=4),
@@ -90,13 +126,17 @@ routes = st.builds(
     layers,
     versions,
     st.sampled_from([0, 0, 3]),
+    stickinesses,
+    choices,
 )
 requests = st.builds(
-    lambda inside, asked, client, unit: (inside, asked, client, unit),
+    lambda inside, asked, client, unit, kept, chosen: (inside, asked, client, unit, kept, chosen),
     st.sets(st.sampled_from(SEGMENTS)),
     st.none() | versions | st.just("v9"),
     st.sampled_from(["192.0.2.1", "198.51.100.1"]),
     st.none() | st.sampled_from(UNITS),
+    records,
+    chosen_ones,
 )
 
 
@@ -109,10 +149,17 @@ def built(spec: Spec) -> Route:
     return build_plan(plan_spec(spec, segments=INSIDE)).routes[0]
 
 
-def head(inside: set[str], asked: str | None, client: str, unit: bytes | None) -> Request:
+def head(
+    inside: set[str],
+    asked: str | None,
+    client: str,
+    unit: bytes | None,
+    kept: Kept | None = None,
+    chosen: Kept | None = None,
+) -> Request:
     fields = {name.encode(): b"1" for name in inside} | ({} if asked is None else {b"x-v": asked.encode()})
     request = request_head(fields=fields, client=client)
-    request.unit, request.at = unit, NOW
+    request.unit, request.at, request.kept, request.chosen = unit, NOW, kept, chosen
     return request
 
 
@@ -135,7 +182,13 @@ def draw(spec: Spec, shares: dict[str, float], unit: bytes | None, without: set[
 
 
 def expected(
-    spec: Spec, inside: set[str], asked: str | None, client: str, unit: bytes | None
+    spec: Spec,
+    inside: set[str],
+    asked: str | None,
+    client: str,
+    unit: bytes | None,
+    kept: Kept | None,
+    chosen: Kept | None,
 ) -> tuple[str | None, int, str]:
     def holds(rule: Spec) -> bool:
         subject = (
@@ -163,8 +216,12 @@ def expected(
     preview = spec["preview"]
     if preview and lasts(preview) and asked in VERSIONS and asked not in out and client == "192.0.2.1":
         return asked, PREVIEW, ""
+    choice = spec["choice"]
+    may_choose = choice and chosen and chosen.version.decode() in choice["versions"]
+    may_choose = may_choose and (choice["segment"] is None or choice["segment"] in inside)
     gifts: list[tuple[int, str, Spec]] = [
         *((OVERRIDE, rule["label"], rule) for rule in held if "units" in rule and "deny" not in rule),
+        *([(OVERRIDE, "choice", {"version": chosen.version.decode()})] if chosen and may_choose else []),
         *(
             (RING, f"{one['label']}.{name}", {"version": one["version"]})
             for one in spec["rings"]
@@ -195,6 +252,14 @@ def expected(
     if kept_out and default not in out:
         return default, *kept_out
     split = {one["name"]: one["weight"] for one in spec["versions"]}
+    sticky = spec["stickiness"]
+    if sticky and kept and unit is not None and not kept_out and kept.version.decode() in VERSIONS:
+        name = kept.version.decode()
+        bound = sticky["max_age"] if split[name] else min(sticky["max_age"], sticky["drain"])
+        if kept.epoch == spec["epoch"] and NOW - kept.at < bound:
+            if name not in out:
+                return name, STICKY, ""
+            killer = killer or kill_of(name)
     if not kept_out:
         free = draw(spec, split, unit, set(denied))
         killer = killer or (kill_of(free) if free else "")
@@ -242,7 +307,7 @@ def test_the_path_of_an_explanation_decides_as_the_decision_does(spec: Spec, ask
     assert [one["outcome"] for one in after] == ["would have been next", *["would have come later"] * (len(after) - 1)][
         : len(after)
     ]
-    assert {one["kind"] for one in trace["path"]} >= set(REASONS) - {"sticky", "fallback"}
+    assert {one["kind"] for one in trace["path"]} >= set(REASONS) - {"fallback"}
 
 
 @settings(max_examples=300)
@@ -342,7 +407,9 @@ def test_a_wider_part_of_a_layer_lets_nobody_go(weights: list[float], edges: lis
 @given(routes, requests)
 def test_no_unit_is_dealt_at_random_per_request(spec: Spec, asked: tuple[Any, ...]) -> None:
     """Another request of the same unit, to another path, by another method, at another time without ends: the same."""
-    inside, wish, client, unit = asked
+    inside, wish, client, unit, kept, chosen = asked
+    if spec["stickiness"]:
+        spec["stickiness"] |= {"max_age": 1e9, "drain": 1e9}
     for part in (*spec["rules"], *spec["rings"], *spec["kill"], spec["holdout"] or {}, spec["preview"] or {}):
         if "until" in part:
             part["until"] = 0.0
@@ -350,12 +417,12 @@ def test_no_unit_is_dealt_at_random_per_request(spec: Spec, asked: tuple[Any, ..
         if version["kill"]:
             version["kill"]["until"] = 0.0
     route = built(spec)
-    first = decide(route, head(inside, wish, client, unit), unit)
+    first = decide(route, head(inside, wish, client, unit, kept, chosen), unit)
     fields = {name.encode(): b"1" for name in inside} | ({} if wish is None else {b"x-v": wish.encode()})
     again = request_head(
         b"/other", method=b"POST", fields=fields | {b"x-request-id": b"7"}, client=client, query=b"q=1"
     )
-    again.unit, again.at = unit, NOW + 12345.0
+    again.unit, again.at, again.kept, again.chosen = unit, NOW + 12345.0, kept, chosen
     assert outcome(decide(route, again, unit)) == outcome(first)
 
 

@@ -73,7 +73,7 @@ def test_the_order_of_the_table_is_that_of_the_code() -> None:
     table = PAGE.read_text().partition("<!-- order:begin -->")[2].partition("<!-- order:end -->")[0]
     shown = re.findall(r"^\| `(\w+)`", table, re.MULTILINE)
     assert shown == [reason for reason in REASONS if reason in shown]
-    assert set(REASONS) - set(shown) == {"sticky", "fallback"}
+    assert set(REASONS) - set(shown) == {"fallback"}
 
 
 def test_every_example_is_tried() -> None:

@@ -8,12 +8,14 @@ from proxy.errors import FLAGS
 from proxy.settings.models.audience import KillSwitch, LayerPart, Rings, kill_key, until_key
 from proxy.settings.models.breaker import Breaker
 from proxy.settings.models.cache import Cache
+from proxy.settings.models.choice import Choice
 from proxy.settings.models.faults import Fault
 from proxy.settings.models.hashing import Hash, expand_hash
 from proxy.settings.models.limiting import Admission, Concurrency, RateLimit
 from proxy.settings.models.matchers import AnyTest, Matcher, Networks
 from proxy.settings.models.part import Part, duration_key, option, size_key
 from proxy.settings.models.retry import SAFE_METHODS, Deadline, Hedge, Retry, expand_deadline
+from proxy.settings.models.stickiness import Stickiness, expand_stickiness
 from proxy.settings.problems import shown
 from proxy.settings.rates import Moment
 from proxy.settings.scalars import (
@@ -233,7 +235,7 @@ class Route(Part):
         "Where the unit is found: the first that is there. Empty: no unit, so that the default version serves.",
         None,
         shown="`[{mint_cookie: tg_unit}]` when units matter (several versions with weight, rules with units"
-        " or a split, a holdout or a layer, flags to tell of), else `[]`",
+        " or a split, a holdout, a layer, records to keep, or flags to tell of), else `[]`",
     )
     salt: Text | None = option(
         "Deals the cards: change it and units are assigned anew.", None, shown="the route's name", min_length=1
@@ -256,6 +258,13 @@ class Route(Part):
     epoch: int = option(
         "Raise it to deal the units anew on purpose, without another salt.", 0, unit="count", ge=0, le=1_000_000_000
     )
+    stickiness: Annotated[Stickiness, Short(dict, expand_stickiness, "string")] | None = option(
+        "Whether units keep a version when the weights change: `hash`, `pinned`, `new_sessions`, or `{mode, cookie,"
+        " max_age, drain}`.",
+        None,
+        shown="hash",
+    )
+    choice: Choice | None = option("A page where units choose a version for themselves. Absent: none.", None)
     rings: list[Rings] = option("A version for one circle of people after another.", makes=list)
     rules: list[Rule] = option("Before the split; the first that holds decides, deny always wins.", makes=list)
     preview: Preview | None = option("A tester asks for a version by name. Absent: nobody.", None)

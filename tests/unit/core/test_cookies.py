@@ -1,6 +1,6 @@
 import pytest
 
-from proxy.core.cookies import UnitCookies, new_id, set_cookie_line, sign, verify
+from proxy.core.cookies import Kept, UnitCookies, new_id, set_cookie_line, sign, sign_record, verify, verify_record
 
 OLD, NEW = b"old key", b"new key"
 
@@ -71,3 +71,41 @@ def test_remembered_cookies_are_bounded_and_forged_ones_are_not_among_them() -> 
         cookies.verify(sign(NEW, b"%d" % number))
     assert len(cookies._known) <= 4096
     assert cookies.verify(good) == b"good"
+
+
+def test_record_is_version_epoch_time_and_signature_and_a_fact() -> None:
+    cookie = sign_record(NEW, b"scope", b"unit", Kept(b"v1.2", 3, 17))
+    assert cookie == b"v1.2.3.17.QNFT7iA2VgK-5AmOWvGBUA"
+    kept = verify_record([OLD, NEW], b"scope", b"unit", cookie)
+    assert kept is not None
+    assert (kept.version, kept.epoch, kept.at) == (b"v1.2", 3, 17)
+    assert verify_record([OLD], b"scope", b"unit", cookie) is None
+
+
+@pytest.mark.parametrize("kept", [Kept(b"", 0, 0), Kept(b"a b", 0, 0), Kept(b"v", -1, 0), Kept(b"v", 0, 10**12)])
+def test_what_is_no_record_is_not_signed(kept: Kept) -> None:
+    with pytest.raises(ValueError, match="a record is of"):
+        sign_record(NEW, b"", b"", kept)
+
+
+def test_without_keys_no_record_is_signed_or_believed() -> None:
+    cookies = UnitCookies([])
+    with pytest.raises(ValueError, match="wants a key"):
+        cookies.keep(b"s", b"u", Kept(b"v", 0, 1))
+    assert cookies.record(b"s", b"u", sign_record(b"", b"s", b"u", Kept(b"v", 0, 1))) is None
+
+
+@pytest.mark.parametrize("unit", [b"", b"u", b"u" * 300])
+def test_record_is_believed_again_and_for_no_other_unit(unit: bytes) -> None:
+    cookies = UnitCookies([NEW])
+    cookie = cookies.keep(b"s", unit, Kept(b"v", 0, 1))
+    for _ in range(2):
+        kept = cookies.record(b"s", unit, cookie)
+        assert kept is not None
+        assert kept.version == b"v"
+        assert cookies.record(b"s", unit + b"x", cookie) is None
+
+
+def test_cookie_of_a_session_has_no_age_and_one_that_is_taken_back_has_none_left() -> None:
+    assert set_cookie_line(b"c", b"v", True, 0) == b"set-cookie: c=v; Path=/; HttpOnly; SameSite=Lax; Secure\r\n"
+    assert b"; Max-Age=0\r\n" in set_cookie_line(b"c", b"", False, -1)

@@ -1,7 +1,10 @@
 import json
 from typing import Any
 
+import pytest
+
 from proxy.core.build import build_plan
+from proxy.core.cookies import Kept
 from proxy.core.decide import decide
 from proxy.core.explanation import explain
 from proxy.core.plan import Route
@@ -219,7 +222,7 @@ def test_path_of_a_plain_route_names_every_kind() -> None:
     route = build_plan(plan_spec(route_spec())).routes[0]
     path = explain(route, request_head(), b"al", "header", {})["path"]
     assert [one["kind"] for one in path] == [
-        "kill", "deny", "preview", "override", "ring", "segment", "holdout", "layer", "split", "default",
+        "kill", "deny", "preview", "override", "ring", "segment", "holdout", "layer", "sticky", "split", "default",
     ]  # fmt: skip
 
 
@@ -269,3 +272,76 @@ def test_preview_that_is_killed_or_over_says_so() -> None:
     assert asked(everything(versions=versions)) == "killed"
     assert asked(everything(), END) == "previews are over"
     assert asked(everything()) == "given"
+
+
+def kept_path(
+    kept: Kept | None = None, chosen: Kept | None = None, *inside: str, **parts: Any
+) -> list[tuple[Any, ...]]:
+    """The steps of a choice and of stickiness, each with its why, an hour after the records of epoch 0 were given."""
+    versions = [
+        version_spec("stable", 1.0),
+        version_spec("canary", 0.0),
+        version_spec("dead", 1e-9, kill={"until": 0.0}),
+    ]
+    route = route_spec(
+        versions=versions,
+        choice={"versions": ["canary", "dead"], "segment": "beta", "path": "/c", "cookie": "mine"},
+        stickiness={"mode": "pinned", "cookie": "kept", "max_age": 7200.0, "drain": 1800.0},
+    )
+    where = {"source": "header", "name": "beta", "test": "exists", "value": True}
+    spec = plan_spec(route | parts, segments=[{"name": "beta", "where": where}])
+    request = request_head(fields={name.encode(): b"1" for name in inside})
+    request.unit, request.at, request.kept, request.chosen = b"al", 3600.0, kept, chosen
+    path = explain(build_plan(spec).routes[0], request, b"al", "header", {"beta": where})["path"]
+    return [
+        (one["outcome"], one["version"], one["why"])
+        for one in path
+        if one["kind"] == "sticky" or one["rule"] == "choice"
+    ]
+
+
+GIVEN = "given Thu, 01 Jan 1970 00:00:00 GMT"
+CHOSEN = "chosen Thu, 01 Jan 1970 00:00:00 GMT"
+NOTHING_CHOSEN = ("does not hold", None, "the unit has chosen nothing")
+NO_RECORD = ("does not hold", None, "no record of this unit came in the cookie kept")
+
+
+@pytest.mark.parametrize(
+    ("version", "epoch", "step"),
+    [
+        ("stable", 0, ("decides", "stable", f"a record of stable, {GIVEN}")),
+        ("stable", 3, ("is over", "stable", f"a record of stable, {GIVEN}: it is of epoch 3")),
+        ("gone", 0, ("does not hold", None, f"a record of gone, {GIVEN}: there is no such version any more")),
+        ("dead", 0, ("passed over", "dead", f"a record of dead, {GIVEN}: dead was taken out")),
+        (
+            "canary",
+            0,
+            (
+                "is over",
+                "canary",
+                f"a record of canary, {GIVEN}: it is 3600 s old, and its version, which has no weight, is let go after 1800 s",
+            ),
+        ),
+    ],
+)
+def test_record_says_why_it_counts_or_does_not(version: str, epoch: int, step: tuple[Any, ...]) -> None:
+    assert kept_path(Kept(version.encode(), epoch, 0)) == [NOTHING_CHOSEN, step]
+
+
+def test_record_that_is_too_old_says_so() -> None:
+    why = f"a record of stable, given {GIVEN.removeprefix('given ')}: it is 3600 s old, 3600 s are the most"
+    sticky = {"mode": "pinned", "cookie": "kept", "max_age": 3600.0, "drain": 0.0}
+    assert kept_path(Kept(b"stable", 0, 0), stickiness=sticky)[1] == ("is over", "stable", why)
+
+
+@pytest.mark.parametrize(
+    ("version", "inside", "step"),
+    [
+        ("canary", ("beta",), ("decides", "canary", f"canary, {CHOSEN}")),
+        ("canary", (), ("does not hold", None, f"canary, {CHOSEN}: not in segment beta, which may choose")),
+        ("stable", ("beta",), ("does not hold", None, f"stable, {CHOSEN}, is not to be chosen any more")),
+        ("dead", ("beta",), ("passed over", "dead", f"dead, {CHOSEN}, was taken out")),
+    ],
+)
+def test_choice_says_why_it_counts_or_does_not(version: str, inside: tuple[str, ...], step: tuple[Any, ...]) -> None:
+    assert kept_path(None, Kept(version.encode(), 0, 0), *inside) == [step, NO_RECORD]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.plan import DENY, HOLDOUT, KILL, LAYER, OVERRIDE, REASONS, RING, Rule
+from proxy.core.plan import DENY, HOLDOUT, KILL, LAYER, OVERRIDE, REASONS, RING, STICKY, Rule
 from proxy.core.request import Request
 from proxy.telemetry.counters import (
     BUCKETS,
@@ -221,3 +221,95 @@ def test_field_counts_as_trusted_where_the_peer_is(stage_of: StageOf, trusted: l
     client = stage.client("10.1.2.3")
     client.send(get("/", "X-Geo-City: Oslo", "X-Forwarded-For: 192.0.2.9"))
     assert stage.of_version(V_IN_FLIGHT, served) == 1
+
+
+# Records of what was given.
+
+
+def keeping(stable: float, canary: float, mode: str = "pinned", **parts: Any) -> Spec:
+    return shop(
+        route={
+            "versions": [version_spec("stable", stable), version_spec("canary", canary)],
+            "stickiness": {"mode": mode, "cookie": "kept", "max_age": 800.0, "drain": 100.0},
+        }
+        | parts,
+        secrets={"cookie": ["secret"], "unit_hash": "k"},
+        timed=True,
+    )
+
+
+def visit(stage: Stage, unit: str, cookie: str = "", *, tls: bool = False) -> tuple[str, list[str], bytes]:
+    """The version asked, the cookie lines of the answer without names, and its head."""
+    client = stage.client(tls=tls)
+    fields = [f"X-User-Id: {unit}", "Connection: close"] + ([f"Cookie: kept={cookie}"] if cookie else [])
+    client.send(get("/", *fields))
+    upstream = stage.accept()
+    version = upstream.take().partition(b"x-tidegate-version: ")[2].partition(b"\r\n")[0].decode()
+    upstream.send(answer(200, "Cache-Control: public, max-age=60", "Connection: close", body=b"x"))
+    head = client.take()
+    lines = [line.decode() for line in head.split(b"\r\n") if line.startswith(b"set-cookie: ")]
+    return version, [line.removeprefix("set-cookie: kept=") for line in lines], head
+
+
+def test_unit_keeps_its_version_when_the_weights_change(stage_of: StageOf) -> None:
+    stage = stage_of(keeping(0.0, 100.0))
+    version, (line,), head = visit(stage, "ann")
+    cookie, _, attributes = line.partition("; ")
+    assert (version, attributes) == ("canary", "Path=/; HttpOnly; SameSite=Lax; Max-Age=800")
+    assert b"\r\ncache-control: no-store\r\n" in head
+    stage.bring(keeping(99.0, 1.0))
+    assert visit(stage, "ann", cookie)[:2] == ("canary", [])
+    assert stage.of_version(V_REASONS + STICKY, "canary") == 1
+    assert b"no-store" not in visit(stage, "ann", cookie)[2]
+    assert visit(stage, "bob", cookie)[0] == "stable"  # signed for ann
+    stage.bring(keeping(99.0, 1.0, salt="other"))
+    assert visit(stage, "ann", cookie)[0] == "stable"  # and for this deal of the route
+
+
+def test_record_is_secure_under_tls_and_hash_mode_writes_none(stage_of: StageOf) -> None:
+    assert visit(stage_of(keeping(0.0, 100.0), secure=True), "ann", tls=True)[1][0].endswith("; Secure")
+    _, lines, head = visit(stage_of(keeping(0.0, 100.0, stickiness=None)), "ann")
+    assert (lines, b"no-store" in head) == ([], False)
+
+
+def test_sessions_cookie_ends_with_the_browser_and_is_renewed_while_its_version_has_a_weight(stage_of: StageOf) -> None:
+    stage = stage_of(keeping(0.0, 100.0, "new_sessions"))
+    _, (line,), _ = visit(stage, "ann")
+    cookie, _, attributes = line.partition("; ")
+    assert attributes == "Path=/; HttpOnly; SameSite=Lax"
+    stage.pass_time(99.0)
+    assert visit(stage, "ann", cookie)[1] == []
+    stage.pass_time(2.0)
+    _, (line,), _ = visit(stage, "ann", cookie)
+    renewed = line.partition("; ")[0]
+    assert renewed != cookie
+    stage.bring(keeping(100.0, 0.0, "new_sessions"))
+    stage.pass_time(98.0)
+    assert visit(stage, "ann", renewed)[:2] == ("canary", [])  # it keeps it while it drains, and no longer
+    stage.pass_time(3.0)
+    version, (line,), _ = visit(stage, "ann", renewed)
+    assert version == "stable"
+    assert line.startswith("stable.0.")
+
+
+def test_killed_version_frees_its_units_for_good(stage_of: StageOf) -> None:
+    stage = stage_of(keeping(0.0, 100.0))
+    cookie = visit(stage, "ann")[1][0].partition("; ")[0]
+    killed = [version_spec("stable", 99.0), version_spec("canary", 1.0, kill={"until": 0.0})]
+    stage.bring(keeping(0.0, 0.0, versions=killed))
+    version, (line,), _ = visit(stage, "ann", cookie)
+    assert version == "stable"
+    assert stage.of_version(V_REASONS + KILL, "stable") == 1
+    assert line.startswith("stable.0.")
+    stage.bring(keeping(1.0, 99.0))
+    assert visit(stage, "ann", line.partition("; ")[0])[:2] == ("stable", [])
+
+
+def test_denied_unit_gets_another_version_and_keeps_its_record(stage_of: StageOf) -> None:
+    stage = stage_of(keeping(0.0, 100.0))
+    cookie = visit(stage, "ann")[1][0].partition("; ")[0]
+    denied = [{"label": "rules[0]", "units": ["ann"], "deny": "canary"}]
+    stage.bring(keeping(1.0, 99.0, rules=denied))
+    assert visit(stage, "ann", cookie)[:2] == ("stable", [])
+    stage.bring(keeping(99.0, 1.0))
+    assert visit(stage, "ann", cookie)[:2] == ("canary", [])

@@ -392,3 +392,85 @@ def test_route_that_comes_to_look_at_claims_is_told_by_its_keys_alone() -> None:
         for kind in ("header", "claim")
     )
     assert [one.keys for one in compare(old, new).changed_routes] == [["unit"]]
+
+
+STICKY = """\
+listen: 0.0.0.0:80
+upstreams: {a: {endpoints: [http://127.0.0.1:1]}}
+secrets: {cookie: [abcdefghijklmnop]}
+routes:
+  - name: shop
+    unit: [{header: x-user}]
+    stickiness: pinned
+    versions: {stable: {upstream: a, weight: 80}, canary: {upstream: a, weight: 20}}
+"""
+TENTH = "10 % of units without a record move (10 % into canary, 10 % out of stable)"
+
+
+@pytest.mark.parametrize(
+    ("replaced", "line"),
+    [
+        (
+            [("weight: 80", "weight: 70"), ("weight: 20", "weight: 30")],
+            f"route shop: weights stable 80 -> 70, canary 20 -> 30; {TENTH}; who has a record of stable or canary stays",
+        ),
+        (
+            [("weight: 20", "weight: 20, kill: true")],
+            (
+                "route shop: changed versions.canary.kill; 20 % of units without a record move (20 % into stable,"
+                " 20 % out of canary); who has a record of stable stays"
+            ),
+        ),
+        (
+            [("weight: 20", "weight: 0")],
+            (
+                "route shop: weights canary 20 -> 0; 20 % of units without a record move (20 % into stable,"
+                " 20 % out of canary); who has a record of stable or canary stays"
+            ),
+        ),
+        (
+            [("weight: 20", "weight: 0"), ("stickiness: pinned", "stickiness: {mode: pinned, drain: off}")],
+            (
+                "route shop: weights canary 20 -> 0; changed stickiness; 20 % of units without a record move (20 % into stable,"
+                " 20 % out of canary); who has a record of stable stays"
+            ),
+        ),
+        (
+            [("weight: 80", "weight: 70"), ("weight: 20", "weight: 30"), ("pinned", "hash")],
+            (
+                "route shop: weights stable 80 -> 70, canary 20 -> 30; changed stickiness; 10 % of units move (10 % into canary,"
+                " 10 % out of stable)"
+            ),
+        ),
+        (
+            [("stickiness: pinned", "stickiness: pinned\n    epoch: 1")],
+            (
+                "route shop: changed epoch; the cards are dealt anew; 32 % of units move (16 % into stable, 16 % into canary,"
+                " 16 % out of stable, 16 % out of canary)"
+            ),
+        ),
+    ],
+)
+def test_who_stays_by_a_record_is_told(tmp_path: Path, replaced: list[tuple[str, str]], line: str) -> None:
+    text = STICKY
+    for old, new in replaced:
+        assert old in text
+        text = text.replace(old, new)
+    changes = compare(loaded(tmp_path, STICKY).spec, loaded(tmp_path, text).spec, at=END)
+    assert changes.lines == [line]
+    (route,) = changes.as_dict()["splits"]
+    assert bool(route["stay"]) == ("stays" in line)
+
+
+def test_how_many_choose_otherwise_depends_on_who_comes(tmp_path: Path) -> None:
+    text = STICKY + "    choice: {versions: [canary]}\n"
+    changes = compare(loaded(tmp_path, STICKY).spec, loaded(tmp_path, text).spec, at=END)
+    assert changes.lines == [
+        (
+            "route shop: changed choice; 0 % of units without a record move, and those whom choice are about:"
+            " how many depends on who comes"
+        )
+    ]
+    both = text.replace("[canary]", "[canary], segment: staff") + "segments: {staff: {header: x-staff, is: a}}\n"
+    changes = compare(loaded(tmp_path, both).spec, loaded(tmp_path, both.replace("is: a", "is: b")).spec, at=END)
+    assert changes.lines[-1] == "route shop decides by staff: how many units move depends on who comes"

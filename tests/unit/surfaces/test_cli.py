@@ -252,6 +252,7 @@ def test_explain_in_words(config: str) -> None:
         "            no  header x-geo-city in ['Oslo']: was not there",
         "    holdout: not configured",
         "    layer: not configured",
+        "    sticky: not configured",
         "    split: would have come later: canary (the draw)",
         "    default: would have come later: stable (what is left when nothing else decides)",
     ]
@@ -338,7 +339,7 @@ def test_explain_tells_the_path_for_every_reason(every_kind: str, arguments: lis
     assert line in said
     kinds = [one.split()[0].rstrip(":") for one in said if re.match(r" {4}\S", one)]
     assert list(dict.fromkeys(kinds)) == [
-        "kill", "deny", "preview", "override", "ring", "segment", "holdout", "layer", "split", "default",
+        "kill", "deny", "preview", "override", "ring", "segment", "holdout", "layer", "sticky", "split", "default",
     ]  # fmt: skip
 
 
