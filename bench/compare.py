@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import own, report
+from bench.audience import decisions
 from bench.cases import CASES, Case, Figures, check, free_ports, measure, peer_running, upstream_running
+from bench.exposure import recording
 from bench.guarded import quiet_resilience
 from bench.limits import live_keys
 from bench.load import LoadError, drive
@@ -134,7 +136,9 @@ def main() -> int:
                 for measured in results.values():
                     measured.pop(name, None)
             if not chosen.no_own and "tidegate" in facts["peers"]:
-                facts["own"] = own.measure_all(directory, ports, cores, chosen.quick, [quiet_resilience, live_keys])
+                facts["own"] = own.measure_all(
+                    directory, ports, cores, chosen.quick, [quiet_resilience, live_keys, decisions, recording]
+                )
     text = report.markdown(results, facts)
     print(text)
     if chosen.out:

@@ -4,10 +4,9 @@ import statistics
 from dataclasses import replace
 
 from bench.cases import free_ports, peer_running
-from bench.load import Load, LoadError, drive
-from bench.own import Place, Row
+from bench.load import LoadError
+from bench.own import Place, Row, turn_about
 from bench.peers import Ports, Tidegate, tidegate_file
-from bench.process import cost, family
 
 _UPSTREAM = """, health: {path: /small}, outlier: {success_rate: {}, latency: {}}, slow_start: 30s}"""
 _ROUTE = """
@@ -47,23 +46,15 @@ def quiet_resilience(place: Place, quick: bool) -> list[Row]:
         ("health, ejection, retries and limits", ""),
         ("the same, breaker, hedging, deadline, admission", _MORE),
     ):
-        ratios = []
         other = free_ports(7)[-2:]
         guarded = replace(place.ports, listen=other[0], admin=other[1])
         with (
             peer_running(Tidegate(), place.under("unguarded"), place.ports, place.cores) as plain,
             peer_running(Guarded(more), place.under("guarded"), guarded, place.cores) as subject,
         ):
-            for turn in range(3 if quick else 8):
-                used: dict[int, float] = {}
-                pair = [(plain, place.ports.listen), (subject, guarded.listen)]
-                for program, port in pair if turn % 2 else reversed(pair):
-                    begun = cost(family(program.pid))
-                    outcome = drive(Load("GET", "/small"), port, 1 if quick else 3, place.load_cores, place.directory)
-                    if outcome.failed:
-                        raise LoadError(f"{outcome.failed} requests failed")
-                    used[port] = (cost(family(program.pid)) - begun).total / outcome.requests
-                ratios.append(used[guarded.listen] / used[place.ports.listen])
+            ratios = turn_about(
+                (plain, place.ports.listen), (subject, guarded.listen), place, 3 if quick else 8, 1 if quick else 3
+            )
         rows.append(
             Row(
                 f"{title} configured but quiet: CPU per request, beside none of it",

@@ -19,7 +19,7 @@ from pathlib import Path
 from bench.cases import peer_running, wait_until_answered
 from bench.load import Load, LoadError, drive, idle_connections, parse, start_wrk
 from bench.peers import Ports, Tidegate, tidegate_file
-from bench.process import Program, family, memory
+from bench.process import Program, cost, family, memory
 from proxy.core.build import build_plan
 from proxy.settings.loader import Loader
 
@@ -69,6 +69,26 @@ def scrape(port: int, name: str) -> list[float]:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     return [float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith((name + "{", name + " "))]
+
+
+def turn_about(
+    plain: tuple[Program, int], subject: tuple[Program, int], place: Place, rounds: int, seconds: float
+) -> list[float]:
+    """CPU per small GET of the second program as a ratio to the first's, each with its port, round by round: the two take turns
+    in who goes first. Raises LoadError when a request fails.
+    """
+    ratios = []
+    for turn in range(rounds):
+        used: dict[int, float] = {}
+        pair = [plain, subject]
+        for program, port in pair if turn % 2 else reversed(pair):
+            begun = cost(family(program.pid))
+            outcome = drive(Load("GET", "/small"), port, seconds, place.load_cores, place.directory)
+            if outcome.failed:
+                raise LoadError(f"{outcome.failed} requests failed")
+            used[port] = (cost(family(program.pid)) - begun).total / outcome.requests
+        ratios.append(used[subject[1]] / used[plain[1]])
+    return ratios
 
 
 def idle_memory(place: Place, quick: bool) -> list[Row]:

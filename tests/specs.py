@@ -40,6 +40,7 @@ def version_spec(
         "fallback": fallback,
         "warm_up": 0.0,
         "breaker": None,
+        "kill": None,
     } | parts
 
 
@@ -56,6 +57,7 @@ def route_spec(name: str = "shop", *, weights: dict[str, float] | None = None, *
         "raw_paths": False,
         "unit": [{"kind": "header", "name": "x-user-id"}],
         "salt": name,
+        "hash": None,
         "versions": versions,
         "default": versions[0]["name"],
         "rules": [],
@@ -74,6 +76,12 @@ def route_spec(name: str = "shop", *, weights: dict[str, float] | None = None, *
         "admission": None,
         "cache": None,
         "faults": [],
+        "kill": [],
+        "rings": [],
+        "holdout": None,
+        "layer": None,
+        "epoch": 0,
+        "exposure": False,
     } | parts
 
 
@@ -92,7 +100,9 @@ def plan_spec(*routes: Spec, **parts: Any) -> Spec:
         "segments": [],
         "routes": list(routes),
         "faults": {"enabled": True, "max_percent": 10.0},
+        "exposure": {"queue": 100_000, "raw_units": False},
         "zone": "",
+        "timed": False,
     } | parts
 
 

@@ -2,15 +2,15 @@
 
 from typing import Final
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of this vocabulary. A control process that takes over a worker with another one replaces it instead."""
 
 # Control to worker.
 PART: Final = 1
 """{"kind": "upstream" | "segment" | "route", "digest": str, "spec": {...}}: a part of the plan to come, sent once per digest."""
 PLAN: Final = 2
-"""{"generation": int, "spec": {...without the parts...}, "upstreams": [digest], "segments": [digest], "routes": [digest]}:
-swap to this plan. Parts named here were sent before, with this plan or an earlier one still in force."""
+"""{"generation": int, "spec": {...without the parts...}, "upstreams": [digest], "segments": [digest], "routes": [digest],
+"lists": [name]}: swap to this plan. Parts named here were sent before, with this plan or an earlier one still in force."""
 ENDPOINTS: Final = 3
 """{"upstream": str, "endpoints": [...]}: a name resolved to other addresses. Shapes as in an upstream's spec."""
 DRAIN: Final = 4
@@ -26,6 +26,14 @@ the receiver's and those of leaving ones included: what they have under way coun
 FAULTS: Final = 8
 """{"killed": bool}: whether faults are switched off, whatever the plan says. Sent on change, and where HELLO said otherwise; before
 any plan that follows."""
+STORED: Final = 9
+"""{"sequence": int}: the exposures up to this message are stored; the worker need not keep them any more."""
+FORGET: Final = 10
+"""{"unit": str}: the unit of this hash (16 hex digits) was erased from the exposures; if it comes again, it is new."""
+UNITS: Final = 11
+"""{"pid": int, "lists": [{"name": str, "descriptor": int, "inode": int, "size": bytes}]}: all lists of units that plans may
+name, each a memory that the process `pid` has open under this descriptor (core/unit_table). Sent on change, and before any
+plan that follows."""
 
 # Worker to control.
 HELLO: Final = 64
@@ -45,3 +53,5 @@ ACCESS: Final = 69
 """Bytes: whole access log lines, each ended by LF."""
 DRAINED: Final = 70
 """{"aborted": int}: nothing is left; the worker exits. `aborted` exchanges were cut off by the limit."""
+EXPOSURES: Final = 71
+"""Packed (channel/exposures.py): who got which version, and why. Sent again on a new channel until STORED answers it."""

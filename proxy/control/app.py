@@ -23,6 +23,7 @@ from proxy.control.departure import Departure
 from proxy.control.desk import Desk
 from proxy.control.endpoints import Endpoints, look_after
 from proxy.control.errand import ALONE, Errand
+from proxy.control.exposures import Exposures
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
 from proxy.control.handover import take_stock
 from proxy.control.keys import keep_keys
@@ -38,6 +39,7 @@ from proxy.control.strangers import Strangers
 from proxy.control.supervisor import Supervisor
 from proxy.control.takeover import find_survivors
 from proxy.control.tasks import Tasks
+from proxy.control.unit_lists import UnitLists
 from proxy.control.worker_process import WorkerLauncher
 from proxy.errors import TidegateError
 from proxy.settings.loader import Loaded, Loader
@@ -137,6 +139,16 @@ class Control:
         """The switch that ends all faults."""
         return self._faults
 
+    @property
+    def exposures(self) -> Exposures:
+        """Who got which version, and why."""
+        return self._exposures
+
+    @property
+    def lists(self) -> UnitLists:
+        """The lists of units."""
+        return self._lists
+
     def not_ready(self) -> list[str]:
         """Why no traffic should be sent here; empty when it should."""
         reasons = []
@@ -162,6 +174,8 @@ class Control:
             closing.push_async_callback(self._tasks.close)
             await self._take_up(store)
             closing.callback(self._endpoints.close)
+            closing.push_async_callback(self._exposures.close)
+            await self._exposures.follow(self.settings)
             self._start_workers()
             try:
                 await self._endpoints.load()
@@ -174,6 +188,7 @@ class Control:
                 raise
             self._work("watch", self._reloader.watch())
             self._work("reload", self._reloader.run())
+            self._work("lists", self._lists.watch())
             self._work("resolve", self._plans.resolver.run())
             self._work("tick", self._tick())
             self._open_desk(closing)
@@ -193,6 +208,13 @@ class Control:
         self._faults = KillSwitch(store, time.time, self._tell_of_faults)
         await self._faults.load(inventory.legacy.faults_killed)
         self._briefing = Briefing({})
+        self._lists = UnitLists(
+            self._loader.unit_files,
+            self.facts,
+            self._briefing.lend,
+            asyncio.get_running_loop(),
+            lambda: self.settings.watch == "poll",
+        )
         self._exposition = Exposition(inventory.cells, inventory.ledger, self.facts)
         self._totals = Totals(inventory.cells, inventory.ledger)
         self._endpoints = look_after(
@@ -204,6 +226,7 @@ class Control:
             self._tasks,
             inherit=bool(inventory.survivors),
         )
+        self._exposures = Exposures(self.facts.exposures, lambda: self._plans.spec, self._briefing.forget)
         self._plans = Plans(spec, inventory, keys, self._faults, self._endpoints, self._briefing, self.facts)
 
     async def _leave(self, *, hands_over: bool) -> int:
@@ -236,6 +259,7 @@ class Control:
             self._briefing.places,
             self._run_dir,
             self._access,
+            self._exposures,
             self._send_strangers_away,
         )
         launcher = WorkerLauncher(
@@ -260,6 +284,7 @@ class Control:
         self._supervisor.start(self.settings.drain.limit)
 
     async def _start_plan(self, *, lasting: bool) -> None:
+        self._lists.bring(self._configuration.loaded.lists)
         await self._configuration.begin(self._plans.publish, lasting=lasting)
         if self._inventory.misfits:
             why = "are another program's" if self._succeeding else "do not fit the configuration"
@@ -338,10 +363,13 @@ class Control:
         """Bring a configuration that was read anew into force."""
         if self._departure.begun:
             return
-        old = self._configuration.loaded.settings
+        old = self._configuration.loaded
+        self._lists.bring(loaded.lists)
         if await self._configuration.take(loaded, self._plans.publish):
-            await self._apply(old, loaded.settings)
+            await self._apply(old.settings, loaded.settings)
             self._resize()
+        else:
+            self._lists.bring(old.lists)
 
     def _resize(self) -> None:
         wanted = self.settings.worker_count
@@ -360,6 +388,7 @@ class Control:
             self._writer = install(style=new.log.format, level=new.log.level, clock=time.time)
         if old.access_log != new.access_log:
             await self._access.move(new.access_log)
+        await self._exposures.follow(self.settings)
         await self._ports.follow(self.settings, changed=old.admin.tokens != new.admin.tokens)
 
     def _hang_up(self) -> None:
@@ -377,4 +406,5 @@ class Control:
             self.facts.access_lines_lost = self._access.lost
             self._writer.tick()
             self._endpoints.tick()
+            self._exposures.tick()
             await asyncio.sleep(_TICK)

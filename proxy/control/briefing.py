@@ -17,6 +17,7 @@ class Briefing:
         """Among how many workers the limits are divided, and the numbers of those that count."""
         self._published: Publication | None = None
         self._kept = b""
+        self._lists = b""
         self._marks: Final[dict[str, Marks]] = {}
         self._faults_killed = False
 
@@ -26,6 +27,8 @@ class Briefing:
             link.keep(self._kept)
         link.share(*self.shared)
         link.kill_faults(self._faults_killed)
+        if self._lists:
+            link.lend(self._lists)
         if self._published is not None:
             link.publish(self._published)
         for upstream, marks in self._marks.items():
@@ -47,6 +50,12 @@ class Briefing:
         for link in links(self.places):
             link.keep(legacy)
 
+    def lend(self, lists: bytes) -> None:
+        """Give all workers, and those that come later, these lists of units (messages.UNITS)."""
+        self._lists = lists
+        for link in links(self.places):
+            link.lend(lists)
+
     def send_endpoints(self, upstream: str, endpoints: list[dict[str, Any]]) -> None:
         """Replace one upstream's endpoints in all workers that run."""
         for link in links(self.places):
@@ -67,6 +76,11 @@ class Briefing:
         self._faults_killed = killed
         for link in links(self.places):
             link.kill_faults(killed)
+
+    def forget(self, unit: str) -> None:
+        """Tell all workers that run that a unit (its hash) was erased from the exposures."""
+        for link in links(self.places):
+            link.forget(unit)
 
     def share(self, workers: int, living: list[int]) -> None:
         """Tell all workers among how many the limits are divided, and which numbers count."""

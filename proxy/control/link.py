@@ -8,9 +8,12 @@ by the plan, however slow the worker is.
 import asyncio
 import json
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 from proxy.channel import messages
+from proxy.channel.exposures import sequence_of
 from proxy.channel.frames import ChannelError, FrameReader, encode, encode_json
 from proxy.control.publish import Publication
 
@@ -41,6 +44,9 @@ class LinkEvents(Protocol):
     def accessed(self, lines: bytes) -> None:
         """Whole lines for the access log."""
 
+    def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
+        """A message of exposures (channel/exposures.py); `done` is to be called once they are stored."""
+
     def drained(self, aborted: int) -> None:
         """Nothing is left in the worker, which exits; `aborted` exchanges were cut off."""
 
@@ -57,15 +63,20 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._greeted = False
         self._paused = False
+        self._silent = False  # nothing more is said, whatever comes up
         self._wanted: Publication | None = None  # the newest plan that is not yet sent
         self._under_way: Publication | None = None  # sent, not yet answered
         self._known: set[str] = set()  # digests of the plan sent last: the worker has these parts
         self._omitted = False  # whether the plan under way relied on parts sent earlier
         self._ledger = b""
         self._ledger_due = False
+        self._lists = b""
+        self._lists_due = False
         self._endpoints: Final[dict[str, list[dict[str, Any]]]] = {}
         self._faults_killed = False
         self._believes_killed = False  # what the worker was told of it, by this control process or another
+        self._stored = 0  # the last message of exposures that is, where the worker does not know it
+        self._erased: Final[list[str]] = []
         self._drain: float | None = None
         self._share: dict[str, Any] | None = None
         self._served = False  # whether the worker serves a plan, and so has endpoints to think of
@@ -84,6 +95,12 @@ class Link(asyncio.Protocol):
         """Have the worker keep `ledger` for a control process that takes over. Sent before any plan that follows."""
         self._ledger = ledger
         self._ledger_due = True
+        self._send()
+
+    def lend(self, lists: bytes) -> None:
+        """Give the worker these lists of units (a whole frame, messages.UNITS). Sent before any plan that follows."""
+        self._lists = lists
+        self._lists_due = True
         self._send()
 
     def send_endpoints(self, upstream: str, endpoints: list[dict[str, Any]]) -> None:
@@ -110,6 +127,15 @@ class Link(asyncio.Protocol):
         self._faults_killed = killed
         self._send()
 
+    def forget(self, unit: str) -> None:
+        """Tell that a unit (its hash) was erased from the exposures."""
+        self._erased.append(unit)
+        self._send()
+
+    def _acknowledge(self, sequence: int) -> None:
+        self._stored = sequence
+        self._send()
+
     def drain(self, limit: float) -> None:
         """Tell the worker to leave; what is in flight has `limit` seconds."""
         self._drain = limit
@@ -117,6 +143,7 @@ class Link(asyncio.Protocol):
 
     def let_go(self) -> None:
         """Say no more, and hear what the worker had sent until it closes the channel. It goes on serving."""
+        self._silent = True
         if self._transport is not None:
             self._transport.write_eof()
 
@@ -159,7 +186,7 @@ class Link(asyncio.Protocol):
 
     def _send(self) -> None:
         transport = self._transport
-        if transport is None or not self._greeted or self._paused:
+        if transport is None or not self._greeted or self._paused or self._silent:
             return
         if self._drain is not None:
             transport.write(encode_json(messages.DRAIN, {"limit": self._drain}))
@@ -173,6 +200,15 @@ class Link(asyncio.Protocol):
         if self._believes_killed is not self._faults_killed:
             self._believes_killed = self._faults_killed
             transport.write(encode_json(messages.FAULTS, {"killed": self._faults_killed}))
+        if self._stored:
+            transport.write(encode_json(messages.STORED, {"sequence": self._stored}))
+            self._stored = 0
+        for unit in self._erased:
+            transport.write(encode_json(messages.FORGET, {"unit": unit}))
+        self._erased.clear()
+        if self._lists_due:
+            self._lists_due = False
+            transport.write(self._lists)
         self._send_marks(transport)
         if self._under_way is not None:
             return
@@ -206,6 +242,9 @@ class Link(asyncio.Protocol):
     def _take(self, kind: int, payload: bytes) -> None:
         if kind == messages.ACCESS:
             self._events.accessed(payload)
+            return
+        if kind == messages.EXPOSURES:
+            self._events.exposed(payload, partial(self._acknowledge, sequence_of(payload)))
             return
         said: dict[str, Any] = json.loads(payload)
         if kind == messages.LOG:
@@ -241,6 +280,7 @@ class Link(asyncio.Protocol):
             return
         self._under_way = None
         self._known = set()  # what it kept of that plan is anyone's guess
+        self._lists_due = bool(self._lists)
         if self._omitted and self._wanted is None:
             log.warning("a worker could not take plan %d (%s); sending it whole", generation, error)
             self._wanted = plan

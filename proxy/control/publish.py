@@ -57,6 +57,7 @@ def compose(spec: Spec) -> Publication:
             "upstreams": list(upstreams.values()),
             "segments": list(segments.values()),
             "routes": routes,
+            "lists": sorted(_lists_of([spec["segments"], spec["routes"]])),
         },
     )
     return Publication(generation, parts, plan)
@@ -81,3 +82,12 @@ def _segments_of(where: Any) -> list[str]:
     if "not" in where:
         return _segments_of(where["not"])
     return [name for one in (*where.get("all", ()), *where.get("any", ())) for name in _segments_of(one)]
+
+
+def _lists_of(spec: Any) -> set[str]:
+    """The lists of units that matchers anywhere in this part of a spec name."""
+    if isinstance(spec, dict):
+        if spec.get("source") == "unit" and spec.get("test") == "listed":
+            return {spec["value"]}
+        return set().union(*(_lists_of(one) for one in spec.values() if isinstance(one, dict | list)))
+    return set().union(*(_lists_of(one) for one in spec if isinstance(one, dict | list)))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.control.access_file import AccessFile
+from proxy.control.exposures import Exposures
 from proxy.control.handover import Inventory
 from proxy.control.places import Places, running
 from proxy.control.plans import Plans
@@ -27,6 +28,7 @@ class Register:
         places: Places,
         run_dir: RunDir | None,
         access: AccessFile,
+        exposures: Exposures,
         served: Callable[[], None],
     ) -> None:
         """Goes on with what an earlier control process had put down. `served` is called when a worker serves a plan."""
@@ -36,6 +38,7 @@ class Register:
         self._places: Final = places
         self._run_dir = run_dir
         self._access: Final = access
+        self._exposures: Final = exposures
         self._served: Final = served
         self._inherit()
 
@@ -98,6 +101,10 @@ class Register:
         """No worker has an exchange left on an older plan."""
         if self._inventory.ledger.settled(generation):
             self._plans.bequeath()
+
+    def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
+        """A message of exposures."""
+        self._exposures.take(payload, done)
 
     def accessed(self, lines: bytes) -> None:
         """Whole lines for the access log."""

@@ -67,6 +67,9 @@ class SupervisorEvents(Protocol):
     def accessed(self, lines: bytes) -> None:
         """Whole lines for the access log."""
 
+    def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
+        """A message of exposures; `done` is to be called once they are stored."""
+
 
 class _Listener:
     """Ties one link to the process it was made for: words of a process that was replaced mean nothing."""
@@ -105,6 +108,9 @@ class _Listener:
 
     def accessed(self, lines: bytes) -> None:
         self._supervisor.events.accessed(lines)
+
+    def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
+        self._supervisor.events.exposed(payload, done)
 
     def drained(self, aborted: int) -> None:
         if aborted:

@@ -6,7 +6,7 @@ is none of our names, and a database beside the configuration changes all the ti
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -40,7 +40,7 @@ def fingerprint(watched: Watched) -> Fingerprint:
     return tuple(marks)
 
 
-async def looks(watched: Watched, by_polling: Callable[[], bool]) -> AsyncIterator[None]:
+async def looks(watched: Watched, by_polling: Callable[[], bool]) -> AsyncGenerator[None]:
     """Yields whenever it may be time to look. `by_polling` chooses anew each time, so that a reload can change it."""
     while True:
         if by_polling():

@@ -1,24 +1,41 @@
 """Which version a request's unit gets, and why. The data plane, `explain` and flags all call this one function.
 
-The kinds are ranked: deny, preview, override, segment, split, default; the order in the file ranks within a kind. A
-deny takes its version out and the decision goes on among the rest, in their own proportions.
+The kinds are ranked: kill, deny, preview, override, ring, segment, holdout, layer, split, default; the order in the file
+ranks within a kind. A deny, or the kill of a version, takes the version out, and the decision goes on among the rest, in
+their own proportions: no kind of decision gives what was taken out.
 """
 
 from typing import Final
 
+from proxy.core.audience import Kill, Rings, is_over
 from proxy.core.cookies import UnitCookies
-from proxy.core.hashing import bucket
-from proxy.core.plan import DEFAULT, DENY, OVERRIDE, PREVIEW, REASONS, SEGMENT, SPLIT, Route, Rule, Version
+from proxy.core.hashing import Dealer, bucket
+from proxy.core.plan import (
+    DEFAULT,
+    DENY,
+    HOLDOUT,
+    KILL,
+    LAYER,
+    OVERRIDE,
+    PREVIEW,
+    REASONS,
+    RING,
+    SEGMENT,
+    SPLIT,
+    Route,
+    Rule,
+    Version,
+)
 from proxy.core.request import Request
 
 
 class Decision:
     """What was decided for one request.
 
-    `version` is None only when every version is denied. `reason` is an index of REASONS, `rule` the label of the rule
-    that decided ("" when none did), `denied` a bit mask of the version indexes that were taken out. Reason SPLIT
-    means the undisturbed draw: a draw among what a deny left has reason DENY, so that only SPLIT is evidence of a
-    fair split.
+    `version` is None only when every version is denied or killed. `reason` is an index of REASONS, `rule` the label of
+    what decided ("" when only the split did), `denied` a bit mask of the version indexes that were taken out. Reason
+    SPLIT means the undisturbed draw: a draw among what a deny left has reason DENY, and one that a killed version would
+    have won reason KILL, so that only SPLIT is evidence of a fair split.
     """
 
     def __init__(self, version: Version | None, reason: int, rule: str, unit: bytes | None, denied: int) -> None:
@@ -68,63 +85,216 @@ def find_unit(route: Route, request: Request, cookies: UnitCookies) -> tuple[byt
 
 
 def decide(route: Route, request: Request, unit: bytes | None) -> Decision:
-    """The version for this unit. Pure: the same route, request and unit give the same answer in every process."""
+    """The version for this unit. Pure: the same route, request and unit give the same answer in every process.
+
+    `request.unit` must be the unit, and `request.at` the time where the plan has to do with time.
+    """
     if route.plain and unit is not None:
         index = route.split.deal(unit)
         if index >= 0:
             return Decision(route.versions[index], SPLIT, "", unit, 0)
         return Decision(route.default, DEFAULT, "", unit, 0)
-    denied = 0
-    denier = ""
-    for rule in route.denies:
-        version = rule.deny
-        if version is not None and rule_holds(rule, request, unit):
-            denied |= 1 << version.index
-            denier = denier or rule.label
-    preview = route.preview
-    if preview is not None:
+    case = Case(route, request, unit)
+    decision = case.by_kill()
+    if decision is None and route.preview is not None:
+        decision = case.by_preview()
+    if decision is None and route.overrides:
+        decision = case.by_rules(route.overrides, OVERRIDE)
+    if decision is None and route.rings:
+        decision = case.by_rings()
+    if decision is None and route.segment_rules:
+        decision = case.by_rules(route.segment_rules, SEGMENT)
+    if decision is None and route.holdout is not None:
+        decision = case.by_holdout()
+    if decision is None and route.layer is not None:
+        decision = case.by_layer()
+    if decision is None:
+        decision = case.by_split()
+    return case.by_default() if decision is None else decision
+
+
+class Case:
+    """One decision in the making: what was taken out, and a method for each kind, which answers None to pass it on.
+
+    The kinds must be asked in their order: each may note what the later ones have to know. `explain` asks them all.
+    """
+
+    def __init__(self, route: Route, request: Request, unit: bytes | None) -> None:
+        self.route: Final = route
+        self.request: Final = request
+        self.unit: Final = unit
+        self.killed: int = 0  # bit masks of version indexes
+        self.denied: int = 0  # by rules
+        self.denier: str = ""
+        self.killer: str = ""  # the kill that took away what this unit would have got
+        for kill in route.version_kills:
+            if not is_over(kill.until, request.at):
+                self.killed |= 1 << kill.index
+        for rule in route.denies:
+            version = rule.deny
+            if version is not None and rule_holds(rule, request, unit):
+                self.denied |= 1 << version.index
+                self.denier = self.denier or rule.label
+        self.out: Final[int] = self.killed | self.denied
+
+    def by_kill(self) -> Decision | None:
+        """The default version for everybody, where the route is killed: or what is left of its versions, in order."""
+        for kill in self.route.kills:
+            if not is_over(kill.until, self.request.at):
+                return self.by_one_kill(kill)
+        return None
+
+    def by_one_kill(self, kill: Kill) -> Decision:
+        """What a route under this kill serves."""
+        return Decision(self._safe(), KILL, kill.label, self.unit, self.out)
+
+    def by_preview(self) -> Decision | None:
+        """What a tester asks for."""
+        route = self.route
+        request = self.request
+        preview = route.preview
+        if preview is None:
+            return None
         name = request.fields.get(preview.header)
-        if name is not None:
-            version = route.by_name_bytes.get(name)
-            if version is not None and not denied >> version.index & 1 and preview.networks.contains(request.client):
-                return Decision(version, PREVIEW, "", unit, denied)
-    for rule in route.overrides:
-        version = _by_rule(route, rule, request, unit, denied)
+        if name is None:
+            return None
+        version = route.by_name_bytes.get(name)
+        if version is None or self.out >> version.index & 1 or is_over(preview.until, request.at):
+            return None
+        return (
+            Decision(version, PREVIEW, "", self.unit, self.out) if preview.networks.contains(request.client) else None
+        )
+
+    def by_rules(self, rules: list[Rule], reason: int) -> Decision | None:
+        """The first of these rules that holds and has something left to give."""
+        for rule in rules:
+            if rule_holds(rule, self.request, self.unit):
+                decision = self.by_rule(rule, reason)
+                if decision is not None:
+                    return decision
+        return None
+
+    def by_rule(self, rule: Rule, reason: int) -> Decision | None:
+        """What a rule that holds gives; None when its version was taken out, or its split deals to nobody."""
+        version = rule.version
         if version is not None:
-            return Decision(version, OVERRIDE, rule.label, unit, denied)
-    for rule in route.segment_rules:
-        version = _by_rule(route, rule, request, unit, denied)
-        if version is not None:
-            return Decision(version, SEGMENT, rule.label, unit, denied)
-    if unit is not None:
-        index = route.split.deal(unit, denied)
-        if index >= 0:
-            return Decision(route.versions[index], DENY if denied else SPLIT, denier, unit, denied)
-    if not denied >> route.default.index & 1:
-        # The deny is the reason only where it emptied a split that had something to deal.
-        if unit is not None and denied and route.split.count:
-            return Decision(route.default, DENY, denier, unit, denied)
-        return Decision(route.default, DEFAULT, "", unit, denied)
-    for version in route.versions:
-        if not denied >> version.index & 1:
-            return Decision(version, DENY, denier, unit, denied)
-    return Decision(None, DENY, denier, unit, denied)
+            if self._may_have(version.index):
+                return Decision(version, reason, rule.label, self.unit, self.out)
+            return None
+        if rule.split is None or self.unit is None:
+            return None
+        index = self._deal(rule.split, self.unit)
+        if index < 0:
+            return None
+        killer = self.killer
+        if killer:
+            return Decision(self.route.versions[index], KILL, killer, self.unit, self.out)
+        return Decision(self.route.versions[index], reason, rule.label, self.unit, self.out)
+
+    def by_rings(self) -> Decision | None:
+        """The version of the first rings that have the request in one that is open."""
+        for rings in self.route.rings:
+            decision = self.by_ring(rings)
+            if decision is not None:
+                return decision
+        return None
+
+    def by_ring(self, rings: Rings) -> Decision | None:
+        """The version of these rings."""
+        label = rings.ring_of(self.request)
+        if label and self._may_have(rings.index):
+            return Decision(self.route.versions[rings.index], RING, label, self.unit, self.out)
+        return None
+
+    def by_holdout(self) -> Decision | None:
+        """The default version, for a unit that is held out."""
+        holdout = self.route.holdout
+        if holdout is None or self.unit is None or not holdout.holds(self.unit, self.request.at):
+            return None
+        return self._kept_out(HOLDOUT, holdout.label)
+
+    def by_layer(self) -> Decision | None:
+        """The default version, for a unit of which another part of the layer has the use."""
+        layer = self.route.layer
+        if layer is None or self.unit is None or layer.has(self.unit):
+            return None
+        return self._kept_out(LAYER, layer.label)
+
+    def by_split(self) -> Decision | None:
+        """The draw."""
+        route = self.route
+        if self.unit is None:
+            return None
+        index = self._deal(route.split, self.unit)
+        if index < 0:
+            return None
+        if self.killer:
+            return Decision(route.versions[index], KILL, self.killer, self.unit, self.out)
+        return Decision(route.versions[index], DENY if self.denied else SPLIT, self.denier, self.unit, self.out)
+
+    def by_default(self) -> Decision:
+        """The default version, or the first that is left; None as the version where none is."""
+        route = self.route
+        default = route.default
+        if not self.out >> default.index & 1:
+            if self.killer:
+                return Decision(default, KILL, self.killer, self.unit, self.out)
+            # The deny is the reason only where it emptied a split that had something to deal.
+            if self.unit is not None and self.denied and route.split.count:
+                return Decision(default, DENY, self.denier, self.unit, self.out)
+            return Decision(default, DEFAULT, "", self.unit, self.out)
+        # What took the default away is the reason; a kill ranks before a deny.
+        killer = self.killer or self._kill_of(default.index)
+        if killer:
+            return Decision(self._safe(), KILL, killer, self.unit, self.out)
+        return Decision(self._safe(), DENY, self.denier, self.unit, self.out)
+
+    def _safe(self) -> Version | None:
+        """The default version, or else the first that was not taken out."""
+        route = self.route
+        if not self.out >> route.default.index & 1:
+            return route.default
+        for version in route.versions:
+            if not self.out >> version.index & 1:
+                return version
+        return None
+
+    def _kept_out(self, reason: int, label: str) -> Decision:
+        """The default version for this reason, unless it was taken out."""
+        default = self.route.default
+        if self.out >> default.index & 1:
+            return self.by_default()
+        return Decision(default, reason, label, self.unit, self.out)
+
+    def _may_have(self, index: int) -> bool:
+        """Whether the version was not taken out; notes the kill that did."""
+        if not self.out >> index & 1:
+            return True
+        if not self.denied >> index & 1:
+            self.killer = self.killer or self._kill_of(index)
+        return False
+
+    def _deal(self, dealer: Dealer, unit: bytes) -> int:
+        """The draw among what is left; notes the kill, where what a killed version would have won is dealt once more."""
+        index = dealer.deal(unit, self.denied)
+        if self.killed and index >= 0 and self.killed >> index & 1:
+            self.killer = self.killer or self._kill_of(index)
+            return dealer.deal(unit, self.out)
+        return index
+
+    def _kill_of(self, index: int) -> str:
+        """The label of the kill that the version is under; "" without."""
+        for kill in self.route.version_kills:
+            if kill.index == index and self.killed >> index & 1:
+                return kill.label
+        return ""
 
 
 def rule_holds(rule: Rule, request: Request, unit: bytes | None) -> bool:
-    """Whether a rule is about this unit (rules with units) or this request (rules with a matcher)."""
+    """Whether a rule is about this unit (rules with units) or this request (rules with a matcher), and not over."""
     if rule.units is not None:
-        return unit is not None and unit in rule.units
-    return rule.matcher is not None and rule.matcher(request)
-
-
-def _by_rule(route: Route, rule: Rule, request: Request, unit: bytes | None, denied: int) -> Version | None:
-    """The version a rule gives; None when it does not hold, its version is denied, or its split deals to nobody."""
-    if not rule_holds(rule, request, unit):
-        return None
-    if rule.version is not None:
-        return None if denied >> rule.version.index & 1 else rule.version
-    if rule.split is None or unit is None:
-        return None
-    index = rule.split.deal(unit, denied)
-    return route.versions[index] if index >= 0 else None
+        if unit is None or unit not in rule.units:
+            return False
+    elif rule.matcher is None or not rule.matcher(request):
+        return False
+    return not is_over(rule.until, request.at)

@@ -5,6 +5,8 @@ matchers' texts in UTF-8; a repeated field counts as its joined value. `regex` s
 the whole value is meant) and works on bytes: a character outside ASCII is several of them. Python's `re` backtracks,
 so a pattern such as `(a+)+$` lets a client spend the worker's time; patterns come from the operator, who is told so
 in the docs.
+
+Beside the head, a matcher may look at what stands in a request before a decision: its unit, the time, claims, attributes.
 """
 
 import re
@@ -14,6 +16,7 @@ from typing import Any, Final
 from proxy.core.address import Networks, normalise
 from proxy.core.request import Request
 from proxy.core.semver import SemverRange
+from proxy.core.times import time_matcher, trace_time
 
 Spec = dict[str, Any]
 Matcher = Callable[[Request], bool]
@@ -24,10 +27,10 @@ _NUMBER: Final = re.compile(rb"\s*[+-]?(?:\d{1,64}(?:\.\d{0,64})?|\.\d{1,64})(?:
 
 
 def compile_matcher(spec: Spec, segments: Mapping[str, Matcher]) -> Matcher:
-    """The closure for a matcher's spec; `segments` are those compiled before it.
+    """The closure for a matcher's spec; `segments` are those compiled before it, and lists of units by `list_key`.
 
     Raises ValueError for a value its test cannot use (pattern, range, network) or a shape that is no matcher,
-    KeyError for a segment that is not there.
+    KeyError for a segment or a list that is not there.
     """
     if "all" in spec:
         return _all([compile_matcher(one, segments) for one in spec["all"]])
@@ -39,14 +42,27 @@ def compile_matcher(spec: Spec, segments: Mapping[str, Matcher]) -> Matcher:
         return segments[spec["segment"]]
     if "source" not in spec or "test" not in spec:
         raise ValueError(f"not a matcher: {sorted(spec)}")
+    source: str = spec["source"]
+    if source == "time":
+        return time_matcher(spec)
+    if spec["test"] == "listed":
+        return segments[list_key(spec["value"])]
+    if source == "unit" and spec["test"] == "in":
+        return _unit_among(frozenset(one.encode() for one in spec["value"]))
     return _leaf(_reader(spec), _test(spec))
+
+
+def list_key(name: str) -> str:
+    """Where the matcher of a list of units stands among segments, none of which can have such a name."""
+    return f"units_file: {name}"
 
 
 def trace_matcher(spec: Spec, request: Request, segments: Mapping[str, Spec]) -> Spec:
     """What the compiled matcher says, node by node, as plain values.
 
     Every node has `matched`; a leaf also its source, name, test and value and, as `saw`, the text it looked at (None
-    when the field was not there). `segments` are specs by name. Unlike the closure, every branch is looked at.
+    when the field was not there). `segments` are specs by name; under the `list_key` of a list stands {"has_unit": its
+    matcher}. Unlike the closure, every branch is looked at.
     """
     for word in ("all", "any"):
         if word in spec:
@@ -59,10 +75,16 @@ def trace_matcher(spec: Spec, request: Request, segments: Mapping[str, Spec]) ->
     if "segment" in spec:
         part = trace_matcher(segments[spec["segment"]], request, segments)
         return {"matched": part["matched"], "segment": spec["segment"], "where": part}
+    if spec["source"] == "time":
+        return trace_time(spec, request)
     seen = _reader(spec)(request)
-    trace: Spec = {"matched": _test(spec)(seen), "source": spec["source"]}
+    listed = spec["test"] == "listed"
+    matched = segments[list_key(spec["value"])]["has_unit"](request) if listed else _test(spec)(seen)
+    trace: Spec = {"matched": matched, "source": spec["source"]}
     if "name" in spec:
         trace["name"] = spec["name"]
+    if "trusted" in spec:
+        trace["trusted"] = spec["trusted"]
     trace["test"] = spec["test"]
     trace["value"] = spec["value"]
     trace["saw"] = None if seen is None else seen.decode("utf-8", "backslashreplace")
@@ -103,11 +125,17 @@ def _leaf(read: Reader, test: Test) -> Matcher:
     return lambda request: test(read(request))
 
 
+def _unit_among(units: frozenset[bytes]) -> Matcher:
+    return lambda request: request.unit in units
+
+
 def _reader(spec: Spec) -> Reader:
     source: str = spec["source"]
     name: bytes = spec.get("name", "").encode()
     if source == "header":
         lower = name.lower()
+        if spec.get("trusted"):
+            return lambda request: request.fields.get(lower) if request.trusted else None
         return lambda request: request.fields.get(lower)
     if source == "cookie":
         return lambda request: request.cookies().get(name)
@@ -121,6 +149,12 @@ def _reader(spec: Spec) -> Reader:
         return lambda request: request.method
     if source == "host":
         return lambda request: request.host
+    if source == "unit":
+        return lambda request: request.unit
+    if source == "claim":
+        return lambda request: request.claim(name)
+    if source == "attribute":
+        return lambda request: request.attribute(name)
     raise ValueError(f"no such source: {source!r}")
 
 

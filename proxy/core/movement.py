@@ -9,9 +9,16 @@ and w'_b / w'_a and every other E_v is above max(E_a w_v / w_a, E_b w'_v / w'_b)
 whose denominator is linear between the points where a max changes sides, so each piece has a closed form. Summed up
 this is one minus the probability Jaccard index (Moulton and Jiang, 2018), never above 2d / (1 + d) with d the total
 variation.
+
+Who is held out, and who is where in a layer, is hashed for itself and so is independent of the draw: units are then of four
+kinds (dealt before and after, before only, after only, never), and each kind's share is known.
+
+Hash families of other systems cut a line into ranges instead. There a unit goes from a to b where the old range of a lies
+over the new one of b; two that do not cut the same line are independent. Who is in the range of a version that is killed takes
+part in a race among the others, which is independent of the line.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
@@ -25,6 +32,124 @@ class Movement:
     entering: dict[str, float]
     leaving: dict[str, float]
     pairs: dict[tuple[str, str], float]
+
+
+Range = tuple[str, float, float]
+"""A version and the part of a line it has: from, and up to but without, as shares in [0, 1]. "" stands for a race."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deal:
+    """What a route does with units that no rule, ring or preview is about.
+
+    `weights` by version, without those that are killed; `default` is who serves where nothing is dealt. A holdout is
+    (what it hashes with, share held out), a layer's part (what it hashes with, from, to); shares are in [0, 1]. `killed`
+    says that everybody gets the default. A cut is another system's: (what it hashes with, ranges in the line's order).
+    """
+
+    weights: Mapping[str, float]
+    default: str
+    holdout: tuple[str, float] | None = None
+    layer: tuple[str, float, float] | None = None
+    killed: bool = False
+    cut: tuple[str, Sequence[Range]] | None = None
+
+
+def movement_between(old: Deal, new: Deal, *, anew: bool = False, others: bool = False) -> Movement:
+    """The expected movement from one deal to another.
+
+    `anew` means that the race is run anew, `others` that units are others altogether, so that nothing of theirs is as
+    before. Raises ValueError for a deal with nobody to get anything.
+    """
+    drawn = _drawn(old, new, anew=anew, others=others)
+    before: dict[str, float] = {}
+    after: dict[str, float] = {}
+    for (a, b), share in drawn.items():
+        before[a] = before.get(a, 0.0) + share
+        after[b] = after.get(b, 0.0) + share
+    was, now, both = _dealt_shares(old, new, others=others)
+    pairs: dict[tuple[str, str], float] = {}
+
+    def move(a: str, b: str, share: float) -> None:
+        if a != b and share > 0.0:
+            pairs[a, b] = pairs.get((a, b), 0.0) + share
+
+    for (a, b), share in drawn.items():
+        move(a, b, share * both)
+    for a, share in before.items():
+        move(a, new.default, share * (was - both))
+    for b, share in after.items():
+        move(old.default, b, share * (now - both))
+    move(old.default, new.default, 1.0 - was - now + both)
+    return _movement(pairs, list(dict.fromkeys((*before, old.default, *after, new.default))))
+
+
+def _drawn(old: Deal, new: Deal, *, anew: bool, others: bool) -> dict[tuple[str, str], float]:
+    """The shares of those who are dealt, by old and new version. Who stays is among them."""
+    before = _shares(_dealt(old.weights, old.default))
+    after = _shares(_dealt(new.weights, new.default))
+    raced = dict(
+        moved_share(
+            old.weights, new.weights, old_default=old.default, new_default=new.default, anew=anew or others
+        ).pairs
+    )
+    for a, share in before.items():
+        raced[a, a] = max(0.0, share - sum(moved for (left, _), moved in raced.items() if left == a))
+    if old.cut is None and new.cut is None:
+        return raced
+    drawn: dict[tuple[str, str], float] = {}
+    for (a, b), share in _overlaps(old, new, others=others).items():
+        if a and b:
+            both = {(a, b): 1.0}
+        elif a:
+            both = {(a, name): part for name, part in after.items()}
+        elif b:
+            both = {(name, b): part for name, part in before.items()}
+        else:
+            both = raced
+        for pair, part in both.items():
+            drawn[pair] = drawn.get(pair, 0.0) + share * part
+    return drawn
+
+
+def _overlaps(old: Deal, new: Deal, *, others: bool) -> dict[tuple[str, str], float]:
+    """How much of the line is whose before and after; "" stands for a race."""
+    before: Sequence[Range] = old.cut[1] if old.cut else [("", 0.0, 1.0)]
+    after: Sequence[Range] = new.cut[1] if new.cut else [("", 0.0, 1.0)]
+    found: dict[tuple[str, str], float] = {}
+    if not (old.cut and new.cut and old.cut[0] == new.cut[0]) or others:
+        for a, low, high in before:
+            for b, start, end in after:
+                found[a, b] = found.get((a, b), 0.0) + (high - low) * (end - start)
+        return found
+    place = 0
+    for a, low, high in before:
+        while place < len(after) and after[place][2] <= low:
+            place += 1
+        following = place
+        while following < len(after) and after[following][1] < high:
+            b, start, end = after[following]
+            share = min(high, end) - max(low, start)
+            found[a, b] = found.get((a, b), 0.0) + max(0.0, share)
+            following += 1
+    return found
+
+
+def _dealt_shares(old: Deal, new: Deal, *, others: bool) -> tuple[float, float, float]:
+    """The shares of units that are dealt before, after, and both before and after."""
+    out_before = old.holdout[1] if old.holdout else 0.0
+    out_after = new.holdout[1] if new.holdout else 0.0
+    free = (1.0 - out_before) * (1.0 - out_after)
+    if old.holdout and new.holdout and old.holdout[0] == new.holdout[0] and not others:
+        free = 1.0 - max(out_before, out_after)  # the smaller holdout is within the larger
+    in_before = old.layer[2] - old.layer[1] if old.layer else 1.0
+    in_after = new.layer[2] - new.layer[1] if new.layer else 1.0
+    inside = in_before * in_after
+    if old.layer and new.layer and old.layer[0] == new.layer[0] and not others:
+        inside = max(0.0, min(old.layer[2], new.layer[2]) - max(old.layer[1], new.layer[1]))
+    was = 0.0 if old.killed else (1.0 - out_before) * in_before
+    now = 0.0 if new.killed else (1.0 - out_after) * in_after
+    return was, now, 0.0 if old.killed or new.killed else free * inside
 
 
 def moved_share(
@@ -54,6 +179,10 @@ def moved_share(
             share = share_before[a] * share_after[b] if anew else _pair(a, b, before, after, names)
             if share > 0.0:
                 pairs[a, b] = share
+    return _movement(pairs, names)
+
+
+def _movement(pairs: dict[tuple[str, str], float], names: list[str]) -> Movement:
     return Movement(
         moved=sum(pairs.values()),
         entering={name: sum(share for (_, b), share in pairs.items() if b == name) for name in names},

@@ -14,14 +14,17 @@ from typing import Any, Final
 from proxy.core.address import Networks
 from proxy.core.admission import AdmissionPolicy
 from proxy.core.arm import Arm, RouteLife
+from proxy.core.audience import Holdout, Kill, Layer, Rings
 from proxy.core.balance import SlowStart
 from proxy.core.breaker import BreakerPolicy
 from proxy.core.concurrency import ConcurrencyPolicy
 from proxy.core.cookies import UnitCookies
 from proxy.core.deadline import DeadlinePolicy
+from proxy.core.exposed import ExposureWords, Seen
 from proxy.core.faults import FaultPolicy
 from proxy.core.freshness import CachePolicy
 from proxy.core.gcra import build_limits
+from proxy.core.hash_families import split_dealer
 from proxy.core.hashing import Dealer
 from proxy.core.match import Matcher, compile_matcher
 from proxy.core.outlier import OutlierPolicy
@@ -114,9 +117,14 @@ class Version:
 
 
 class Rule:
-    """Before the split: exactly one of `deny`, `version` and `split`, for the units listed or the requests matched."""
+    """Before the split: exactly one of `deny`, `version` and `split`, for the units listed or the requests matched.
 
-    def __init__(self, spec: Spec, versions: dict[str, Version], salt: str, matcher: Matcher | None) -> None:
+    From `until` on it is as if it were not there.
+    """
+
+    def __init__(
+        self, spec: Spec, versions: dict[str, Version], salt: str, matcher: Matcher | None, family: Spec | None = None
+    ) -> None:
         self.label: Final[str] = spec["label"]  # "rules[0]"
         self.units: Final[frozenset[bytes] | None] = (
             frozenset(unit.encode() for unit in spec["units"]) if "units" in spec else None
@@ -126,10 +134,11 @@ class Rule:
         self.deny: Final[Version | None] = versions[spec["deny"]] if "deny" in spec else None
         self.version: Final[Version | None] = versions[spec["version"]] if "version" in spec else None
         self.split: Final[Dealer | None] = (
-            Dealer(salt, "split", [(versions[name].index, name, share) for name, share in spec["split"].items()])
+            split_dealer(family, salt, [(versions[name].index, name, share) for name, share in spec["split"].items()])
             if "split" in spec
             else None
         )
+        self.until: Final[float] = spec.get("until", 0.0)  # Unix seconds; 0: no end
 
 
 class Mirror:
@@ -172,6 +181,7 @@ class Preview:
     def __init__(self, spec: Spec) -> None:
         self.header: Final[bytes] = spec["header"].lower().encode()
         self.networks: Final = Networks(spec["from"])
+        self.until: Final[float] = spec["until"]  # Unix seconds; 0: no end
 
 
 class Route:
@@ -187,8 +197,11 @@ class Route:
         name: str = spec["name"]
         salt: str = spec["salt"]
         self.name: Final = name
+        self.epoch: Final[int] = spec["epoch"]
+        # What versions are dealt with. Epoch 0 is the salt alone; no purpose of a hash is a number.
+        dealt = f"{salt}\0{self.epoch}" if self.epoch else salt
         self.salt: Final = salt
-        self.salt_bytes: Final = salt.encode()
+        self.salt_bytes: Final = dealt.encode()
         self.hosts: Final[list[str]] = spec["hosts"]
         self.path: Final[str | None] = spec["path"]
         self.path_prefix: Final[str | None] = spec["path_prefix"]
@@ -217,9 +230,10 @@ class Route:
                 following = fallbacks[following]
             self.chains.append(chain)
         self.default: Final = by_name[spec["default"]]
-        self.split: Final = Dealer(salt, "split", [(v.index, v.name, v.weight) for v in self.versions])
+        family: Spec | None = spec["hash"]
+        self.split: Final = split_dealer(family, dealt, [(v.index, v.name, v.weight) for v in self.versions])
         rules = [
-            Rule(one, by_name, salt, compile_matcher(one["where"], segments) if "where" in one else None)
+            Rule(one, by_name, dealt, compile_matcher(one["where"], segments) if "where" in one else None, family)
             for one in spec["rules"]
         ]
         # The kinds are ranked (reference: order of precedence); the order in the file ranks within a kind.
@@ -227,8 +241,25 @@ class Route:
         self.overrides: Final = [rule for rule in rules if rule.deny is None and rule.units is not None]
         self.segment_rules: Final = [rule for rule in rules if rule.deny is None and rule.units is None]
         self.preview: Final[Preview | None] = Preview(spec["preview"]) if spec["preview"] else None
+        self.kills: Final = [Kill(one["label"], one["until"]) for one in spec["kill"]]
+        self.version_kills: Final = [
+            Kill(f"versions.{one['name']}.kill", one["kill"]["until"], index)
+            for index, one in enumerate(spec["versions"])
+            if one["kill"]
+        ]
+        self.rings: Final = [Rings(one, by_name[one["version"]].index, segments) for one in spec["rings"]]
+        self.holdout: Final[Holdout | None] = Holdout(spec["holdout"]) if spec["holdout"] else None
+        self.layer: Final[Layer | None] = Layer(spec["layer"]) if spec["layer"] else None
         # Nothing stands before the split: `decide` then goes straight to it.
-        self.plain: Final = not rules and self.preview is None
+        self.plain: Final = (
+            not rules
+            and self.preview is None
+            and not self.kills
+            and not self.version_kills
+            and not self.rings
+            and self.holdout is None
+            and self.layer is None
+        )
         self.mirrors: Final = [Mirror(one, upstreams[one["upstream"]], salt, base) for one in spec["mirror"]]
         self.rewrite: Final[Rewrite | None] = Rewrite(spec["rewrite"]) if spec["rewrite"] else None
         self.max_body: Final[int] = -1 if spec["max_body"] is None else spec["max_body"]
@@ -254,6 +285,8 @@ class Route:
         self.attended: Final = self.retry is not None or self.hedge is not None
         self.deadline: Final[DeadlinePolicy | None] = DeadlinePolicy(spec["deadline"]) if spec["deadline"] else None
         self.faults: Final[FaultPolicy | None] = FaultPolicy(spec["faults"], segments) if spec["faults"] else None
+        self.exposure: Final[ExposureWords | None] = ExposureWords(spec) if spec["exposure"] else None
+        self.seen: Seen | None = None  # given by the worker, where exposures are recorded
         # Whether anything stands between the decision and the upstream: the exchange then goes through its gates.
         self.guarded: Final[bool] = (
             self.timeout > 0
@@ -299,6 +332,9 @@ class Plan:
         self.access_log: Final[bool] = spec["access_log"]
         self.faults: Final[bool] = spec["faults"]["enabled"]
         self.max_disturbed: Final[float] = spec["faults"]["max_percent"]  # of a version's requests
+        self.timed: Final[bool] = spec["timed"]  # whether a decision may depend on `Request.at`
+        self.exposure_queue: Final[int] = spec["exposure"]["queue"]  # records that may wait in a worker
+        self.exposure_raw: Final[bool] = spec["exposure"]["raw_units"]
         self.upstreams: Final = upstreams
         self.routes: Final = routes
         self.find: Final = find

@@ -12,6 +12,11 @@ class Request:
     as received; `clean` is False when only a route with `paths: raw` may take it (dot segments, encoded slash, backslash
     or NUL). `query` has no question mark, and `has_query` tells `/x?` from `/x`. `authority` is what Host must say
     upstream and `host` the same in lower case without port. `content_length` is -1 when none was given.
+
+    What a decision reads beside the head is filled in before it: `client`, the resolved client address (see
+    core/address.py); `trusted`, whether the peer is one of `trusted_proxies`; `unit`, the unit found; `at`, the time of
+    day in Unix seconds, in plans where something has to do with time (`Plan.timed`) and 0 in others; `claims`, those of
+    a verified token; `attributes`, those of a flag's context.
     """
 
     def __init__(
@@ -53,8 +58,12 @@ class Request:
         self.keep_alive: Final = keep_alive
         self.expect_continue: Final = expect_continue
         self.upgrade: Final = upgrade
-        # Filled in by who knows the connection: the resolved client address (see core/address.py).
         self.client: str = ""
+        self.trusted: bool = False
+        self.unit: bytes | None = None
+        self.at: float = 0.0
+        self.claims: dict[bytes, bytes] | None = None
+        self.attributes: dict[bytes, bytes] | None = None
         self._cookies: dict[bytes, bytes] | None = None
         self._arguments: dict[bytes, bytes] | None = None
 
@@ -81,6 +90,16 @@ class Request:
                     found.setdefault(unquote_plus(name), unquote_plus(value))
             self._arguments = found
         return found
+
+    def claim(self, name: bytes) -> bytes | None:
+        """A claim of the request's verified token; None where there is none, or no token is looked at."""
+        claims = self.claims
+        return None if claims is None else claims.get(name)
+
+    def attribute(self, name: bytes) -> bytes | None:
+        """An attribute of the context a flag is asked with; None on the way of ordinary requests."""
+        attributes = self.attributes
+        return None if attributes is None else attributes.get(name)
 
 
 _DIGITS: Final = "0123456789abcdefABCDEF"

@@ -70,6 +70,9 @@ class Attempt(Hedged):
         chain = self._chain
         flag: Flag | None = UH
         while place < len(chain):
+            if place and not self.may_have(chain[place]):
+                place += 1
+                continue
             self._served = place
             if self._tries:
                 self._tries = 0

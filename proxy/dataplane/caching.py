@@ -251,6 +251,8 @@ class CacheUse(Keeping):
         fields = passage.request.fields
         now = self._runtime.now()
         for served in range(len(passage.chain)):
+            if served and not passage.may_have(passage.chain[served]):
+                continue
             key = passage.chain[served].cache_prefix + self._place
             stored = self._cache.store.find(key, fields, passage.unit_hash)
             if stored is None or not may_have(self._policy, stored.terms, fields):

@@ -245,6 +245,7 @@ class ClientConnection(Downstream):
             self._plan = plan
             self.trusted = plan.trusted.contains(self.peer)
             self._authority = b"\0"
+        request.trusted = self.trusted
         request.client = (
             resolve_client(self.peer, fields.get(b"x-forwarded-for", b""), plan.trusted) if self.trusted else self.peer
         )

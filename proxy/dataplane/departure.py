@@ -57,10 +57,13 @@ class Departure(Tries):
         route = self.route
         request = self.request
         runtime = self.runtime
-        unit, _, mint = find_unit(route, request, runtime.cookies)
+        unit, source, mint = find_unit(route, request, runtime.cookies)
         if mint:
             unit, signed = runtime.cookies.mint(runtime.rng.randbytes(16))
             self._mint = set_cookie_line(mint, signed, self.client.secure)
+        request.unit = unit
+        if self.plan.timed:
+            request.at = runtime.wall()
         decision = decide(route, request, unit)
         self._decision = decision
         version = decision.version
@@ -76,12 +79,28 @@ class Departure(Tries):
         view[version.slot + V_IN_FLIGHT] += 1
         view[version.slot + V_REASONS + decision.reason] += 1
         self._chain = route.chains[version.index]
+        if decision.denied:
+            self._shorten_chain(decision.denied)
         if 0 <= route.max_body < request.content_length:
             self._fail(DPE, 413, "the body is larger than this route takes")
             return
         if unit is not None:
             self._unit_hash = runtime.hasher(unit)
             self._identity += b"x-tidegate-unit-hash: " + self._unit_hash.encode() + b"\r\n"
+            seen = route.seen
+            if seen is not None and not seen.knows(self._unit_hash, version.name, decision.reason, decision.rule):
+                runtime.exposing.record(
+                    seen,
+                    route,
+                    version,
+                    decision,
+                    unit,
+                    self._unit_hash,
+                    "minted" if mint else source,
+                    request,
+                    self._request_id,
+                    self.plan.generation,
+                )
         if route.deadline is not None:
             dropped |= route.deadline.dropped
         self._kept = kept_lines(request, dropped, route.rewrite)
@@ -99,6 +118,15 @@ class Departure(Tries):
                 self.client.forwarding(request),
                 self._identity,
             )
+
+    def _shorten_chain(self, denied: int) -> None:
+        """Have the chain end with a version that was not taken out; those before it are passed over in their turn."""
+        chain = self._chain
+        length = len(chain)
+        while length > 1 and denied >> chain[length - 1].index & 1:
+            length -= 1
+        if length < len(chain):
+            self._chain = chain[:length]
 
     def advance(self) -> None:
         """Through what is left of the gates; each may answer, or hold the exchange up and call this later."""

@@ -15,10 +15,11 @@ from typing import Any, Final
 from proxy.channel import messages
 from proxy.core.cookies import UnitCookies
 from proxy.core.hashing import UnitHasher
-from proxy.core.match import Matcher, compile_matcher
+from proxy.core.match import Matcher, compile_matcher, list_key
 from proxy.core.plan import Endpoint, Plan, Route, Spec, Upstream
 from proxy.core.routing import RouteTable
 from proxy.dataplane.arms import Arms
+from proxy.dataplane.borrowing import Borrowed
 from proxy.dataplane.runtime import Runtime, log
 from proxy.dataplane.upstreams import Upstreams
 from proxy.trust import client_context
@@ -34,6 +35,7 @@ class Intake:
         self._runtime: Final = runtime
         self._upstreams: Final = upstreams
         self.arms: Final = Arms(runtime)
+        self._lists: Final = Borrowed()
         self._swapped: Final = swapped
         self._queue: Final[deque[tuple[int, bytes]]] = deque()
         self._specs: dict[str, Spec] = {}
@@ -46,7 +48,7 @@ class Intake:
         self._bite_from: float = 0.0
 
     def take(self, kind: int, payload: bytes) -> None:
-        """A PART, PLAN, ENDPOINTS or HEALTH message; they are worked off in order."""
+        """A PART, PLAN, UNITS, ENDPOINTS or HEALTH message; they are worked off in order."""
         self._queue.append((kind, payload))
         if not self._running:
             self._running = True
@@ -71,6 +73,8 @@ class Intake:
                     elif kind == messages.HEALTH:
                         health = json.loads(payload)
                         self._upstreams.mark(health["upstream"], health["unhealthy"], health["drained"])
+                    elif kind == messages.UNITS:
+                        self._lists.take(json.loads(payload))
                     else:
                         await self._plan(json.loads(payload))
                 except (KeyError, ValueError, TypeError) as error:  # one that fails must not hold up the next
@@ -101,6 +105,7 @@ class Intake:
             runtime.send(messages.FAILED, json.dumps(failure).encode())
             gc.enable()
             return
+        runtime.exposing.bring(plan, alone=runtime.cells.alone)
         self._contexts = contexts
         before = runtime.plan
         if before is None or before.cookie_keys != plan.cookie_keys:
@@ -112,6 +117,7 @@ class Intake:
         result = self._swapped(message["spec"]["listeners"])
         if result is not None:
             await result
+        self._lists.leave(message.get("lists", ()))
         await self._tidy(plan)
         ready = {"generation": generation, "seconds": round(runtime.now() - started, 6)}
         runtime.send(messages.READY, json.dumps(ready).encode())
@@ -139,7 +145,7 @@ class Intake:
             by_name[upstream.name] = upstream
             await self._breathe()
         segments: dict[str, tuple[str, Matcher]] = {}
-        named: dict[str, Matcher] = {}
+        named: dict[str, Matcher] = {list_key(name): units.has_unit for name, units in self._lists.lists.items()}
         for digest in message["segments"]:
             segment = self._segments.get(digest)
             if segment is None:

@@ -45,12 +45,14 @@ class Link(asyncio.Protocol):
         self._knock: socket.socket | None = None
         self._ledger: bytes = b""
         self._leaving: bool = False
+        self._greeted: bool = False  # HELLO comes first, whoever is in a hurry
         runtime.send = self.send
 
     async def open(self, channel: socket.socket) -> None:
         """Use `channel`, inherited from control."""
         await self._runtime.loop.create_connection(lambda: self, sock=channel)
         self.send(messages.HELLO, self._hello())
+        self._greeted = True
 
     def _hello(self) -> bytes:
         ledger = base64.b64encode(self._ledger).decode()
@@ -62,6 +64,8 @@ class Link(asyncio.Protocol):
         if transport is None or self._leaving or transport.is_closing():
             return False
         if kind in (messages.ACCESS, messages.LOG) and transport.get_write_buffer_size() > _BEHIND:
+            return False
+        if kind == messages.EXPOSURES and not self._greeted:
             return False
         transport.write(encode(kind, payload))
         return True
@@ -76,6 +80,8 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
         self._reader = FrameReader()
+        self._greeted = False
+        self._runtime.exposing.connected()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -157,3 +163,4 @@ class Link(asyncio.Protocol):
         await self._runtime.loop.create_connection(lambda: self, sock=channel)
         if unsent and self._transport is not None:
             self._transport.write(unsent)
+        self._greeted = True

@@ -104,6 +104,11 @@ class Passage(Paced):
         """The version assigned and its fallbacks."""
         return self._chain
 
+    def may_have(self, version: Version) -> bool:
+        """Whether the version was not denied to this unit, and not killed: not even as a fallback is it given then."""
+        decision = self._decision
+        return decision is None or not decision.denied >> version.index & 1
+
     @property
     def unit_hash(self) -> bytes:
         """What the upstream is told in x-tidegate-unit-hash."""

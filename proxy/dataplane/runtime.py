@@ -14,6 +14,7 @@ from proxy.core.cookies import UnitCookies
 from proxy.core.gcra import RateTable
 from proxy.core.hashing import UnitHasher
 from proxy.core.plan import Plan
+from proxy.dataplane.exposing import Exposing
 from proxy.dataplane.timers import TimerWheel
 from proxy.telemetry.counters import W_FAILURES, W_LOG_DROPPED, Cells
 
@@ -46,6 +47,7 @@ class Runtime:
         self.hasher: UnitHasher = UnitHasher(b"")
         self.cookies: UnitCookies = UnitCookies([])
         self.rates: RateTable | None = None  # once something is limited by rate
+        self.exposing: Final = Exposing(wall, cells.view)
         self.draining: bool = False
         self.faults_killed: bool = False
         self._lines: list[bytes] = []

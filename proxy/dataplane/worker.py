@@ -142,6 +142,10 @@ class Worker:
                 self._upstreams.not_alone()
         elif kind == messages.FAULTS:
             self._runtime.faults_killed = bool(json.loads(payload)["killed"])
+        elif kind == messages.STORED:
+            self._runtime.exposing.acknowledged(int(json.loads(payload)["sequence"]), self._runtime.send)
+        elif kind == messages.FORGET:
+            self._runtime.exposing.forget(str(json.loads(payload)["unit"]))
         else:
             self._intake.take(kind, payload)
 
@@ -191,6 +195,7 @@ class Worker:
         self._upstreams.write_down()
         self._intake.arms.look()
         runtime.flush()
+        runtime.exposing.flush(runtime.send)
         if self._ticks % (_CHORES * 4) == 0:
             runtime.view[runtime.base + W_LOOP_LAG] = int(self._worst_lag * 1e9)
             self._worst_lag = 0.0
@@ -247,6 +252,7 @@ class Worker:
                 aborted += client.cut_short()
         self._upstreams.close()
         runtime.flush()
+        runtime.exposing.finish(runtime.send)
         self._link.send(messages.DRAINED, json.dumps({"aborted": aborted}).encode())
         self._link.leave()
         patience = runtime.now() + _HEARD_OUT

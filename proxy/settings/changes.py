@@ -3,20 +3,28 @@
 Also says how many units a change of weights moves, before it moves them.
 """
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from proxy.core.movement import Movement, moved_share
+from proxy.core.hash_families import Family, common_modulus, make_family, ranges_on_line
+from proxy.core.movement import Deal, Movement, movement_between
+from proxy.settings.list_changes import ListChange, compare_lists, lists_in
 from proxy.settings.models.part import RESTART, Part
 from proxy.settings.models.top import Settings
+from proxy.settings.unit_files import UnitFile
 
 Spec = dict[str, Any]
 
 _SHARED_KEY: Final = "own_zone"
 """The file's `zone`, which stands in every upstream's spec; told once."""
 _SMALLEST: Final = 5e-7
-_VERSION_KEYS: Final = ("upstream", "fallback", "warm_up", "breaker")
+_VERSION_KEYS: Final = ("upstream", "fallback", "warm_up", "breaker", "kill")
+_WHO_COMES: Final = ("rules", "rings", "preview")
+"""Keys that are about some of the units only, of whom nobody knows how many there are."""
+_NOBODY: Final = "none"
+"""Who serves where every version is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +32,10 @@ class RouteChange:
     """What changed in a route. `moved` is the share of units that change version, in [0, 1].
 
     `entering` and `leaving` are the shares by version.
-    `weights` maps a version to its old and new weight (None: it is not there). `redealt` says that the salt changed;
-    `keys` are the others that did. What rules move depends on who comes, and is not in the shares.
+    `weights` maps a version to its old and new weight (None: it is not there). `redealt` says that the salt or the
+    epoch changed; `keys` are all that did. `beyond` are those among them that move units who are not in the shares,
+    because how many they are depends on who comes: of rules, rings and previews. `named` is how many units the rules
+    that changed name.
     """
 
     route: str
@@ -35,6 +45,8 @@ class RouteChange:
     weights: dict[str, tuple[float | None, float | None]]
     redealt: bool
     keys: list[str]
+    beyond: list[str]
+    named: int
 
 
 def _sorts() -> dict[str, list[str]]:
@@ -49,6 +61,7 @@ class Changes:
     upstreams: dict[str, list[str]] = field(default_factory=_sorts)
     routes: dict[str, list[str]] = field(default_factory=_sorts)
     segments: dict[str, list[str]] = field(default_factory=_sorts)
+    lists: list[ListChange] = field(default_factory=list)
     changed_routes: list[RouteChange] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     restart: list[str] = field(default_factory=list)
@@ -63,6 +76,7 @@ class Changes:
             "lines": list(self.lines),
             "upstreams": self.upstreams,
             "segments": self.segments,
+            "lists": [one.as_dict() for one in self.lists],
             "routes": self.routes,
             "splits": [
                 {
@@ -73,6 +87,8 @@ class Changes:
                     "weights": {name: {"old": old, "new": new} for name, (old, new) in one.weights.items()},
                     "redealt": one.redealt,
                     "keys": one.keys,
+                    "beyond": one.beyond,
+                    "named": one.named,
                 }
                 for one in self.changed_routes
             ],
@@ -82,17 +98,32 @@ class Changes:
 
 
 def compare(
-    old: Spec, new: Spec, old_settings: Settings | None = None, new_settings: Settings | None = None
+    old: Spec,
+    new: Spec,
+    old_settings: Settings | None = None,
+    new_settings: Settings | None = None,
+    lists: tuple[Mapping[str, UnitFile], Mapping[str, UnitFile]] | None = None,
+    *,
+    at: float | None = None,
 ) -> Changes:
-    """What changes from one spec to the other; with the settings, also the keys outside of the plan."""
+    """What changes from one spec to the other; with the settings, also the keys outside of the plan; with the `lists` of
+    units of both, also who enters and leaves those, which takes about a second a million.
+
+    `at` is the time in Unix seconds, absent: now. What has ended by then moves nobody.
+    """
     changes = Changes()
+    at = time.time() if at is None else at
     _parts(changes.upstreams, "upstream", old["upstreams"], new["upstreams"], changes.lines)
     _parts(changes.segments, "segment", old["segments"], new["segments"], changes.lines)
-    _routes(changes, old["routes"], new["routes"])
+    if lists is not None:
+        changes.lists.extend(compare_lists(old, new, *lists))
+        changes.lines.extend(one.line() for one in changes.lists)
+    _routes(changes, old["routes"], new["routes"], at)
+    _by_segment(changes, new)
     if old_settings is not None and new_settings is not None:
         _keys(changes, old_settings, new_settings)
     else:
-        for name in ("listeners", "client", "trusted_proxies", "access_log", "faults", "zone"):
+        for name in ("listeners", "client", "trusted_proxies", "access_log", "exposure", "faults", "zone"):
             if old[name] != new[name]:
                 changes.keys.append(name)
                 changes.lines.append(f"{name} changed")
@@ -115,7 +146,31 @@ def _parts(found: dict[str, list[str]], what: str, old: Iterable[Spec], new: Ite
             lines.append(f"{what} {name} changed: {', '.join(keys)}")
 
 
-def _routes(changes: Changes, old: list[Spec], new: list[Spec]) -> None:
+def _by_segment(changes: Changes, new: Spec) -> None:
+    """Tell which routes decide by a segment that changed: that moves units, too."""
+    changed = set(changes.segments["changed"])
+    lists = {change.name for change in changes.lists}
+    changed |= {one["name"] for one in new["segments"] if lists & lists_in(one["where"])}
+    for one in new["segments"]:  # each stands after those it needs
+        if changed & set(segments_in(one["where"])):
+            changed.add(one["name"])
+    for route in new["routes"] if changed else ():
+        used = {name for rings in route["rings"] for name in rings["order"]}
+        used |= {name for rule in route["rules"] if "where" in rule for name in segments_in(rule["where"])}
+        if used & changed:
+            names = ", ".join(sorted(used & changed))
+            changes.lines.append(f"route {route['name']} decides by {names}: how many units move depends on who comes")
+
+
+def segments_in(where: Spec) -> Iterator[str]:
+    """The names of the segments in a matcher's spec."""
+    if "segment" in where:
+        yield where["segment"]
+    for part in (*where.get("all", ()), *where.get("any", ()), *([where["not"]] if "not" in where else [])):
+        yield from segments_in(part)
+
+
+def _routes(changes: Changes, old: list[Spec], new: list[Spec], at: float) -> None:
     before = {one["name"]: one for one in old}
     after = {one["name"]: one for one in new}
     for name in before:
@@ -128,7 +183,7 @@ def _routes(changes: Changes, old: list[Spec], new: list[Spec]) -> None:
             changes.lines.append(f"route {name} added")
         elif one != before[name]:
             changes.routes["changed"].append(name)
-            change = _route(before[name], one)
+            change = _route(before[name], one, at)
             changes.changed_routes.append(change)
             changes.lines.append(_route_line(change))
     if [name for name in before if name in after] != [name for name in after if name in before]:
@@ -140,19 +195,60 @@ def _weights(route: Spec) -> dict[str, float]:
     return {one["name"]: one["weight"] for one in route["versions"]}
 
 
-def _route(old: Spec, new: Spec) -> RouteChange:
+def _lasts(entry: Spec, at: float) -> bool:
+    return not entry["until"] or entry["until"] > at
+
+
+def _deal(route: Spec, at: float, family: Family | None, modulus: int | None) -> Deal:
+    """What the route does with units that no rule, ring or preview is about.
+
+    `modulus` is that by which the line of its family is cut; absent: the family's own.
+    """
+    left = [one["name"] for one in route["versions"] if one["kill"] is None or not _lasts(one["kill"], at)]
+    default = route["default"] if route["default"] in left else next(iter(left), _NOBODY)
+    if not route["unit"]:  # nobody is dealt: the default serves, whatever the weights
+        return Deal({}, default, killed=True)
+    holdout, layer = route["holdout"], route["layer"]
+    modulus = family.modulus if family and modulus is None else modulus or 0
+    names = [
+        name if name in left else "" for name in _weights(route)
+    ]  # who would get what is killed takes part in a race
+    return Deal(
+        {name: weight for name, weight in _weights(route).items() if name in left},
+        default,
+        None
+        if holdout is None or not _lasts(holdout, at)
+        else (f"{holdout['salt']}\0{holdout['name']}", holdout["percent"] / 100),
+        None if layer is None else (f"{layer['salt']}\0{layer['name']}", layer["from"] / 100, layer["to"] / 100),
+        any(_lasts(one, at) for one in route["kill"]),
+        None if family is None else (f"{family.line} {modulus}", ranges_on_line(family, names, modulus)),
+    )
+
+
+def _named_units(old: list[Spec], new: list[Spec]) -> int:
+    """How many units are named by rules that are in one of the lists only."""
+    bare = [[{key: value for key, value in rule.items() if key != "label"} for rule in rules] for rules in (old, new)]
+    changed = [rule for one, other in (bare, bare[::-1]) for rule in one if rule not in other]
+    return len({unit for rule in changed for unit in rule.get("units", ())})
+
+
+def _route(old: Spec, new: Spec, at: float) -> RouteChange:
     before, after = _weights(old), _weights(new)
     names = list(dict.fromkeys((*before, *after)))
-    redealt = old["salt"] != new["salt"]
-    # Without a unit nobody is dealt: the default serves, whatever the weights.
-    movement = moved_share(
-        before if old["unit"] else {old["default"]: 1.0},
-        after if new["unit"] else {new["default"]: 1.0},
-        old_default=old["default"],
-        new_default=new["default"],
-        anew=redealt or old["unit"] != new["unit"],
+    redealt = old["salt"] != new["salt"] or old["epoch"] != new["epoch"]
+    was_family, family = _family(old), _family(new)
+    modulus = common_modulus(was_family, family) if was_family and family else None
+    movement = movement_between(
+        _deal(old, at, was_family, modulus),
+        _deal(new, at, family, modulus),
+        anew=redealt,
+        others=old["unit"] != new["unit"],
     )
+    if old["hash"] or new["hash"]:
+        redealt = modulus is None and old["hash"] != new["hash"]
     keys = [key for key in new if key != "versions" and old.get(key) != new[key]]
+    if family is not None and list(before) != list(after) and set(before) == set(after):
+        keys.append("the order of versions")
     was = {one["name"]: one for one in old["versions"]}
     for version in new["versions"]:
         known = was.get(version["name"])
@@ -166,7 +262,15 @@ def _route(old: Spec, new: Spec) -> RouteChange:
         weights={name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)},
         redealt=redealt,
         keys=keys,
+        beyond=[key for key in _WHO_COMES if key in keys],
+        named=_named_units(old["rules"], new["rules"]),
     )
+
+
+def _family(route: Spec) -> Family | None:
+    """How another system deals the route's split; None where Tidegate does, and where nobody has a weight."""
+    weights = list(_weights(route).values())
+    return make_family(route["hash"], weights) if route["hash"] and any(weights) else None
 
 
 def _share(share: float) -> float:
@@ -202,6 +306,9 @@ def _route_line(change: RouteChange) -> str:
         sides = [f"{percent(share)} into {name}" for name, share in change.entering.items()]
         sides += [f"{percent(share)} out of {name}" for name, share in change.leaving.items()]
         line += f" ({', '.join(sides)})"
+    if change.beyond:
+        named = f" ({change.named} named)" if change.named else ""
+        line += f", and those whom {' and '.join(change.beyond)} are about{named}: how many depends on who comes"
     return line
 
 

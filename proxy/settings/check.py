@@ -3,22 +3,26 @@
 Works on what is valid by itself and says nothing about the rest, which has its errors already.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from proxy.settings.certificates import CertificateReader
+from proxy.settings.check_audience import check_audience
+from proxy.settings.check_hash import check_hash
 from proxy.settings.check_policies import Surroundings, check_policies
-from proxy.settings.check_route import check_route, uses_minted_cookie
+from proxy.settings.check_route import check_route, unit_chain, uses_minted_cookie
+from proxy.settings.check_segments import check_segments, known
 from proxy.settings.check_upstream import check_upstream_policies
 from proxy.settings.models.matchers import Matcher
 from proxy.settings.models.route import Route
 from proxy.settings.models.top import General
 from proxy.settings.models.upstream import Upstream
 from proxy.settings.problems import WARNING, KeyPath, Place, Report, suggestion
-from proxy.settings.references import matcher_references, route_references
+from proxy.settings.references import route_references
 from proxy.settings.scalars import Address, format_duration, split_address
 from proxy.settings.shadowing import Shadowing
+from proxy.settings.unit_files import UnitFiles
 
 _KILL_AFTER: Final = 10.0
 
@@ -28,19 +32,22 @@ class Draft:
     """A configuration in the making: its valid parts (a route that is not is None), and where to report.
 
     `now` is the time, in seconds since 1970.
-    `segment_order` is filled by `check`: names in an order in which each needs only earlier ones.
+    `segment_order` is filled by `check`: names in an order in which each needs only earlier ones; `lists` with the names
+    of list files.
     """
 
     values: dict[str, Any]
     report: Report
     where: Callable[[KeyPath], Place]
     certificates: CertificateReader
+    unit_files: UnitFiles
     now: float
     general: General | None = None
     upstreams: dict[str, Upstream] = field(default_factory=dict)
     segments: dict[str, Matcher] = field(default_factory=dict)
     routes: list[Route | None] = field(default_factory=list)
     segment_order: list[str] = field(default_factory=list)
+    lists: list[str] = field(default_factory=list)
 
     def names(self, part: str) -> frozenset[str]:
         """The names a part defines, valid or not: a reference to one with mistakes is right."""
@@ -60,9 +67,11 @@ def check(draft: Draft) -> None:
         _upstream(draft, name, upstream)
         has_zone = draft.general is None or draft.general.zone is not None
         check_upstream_policies(upstream, ("upstreams", name), draft.report, has_zone=has_zone)
-    _segments(draft)
+    check_segments(draft)
     _routes(draft)
+    check_audience(draft.general, draft.routes, draft.report, draft.now)
     _state(draft)
+    _exposure(draft)
 
 
 def _addresses(draft: Draft, general: General) -> None:
@@ -181,38 +190,6 @@ def _upstream(draft: Draft, name: str, upstream: Upstream) -> None:
         draft.report((*path, "tls", given), f"`{given}` wants `{absent}` beside it")
 
 
-def _known(draft: Draft, path: KeyPath, what: str, name: str, names: Collection[str]) -> None:
-    if name not in names:
-        draft.report(path, f"there is no {what} `{name}`" + suggestion(name, names, f"{what}s"))
-
-
-def _segments(draft: Draft) -> None:
-    names = draft.names("segments")
-    needs: dict[str, list[tuple[KeyPath, str]]] = {}
-    given = draft.values.get("segments")
-    for name, raw in given.items() if isinstance(given, dict) else ():
-        needs[name] = []
-        for path, what, other in matcher_references(raw, ("segments", name)):
-            needs[name].append((path, other))
-            _known(draft, path, what, other, names)
-    done: set[str] = set()
-
-    def visit(name: str, trail: list[str], path: KeyPath) -> None:
-        if name in trail:
-            ring = " -> ".join([*trail[trail.index(name) :], name])
-            draft.report(path, f"segments need each other in a circle: {ring}")
-            done.update(trail)
-        elif name in needs and name not in done:
-            for place, other in needs[name]:
-                visit(other, [*trail, name], place)
-            if name not in done:
-                done.add(name)
-                draft.segment_order.append(name)
-
-    for name in draft.segments:
-        visit(name, [], ("segments", name))
-
-
 def _routes(draft: Draft) -> None:
     first: dict[str, int] = {}
     used: set[str] = set()
@@ -221,9 +198,15 @@ def _routes(draft: Draft) -> None:
     given = draft.values.get("routes")
     for index, raw in enumerate(given if isinstance(given, list) else ()):
         versions = raw.get("versions") if isinstance(raw, dict) else None
-        names = {"upstream": upstreams, "segment": segments, "version": versions if isinstance(versions, dict) else {}}
+        names = {
+            "upstream": upstreams,
+            "segment": segments,
+            "version": versions if isinstance(versions, dict) else {},
+            "holdout": draft.names("holdouts"),
+            "layer": draft.names("layers"),
+        }
         for path, what, other in route_references(raw):
-            _known(draft, ("routes", index, *path), what, other, names[what])
+            known(draft.report, ("routes", index, *path), what, other, names[what])
             if what == "upstream":
                 used.add(other)
         name = raw.get("name") if isinstance(raw, dict) else None
@@ -235,6 +218,7 @@ def _routes(draft: Draft) -> None:
     for index, route in enumerate(draft.routes):
         if route is not None:
             check_route(route, ("routes", index), draft.report)
+            check_hash(route, ("routes", index), draft.report)
             check_policies(route, ("routes", index), draft.report, around)
             before = shadowing.add(route)
             if before is not None:
@@ -257,3 +241,23 @@ def _state(draft: Draft) -> None:
             f" and the units of route `{minting[0]}`{' and others' if len(minting) > 1 else ''} are dealt anew",
             WARNING,
         )
+
+
+def _exposure(draft: Draft) -> None:
+    general = draft.general
+    recording = [index for index, route in enumerate(draft.routes) if route is not None and route.exposure]
+    for index in recording:
+        route = draft.routes[index]
+        if general is not None and general.state is None:
+            draft.report(
+                ("routes", index, "exposure"),
+                "records of exposures want a place to be kept: give `state: sqlite:PATH` (they get a file beside it)",
+            )
+        if route is not None and not unit_chain(route):
+            draft.report(
+                ("routes", index, "exposure"),
+                "the route has no unit, so there is nobody to record: give `unit`",
+                WARNING,
+            )
+    if not recording and "exposure" in draft.values and None not in draft.routes:
+        draft.report(("exposure",), "no route has `exposure: true`, so this does nothing", WARNING)

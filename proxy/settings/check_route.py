@@ -24,13 +24,14 @@ def effective_weights(route: Route) -> dict[str, float]:
 def unit_chain(route: Route) -> list[tuple[str, str]]:
     """The unit's sources as (kind, name).
 
-    A route that says nothing mints a cookie where units matter (more than one version with weight, or rules with units
-    or a split), and has no units, and sets no cookies, where they do not.
+    A route that says nothing mints a cookie where units matter (more than one version with weight, rules with units or a
+    split, a holdout or a layer), and has no units, and sets no cookies, where they do not.
     """
     if route.unit is not None:
         return [(kind, "" if name is True else str(name)) for source in route.unit for kind, name in source.given()]
     sharing = sum(weight > 0 for weight in effective_weights(route).values()) > 1
-    if sharing or any(rule.units is not None or rule.split is not None for rule in route.rules):
+    apart = route.holdout is not None or route.layer is not None
+    if sharing or apart or any(rule.units is not None or rule.split is not None for rule in route.rules):
         return [("mint_cookie", DEFAULT_MINTED)]
     return []
 

@@ -18,6 +18,8 @@ Spec = dict[str, Any]
 
 def compile_spec(settings: Settings, certificates: CertificateReader, segment_order: Sequence[str]) -> Spec:
     """The spec of checked settings. `segment_order` names each segment after those it needs."""
+    segments = [{"name": name, "where": matcher_spec(settings.segments[name])} for name in segment_order]
+    routes = [route_spec(one, settings) for one in settings.routes]
     return {
         "generation": 0,
         "listeners": [_listener(one, certificates) for one in settings.listen],
@@ -28,11 +30,27 @@ def compile_spec(settings: Settings, certificates: CertificateReader, segment_or
         "upstreams": [
             upstream_spec(name, one, certificates, settings.zone or "") for name, one in settings.upstreams.items()
         ],
-        "segments": [{"name": name, "where": matcher_spec(settings.segments[name])} for name in segment_order],
-        "routes": [route_spec(one) for one in settings.routes],
+        "segments": segments,
+        "routes": routes,
         "faults": {"enabled": settings.faults.enabled, "max_percent": settings.faults.max_percent},
+        "exposure": {"queue": settings.exposure.queue, "raw_units": settings.exposure.raw_units},
         "zone": settings.zone or "",
+        "timed": has_to_do_with_time([segments, routes]),
     }
+
+
+def has_to_do_with_time(spec: Any) -> bool:
+    """Whether a matcher of the source `time`, or an `until` that is set, stands anywhere in these parts of a spec.
+
+    Workers then tell every decision the time. One that is there needlessly costs a look at the clock and nothing else.
+    """
+    if isinstance(spec, dict):
+        if spec.get("until") or spec.get("source") == "time":
+            return True
+        return any(has_to_do_with_time(one) for one in spec.values())
+    if isinstance(spec, list):
+        return any(has_to_do_with_time(one) for one in spec if isinstance(one, dict | list))
+    return False
 
 
 def _listener(listener: Listener, certificates: CertificateReader) -> Spec:

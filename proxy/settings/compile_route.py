@@ -3,9 +3,12 @@
 from typing import Any
 
 from proxy.settings.check_route import effective_weights, unit_chain
+from proxy.settings.compile_audience import audience_spec
 from proxy.settings.compile_policies import policies_spec
+from proxy.settings.models.hashing import hash_spec
 from proxy.settings.models.matchers import matcher_spec, test_spec
 from proxy.settings.models.route import Match, Mirror, Route, Rule
+from proxy.settings.models.top import General
 
 Spec = dict[str, Any]
 
@@ -22,10 +25,11 @@ def _where(match: Match) -> Spec | None:
     return tests[0] if len(tests) == 1 else {"all": tests}
 
 
-def route_spec(route: Route) -> Spec:
-    """The spec of a route."""
+def route_spec(route: Route, general: General) -> Spec:
+    """The spec of a route, with what the general part says of it."""
     match = route.match
     weights = effective_weights(route)
+    salt = route.name if route.salt is None else route.salt
     rewrite = route.rewrite
     return {
         "name": route.name,
@@ -37,7 +41,8 @@ def route_spec(route: Route) -> Spec:
         "where": _where(match),
         "raw_paths": route.paths == "raw",
         "unit": [{"kind": kind, "name": name} for kind, name in unit_chain(route)],
-        "salt": route.name if route.salt is None else route.salt,
+        "salt": salt,
+        "hash": hash_spec(route.hash, salt),
         "versions": [
             {
                 "name": name,
@@ -46,6 +51,7 @@ def route_spec(route: Route) -> Spec:
                 "fallback": version.fallback,
                 "warm_up": version.warm_up,
                 "breaker": None if version.breaker is None else version.breaker.model_dump(),
+                "kill": {"until": version.kill.until or 0.0} if version.kill.on else None,
             }
             for name, version in route.versions.items()
         ],
@@ -53,7 +59,11 @@ def route_spec(route: Route) -> Spec:
         "rules": [_rule(index, rule) for index, rule in enumerate(route.rules)],
         "preview": None
         if route.preview is None
-        else {"header": route.preview.header, "from": list(route.preview.from_)},
+        else {
+            "header": route.preview.header,
+            "from": list(route.preview.from_),
+            "until": route.preview.until or 0.0,
+        },
         "mirror": [_mirror(one) for one in route.mirror],
         "rewrite": None
         if rewrite is None
@@ -65,7 +75,9 @@ def route_spec(route: Route) -> Spec:
         "max_body": route.max_body,
         "errors": {"codes": list(route.errors.codes), "flags": list(route.errors.flags)},
         "debug": [] if route.debug is None else list(route.debug.from_),
+        "exposure": route.exposure,
         **policies_spec(route),
+        **audience_spec(route, general),
     }
 
 
@@ -83,6 +95,8 @@ def _rule(index: int, rule: Rule) -> Spec:
         spec["version"] = rule.version
     else:
         spec["split"] = dict(rule.split or {})
+    if rule.until is not None:
+        spec["until"] = rule.until
     return spec
 
 

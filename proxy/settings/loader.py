@@ -29,6 +29,7 @@ from proxy.settings.scalars import parse_name
 from proxy.settings.source import Document, locate, parse_document, place_of, read_file
 from proxy.settings.translation import errors_of
 from proxy.settings.tree import Tree
+from proxy.settings.unit_files import UnitFile, UnitFiles
 
 MAX_INCLUDES: Final = 10_000
 _PARTS: Final = ("upstreams", "segments", "routes")
@@ -40,7 +41,8 @@ class Loaded:
 
     `spec` are the plain values a plan is built from (generation 0), `settings` the whole model for control, `warnings`
     what is worth knowing. `files` are all files it depends on and `directories` those where files may come or go.
-    `sources` is the text of each file by name, for excerpts.
+    `sources` is the text of each file by name, for excerpts. `lists` are the files of units, by the name the
+    configuration gives them.
     """
 
     spec: dict[str, Any]
@@ -49,6 +51,7 @@ class Loaded:
     files: list[Path]
     directories: list[Path]
     sources: dict[str, str] = field(repr=False)
+    lists: dict[str, UnitFile] = field(default_factory=dict, repr=False)
 
 
 def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Loaded:
@@ -63,7 +66,7 @@ class Loader:
     """Loads one configuration again and again; files that did not change are not parsed again.
 
     `files` and `directories` say what to watch. They are current after a load that failed, too: the fix may be in any
-    of the files that were read.
+    of the files that were read. Files of units (`unit_files`) are not among them: a change of theirs takes no load.
     """
 
     def __init__(self, path: str | Path, environ: Mapping[str, str], clock: Callable[[], float] = time.time) -> None:
@@ -71,6 +74,7 @@ class Loader:
         self.path: Final = Path(path)
         self.parsed = 0
         """Files parsed since the start, as opposed to taken from the cache."""
+        self.unit_files: Final = UnitFiles(self.path.parent)
         self.files: list[Path] = [self.path]
         self.directories: list[Path] = [self.path.parent]
         self._environ: Final = environ
@@ -104,7 +108,7 @@ class Loader:
             tree.add(document)
         certificates = CertificateReader(self.path.parent)
         problems = [*gathered.problems, *tree.problems]
-        draft = _validated(tree, problems, certificates, self._clock())
+        draft = _validated(tree, problems, certificates, self.unit_files, self._clock())
         check(draft)
         self.files.extend(certificates.files)
         self.directories.extend(dict.fromkeys(file.parent for file in certificates.files))
@@ -122,7 +126,9 @@ class Loader:
             routes=[route for route in draft.routes if route is not None],
         )
         spec = compile_spec(settings, certificates, draft.segment_order)
-        return Loaded(spec, settings, warnings, self.files, self.directories, sources)
+        self.unit_files.keep(draft.lists)
+        lists = {name: self.unit_files.known[name] for name in draft.lists}
+        return Loaded(spec, settings, warnings, self.files, self.directories, sources, lists)
 
     def document(self, path: Path, data: bytes) -> tuple[bytes, Document]:
         """The document in `data`, from the cache if it is the one parsed before."""
@@ -198,7 +204,9 @@ class _Gathering:
                 self.read(one, trail, place)
 
 
-def _validated(tree: Tree, problems: list[Problem], certificates: CertificateReader, now: float) -> Draft:
+def _validated(
+    tree: Tree, problems: list[Problem], certificates: CertificateReader, unit_files: UnitFiles, now: float
+) -> Draft:
     """The parts of the configuration that are valid by themselves; what is wrong with the others goes to `problems`."""
     later = list(find_later(tree.values))
     for path, message in later:
@@ -225,7 +233,7 @@ def _validated(tree: Tree, problems: list[Problem], certificates: CertificateRea
             return None
 
     values = tree.values
-    draft = Draft(values, report, lambda path: tree.place(path)[1], certificates, now)
+    draft = Draft(values, report, lambda path: tree.place(path)[1], certificates, unit_files, now)
     rest = {name: value for name, value in values.items() if name not in _PARTS}
     draft.general = valid(_Known, rest, ())
     for name, model, found in (("upstreams", Upstream, draft.upstreams), ("segments", Matcher, draft.segments)):

@@ -22,8 +22,8 @@ understand.
 
 **Units.** *duration*: `250ms`, `2s`, `5m`, `1h`. *size*: `512B`, `64KiB`, `1MiB`, `2GiB`. *percent*: a number from
 0 to 100 with any decimals. *count*: a whole number. *factor*: a number. *rate*: `100/s`, `6000/m`, `1000/h`. *time*:
-`2026-12-01T00:00:00Z`, with its zone. *status*: a status code; sets of them are lists of codes, ranges such as
-`200-299`, and words such as `5xx`.
+`2026-12-01T00:00:00Z`, with its zone. *age*: a duration, or days: `90d`. *status*: a status code; sets of them are
+lists of codes, ranges such as `200-299`, and words such as `5xx`.
 
 **Change.** *live*: a changed file counts at once. *restart*: the running value stays until Tidegate is started
 again; a change is logged and shown.
@@ -40,7 +40,7 @@ twice is an error. Texts that look like numbers need quotes where text is asked 
 file's, their maps joined to its maps. A name given twice is an error that names both places. Included files are
 watched, too, and only those that changed are parsed again.
 
-**Paths** of certificates are relative to the configuration file; those of `state`, `access_log` and `run_dir` to
+**Paths** of certificates and lists of units are relative to the configuration file; those of `state`, `access_log` and `run_dir` to
 the working directory.
 
 **Watching a mounted file.** A file mounted by itself (Docker bind mount, Kubernetes `subPath`) never shows that it

@@ -9,7 +9,7 @@ from typing import Any
 from proxy.settings.problems import KeyPath
 
 Reference = tuple[KeyPath, str, str]
-"""Where, what kind (upstream, version, segment), which name."""
+"""Where, what kind (upstream, version, segment, holdout, layer), which name."""
 
 
 def route_references(route: Any) -> Iterator[Reference]:
@@ -30,6 +30,13 @@ def route_references(route: Any) -> Iterator[Reference]:
             yield (*path, "split", name), "version", name
         if isinstance(rule, dict):
             yield from matcher_references(rule.get("when"), (*path, "when"))
+    yield from _one(route, (), "holdout", "holdout")
+    yield from _one(route.get("layer"), ("layer",), "name", "layer")
+    for index, rings in _items(route.get("rings")):
+        yield from _one(rings, ("rings", index), "version", "version")
+        for place, name in _items(rings.get("order") if isinstance(rings, dict) else None):
+            if isinstance(name, str):
+                yield ("rings", index, "order", place), "segment", name
     for index, mirror in _items(route.get("mirror")):
         yield from _one(mirror, ("mirror", index), "upstream", "upstream")
     yield from _versions(route.get("concurrency"), ("concurrency",), "shed_first")
@@ -50,6 +57,27 @@ def matcher_references(matcher: Any, path: KeyPath) -> Iterator[Reference]:
     for word in ("all", "any"):
         for index, one in _items(matcher.get(word)):
             yield from matcher_references(one, (*path, word, index))
+
+
+def matchers_of(segments: Any, routes: Any) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+    """Every matcher of the file, those within others too: where it stands, and as it is written."""
+    for name, segment in _entries(segments):
+        yield from _leaves(segment, ("segments", name))
+    for number, route in _items(routes):
+        for key in ("rules", "rate_limits", "faults"):
+            for index, one in _items(route.get(key) if isinstance(route, dict) else None):
+                if isinstance(one, dict):
+                    yield from _leaves(one.get("when"), ("routes", number, key, index, "when"))
+
+
+def _leaves(matcher: Any, path: KeyPath) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+    if not isinstance(matcher, dict):
+        return
+    yield path, matcher
+    yield from _leaves(matcher.get("not"), (*path, "not"))
+    for word in ("all", "any"):
+        for index, one in _items(matcher.get(word)):
+            yield from _leaves(one, (*path, word, index))
 
 
 def _one(value: Any, path: KeyPath, key: str, what: str) -> Iterator[Reference]:

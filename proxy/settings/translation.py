@@ -10,6 +10,10 @@ from pydantic_core import ErrorDetails
 
 from proxy.settings.problems import KeyPath, kind_of, shown, suggestion
 
+MAP_TAG: Final = "[map]"
+OTHER_TAG: Final = "[other]"
+"""Tags of the two sides of a union, which are no keys: a map, and what is none."""
+_NO_KEYS: Final = frozenset({"[key]", MAP_TAG, OTHER_TAG})
 _SECRET: Final = frozenset({"secrets", "tokens"})
 """What stands under these keys is not repeated in messages: they go to the log and the API."""
 _QUOTED: Final = re.compile(r"'([^']*)'")
@@ -29,7 +33,7 @@ _KINDS: Final = {
 def errors_of(model: type[BaseModel], error: ValidationError) -> Iterator[tuple[KeyPath, str, bool]]:
     """Each of the errors as (path under the model, message, whether it is about the key and not its value)."""
     for detail in error.errors(include_url=False):
-        path: KeyPath = tuple(step for step in detail["loc"] if step != "[key]")
+        path: KeyPath = tuple(step for step in detail["loc"] if step not in _NO_KEYS)
         yield path, _message(model, path, detail), detail["type"] == "extra_forbidden" or "[key]" in detail["loc"]
 
 

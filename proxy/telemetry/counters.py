@@ -113,7 +113,8 @@ V_HEDGE_OUTCOMES: Final = V_RETRY_OUTCOMES + 8
 V_LIMITED: Final = V_HEDGE_OUTCOMES + 8  # refused, by cause
 V_CACHE_OUTCOMES: Final = V_LIMITED + 8
 V_FAULTS: Final = V_CACHE_OUTCOMES + 8  # disturbed on purpose, by FAULT_OUTCOMES
-VERSION_SLOTS: Final = V_FAULTS + 8
+V_EXPOSURES_DROPPED: Final = V_FAULTS + 8  # records of exposures that found no room in the worker
+VERSION_SLOTS: Final = V_EXPOSURES_DROPPED + 1
 
 LIMITED_CAUSES: Final[tuple[str, ...]] = ("rate", "queue_full", "queue_timeout", "shed", "admission")
 LIMITED_RATE, LIMITED_QUEUE_FULL, LIMITED_QUEUE_TIMEOUT, LIMITED_SHED, LIMITED_ADMISSION = range(len(LIMITED_CAUSES))
@@ -215,7 +216,7 @@ assert len(LIMITED_CAUSES) <= V_CACHE_OUTCOMES - V_LIMITED  # noqa: S101
 assert len(RETRY_OUTCOMES) <= 8  # noqa: S101
 assert len(HEDGE_OUTCOMES) <= 8  # noqa: S101
 assert len(MIRROR_OUTCOMES) <= M_DURATION - M_OUTCOMES  # noqa: S101
-assert len(FAULT_OUTCOMES) <= VERSION_SLOTS - V_FAULTS  # noqa: S101
+assert len(FAULT_OUTCOMES) <= V_EXPOSURES_DROPPED - V_FAULTS  # noqa: S101
 
 
 ROOM: Final = 32

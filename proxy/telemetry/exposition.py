@@ -47,6 +47,7 @@ from proxy.telemetry.counters import (
     U_REQUESTS,
     V_CACHE_OUTCOMES,
     V_DURATION,
+    V_EXPOSURES_DROPPED,
     V_FAULTS,
     V_FLAGS,
     V_IN_FLIGHT,
@@ -73,6 +74,7 @@ from proxy.telemetry.counters import (
     WORKER_SLOTS,
     Cells,
 )
+from proxy.telemetry.exposition_exposures import add_exposures
 from proxy.telemetry.exposition_tries import add_tries
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.labels import Key
@@ -162,11 +164,13 @@ class Exposition:
         samples = Samples()
         snapshot = Snapshot(self._cells)
         self._codes(samples, snapshot)
-        self._versions(samples, snapshot)
+        dropped = self._versions(samples, snapshot)
+        add_exposures(samples, self._facts.exposures, dropped)
         self._mirrors(samples, snapshot)
         self._upstreams(samples, snapshot)
         self._workers(samples, snapshot)
         self._health(samples)
+        self._lists(samples)
         self._control(samples)
         return samples
 
@@ -205,7 +209,9 @@ class Exposition:
                     metrics.REQUESTS, labels, [(f"{code:03}", value) for code, value in sorted(counted.items())]
                 )
 
-    def _versions(self, samples: Samples, snapshot: Snapshot) -> None:
+    def _versions(self, samples: Samples, snapshot: Snapshot) -> dict[str, int]:
+        """Answers by route the exposures that workers dropped, where they did."""
+        dropped: dict[str, int] = {}
         for (route, version), values in self._blocks("version", snapshot):
             labels = f'route="{escape(route)}",version="{escape(version)}"'
             samples.add(metrics.IN_FLIGHT, labels, values[V_IN_FLIGHT])
@@ -225,6 +231,9 @@ class Exposition:
                 samples.add(metrics.CONCURRENCY_LIMIT, labels, abs(values[V_LIMIT]))
             samples.seen(metrics.CACHE, labels, CACHE_OUTCOMES, values, V_CACHE_OUTCOMES)
             samples.seen(metrics.ERRORS, labels, _FLAG_CODES, values, V_FLAGS)
+            if values[V_EXPOSURES_DROPPED]:
+                dropped[route] = dropped.get(route, 0) + values[V_EXPOSURES_DROPPED]
+        return dropped
 
     def _mirrors(self, samples: Samples, snapshot: Snapshot) -> None:
         for (route, upstream), values in self._blocks("mirror", snapshot):
@@ -284,6 +293,15 @@ class Exposition:
         for (upstream, endpoint), outcomes in self._facts.health_checks.items():
             labels = f'upstream="{escape(upstream)}",endpoint="{escape(endpoint)}"'
             samples.each(metrics.HEALTH_CHECKS, labels, outcomes.items())
+
+    def _lists(self, samples: Samples) -> None:
+        for name, facts in self._facts.lists.items():
+            labels = f'list="{escape(name)}"'
+            samples.add(metrics.LIST_UNITS, labels, facts.units)
+            samples.add(metrics.LIST_CURRENT, labels, int(not facts.problem))
+            samples.add(metrics.LIST_TIME, labels, float(facts.taken_at))
+            samples.each(metrics.LIST_READS, labels, (("taken", facts.taken), ("refused", facts.refused)))
+            samples.each(metrics.LIST_SKIPPED, labels, facts.skipped.items())
 
     def _control(self, samples: Samples) -> None:
         facts = self._facts

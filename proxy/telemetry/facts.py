@@ -58,6 +58,43 @@ class Worker:
 
 
 @dataclass(slots=True)
+class ExposureFacts:
+    """How the recording of exposures stands; sums since the store was opened."""
+
+    recorded: dict[str, int] = field(default_factory=dict)
+    """By route, records that are new and kept."""
+    repeated: dict[str, int] = field(default_factory=dict)
+    """By route, those that said what was known: from another worker, or one that had forgotten."""
+    failures: dict[str, int] = field(default_factory=dict)
+    """By kind, tries that failed: store, corrupt, stream, message."""
+    failing: str = ""
+    """Why nothing can be written now."""
+    records: int = 0
+    size: int = 0
+    """Bytes."""
+    ratios: list[tuple[str, str, str, float]] = field(default_factory=list)
+    """Route, segment, source, and ln of the Bayes factor against the split that was asked for."""
+
+
+@dataclass(slots=True)
+class ListFacts:
+    """A list of units. Times are Unix seconds: when it was taken, and when its file was written."""
+
+    file: str = ""
+    units: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    """Lines left out, by cause: not_text, too_long, duplicate."""
+    taken_at: float = 0.0
+    modified: float = 0.0
+    taken: int = 0
+    """How often the file was read and used."""
+    refused: int = 0
+    """How often it could not be."""
+    problem: str = ""
+    """Why the file as it lies there now is not used; empty when it is."""
+
+
+@dataclass(slots=True)
 class Facts:
     """All of it. Times are Unix seconds; 0 means never."""
 
@@ -77,6 +114,9 @@ class Facts:
     log_lines_repeated: int = 0
     health_checks: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     """By (upstream, endpoint label) and outcome, the checks of endpoints since this control process began."""
+    exposures: ExposureFacts = field(default_factory=ExposureFacts)
+    lists: dict[str, ListFacts] = field(default_factory=dict)
+    """Lists of units by the name the configuration gives them."""
     access_lines_lost: dict[str, int] = field(default_factory=dict)
     """By reason, lines that reached the control process and not the file: full (the queue), failed (the write)."""
 

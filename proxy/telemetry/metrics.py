@@ -94,6 +94,22 @@ MARKED_REQUESTS: Final = Metric(
 MARKED_ERRORS: Final = Metric(
     "tidegate_marked_errors_total", COUNTER, _ROUTE, "Those of them that count in tidegate_errors_total."
 )
+EXPOSURES: Final = Metric(
+    "tidegate_exposures_total", COUNTER, ("route", "outcome"),
+    "Records of who got which version: recorded (a unit's first, or a change), repeated (known already), dropped (no room).",
+)  # fmt: skip
+EXPOSURE_FAILURES: Final = Metric(
+    "tidegate_exposure_failures_total", COUNTER, ("kind",),
+    "What failed in keeping exposures: store (the file could not be written), corrupt (it was set aside), stream (the JSON"
+    " lines could not be written), message (one could not be taken in).",
+)  # fmt: skip
+EXPOSURE_RECORDS: Final = Metric("tidegate_exposure_records", GAUGE, (), "Records of exposures that are kept now.")
+EXPOSURE_BYTES: Final = Metric("tidegate_exposure_store_bytes", GAUGE, (), "Bytes that they take.")
+SAMPLE_RATIO: Final = Metric(
+    "tidegate_sample_ratio_log_bayes_factor", GAUGE, ("route", "segment", "source"),
+    "ln of the evidence that new units were not dealt by the weights asked for, since these weights are in force; above 6.9"
+    " (1000 to 1) they were not. Segment and source: empty for all.",
+)  # fmt: skip
 CACHE: Final = Metric(
     "tidegate_cache_total", COUNTER, ("route", "version", "outcome"),
     "Requests by what became of them at the cache: hit, stale, revalidated, miss or bypass. And answers: stored, evicted,"
@@ -172,6 +188,21 @@ RELOADS: Final = Metric(
     "tidegate_config_reloads_total", COUNTER, ("outcome",), "Times the configuration was read: taken, or refused."
 )
 PROBLEMS: Final = Metric("tidegate_config_problems", GAUGE, (), "Errors in the configuration as it lies there now.")
+LIST_UNITS: Final = Metric("tidegate_list_units", GAUGE, ("list",), "Units in the list of a `units_file`.")
+LIST_CURRENT: Final = Metric(
+    "tidegate_list_current", GAUGE, ("list",),
+    "1, or 0 while the file as it lies there cannot be used and the list read before it is.",
+)  # fmt: skip
+LIST_TIME: Final = Metric(
+    "tidegate_list_last_read_seconds", GAUGE, ("list",), "When the list was taken, in seconds since the epoch."
+)
+LIST_READS: Final = Metric(
+    "tidegate_list_reads_total", COUNTER, ("list", "outcome"), "Times the file was read: taken, or refused."
+)
+LIST_SKIPPED: Final = Metric(
+    "tidegate_list_lines_skipped", GAUGE, ("list", "cause"),
+    "Lines of the file that are left out: not_text (not UTF-8), too_long, duplicate.",
+)  # fmt: skip
 WORKER_UP: Final = Metric("tidegate_worker_up", GAUGE, _WORKER, "1 while the worker serves a plan.")
 WORKER_RESTARTS: Final = Metric(
     "tidegate_worker_restarts_total", COUNTER, _WORKER, "Times the worker's process was replaced."
@@ -224,11 +255,13 @@ METRICS: Final[tuple[Metric, ...]] = (
     REQUESTS, DURATION, UPSTREAM_DURATION, REQUEST_BYTES, RESPONSE_BYTES, IN_FLIGHT, ERRORS, DECISIONS, WEIGHT,
     RETRIES, RETRYING, HEDGES, BREAKER_STATE, BREAKER_OPENED,
     LIMITED, QUEUED, CONCURRENCY_LIMIT, CACHE,
+    EXPOSURES, EXPOSURE_FAILURES, EXPOSURE_RECORDS, EXPOSURE_BYTES, SAMPLE_RATIO,
     FAULTS, MARKED_REQUESTS, MARKED_ERRORS,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,
     HEALTH_CHECKS,
     GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
+    LIST_UNITS, LIST_CURRENT, LIST_TIME, LIST_READS, LIST_SKIPPED,
     WORKER_UP, WORKER_RESTARTS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
     CONNECTIONS, ACCEPTED, REFUSED, RATE_KEYS_FORGOTTEN, DEADLINES_IGNORED, FAULTS_KILLED, TUNNELS, TUNNELS_RETIRED,
     ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,

@@ -126,6 +126,50 @@ def test_rules_come_before_the_split_and_deny_before_all(tmp_path: Path) -> None
             assert all(one.get(b"x-tidegate-version") == b"canary" for one in canary.requests)
 
 
+def test_a_kill_counts_at_once_and_explain_says_what_comes_after_it(tmp_path: Path) -> None:
+    with Origin(answer(b"stable")) as stable, Origin(answer(b"canary")) as canary:
+        config = split_config(stable, canary, 100)
+        config["holdouts"] = {"q4": {"percent": 100}}
+        config["routes"][0]["rules"] = [{"units": ["alice"], "version": "canary"}]
+        with Proxy(config, tmp_path) as proxy, proxy.connect() as wire:
+
+            def ask(unit: str) -> bytes:
+                return wire.get("/", "a", f"X-User-Id: {unit}").body
+
+            def explained() -> tuple[str, str, str]:
+                found = proxy.api("/api/v1/explain?route=shop&unit=alice")
+                return found["version"], found["reason"], "" if found["next"] is None else found["next"]["reason"]
+
+            assert (ask("alice"), ask("carol")) == (b"canary", b"canary")
+            assert explained() == ("canary", "override", "split")
+
+            def kill_version(config: Config) -> None:
+                config["routes"][0]["versions"]["canary"]["kill"] = True
+
+            proxy.edit(kill_version)
+            assert (ask("alice"), ask("carol")) == (b"stable", b"stable")
+            assert explained() == ("stable", "kill", "")
+
+            def hold_out(config: Config) -> None:
+                config["routes"][0]["versions"]["canary"]["kill"] = False
+                config["routes"][0]["holdout"] = "q4"
+
+            proxy.edit(hold_out)
+            assert (ask("alice"), ask("carol")) == (b"canary", b"stable")
+            assert explained() == ("canary", "override", "holdout")
+
+            def kill_all(config: Config) -> None:
+                config["kill"] = True
+
+            proxy.edit(kill_all)
+            assert (ask("alice"), ask("carol")) == (b"stable", b"stable")
+            assert explained() == ("stable", "kill", "override")
+            reasons = proxy.metrics().by("tidegate_decisions_total", "reason", route="shop")
+            assert {name: count for name, count in reasons.items() if count} == {
+                "kill": 4, "override": 2, "split": 1, "holdout": 1,
+            }  # fmt: skip
+
+
 def test_minted_cookie_keeps_its_holder(tmp_path: Path) -> None:
     with Origin(answer(b"stable")) as stable, Origin(answer(b"canary")) as canary:
         config = split_config(stable, canary, 50)

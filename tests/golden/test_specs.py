@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.build import build_plan
+from proxy.core.unit_table import UnitList
 from proxy.settings import load
 
 HERE = Path(__file__).with_name("settings")
@@ -25,7 +26,8 @@ def golden(path: Path) -> Path:
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_a_configuration_compiles_to_its_spec(path: Path) -> None:
     assert spec_text(path) == golden(path).read_text()
-    build_plan(json.loads(golden(path).read_text()))
+    lists = {name: UnitList(one.table()) for name, one in load(path, ENVIRON).lists.items()}
+    build_plan(json.loads(golden(path).read_text()), lists=lists)
 
 
 def test_every_golden_spec_has_its_configuration() -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import report
+from bench import audience, report, segments
 from bench.cases import Figures, median
 from bench.load import LoadError, parse
-from bench.peers import PEERS, Ports, tidegate_file
+from bench.own import Place
+from bench.peers import PEERS, Interpreted, Ports, tidegate_file
 from bench.process import Program, cost, family, memory
+from proxy.form import compiled
 from proxy.settings.loader import load
 
 PORTS = Ports(18001, 18002, 18003, 18004, 18005)
@@ -121,3 +123,26 @@ def test_a_program_that_ignores_sigterm_is_ended_by_force(tmp_path: Path) -> Non
             program.wait(0.01)
         program.stop(patience=0.05)
     assert program.died().startswith(f"exit -{signal.SIGKILL}")
+
+
+@pytest.mark.slow
+def test_decisions_are_measured_in_a_process_of_their_own(tmp_path: Path) -> None:
+    place = Place(tmp_path, PORTS, set(), set())
+    plain, ruled, everything = audience.decisions(place, quick=True, interpreted=True)
+    assert plain.measured.endswith(" ns")
+    assert ruled.title.startswith("Added to it by ten rules, three of which name 100,000 units each, ")
+    assert float(everything.measured.removesuffix(" us")) > 0
+
+
+@pytest.mark.slow
+def test_lists_are_measured_in_a_process_of_their_own(tmp_path: Path) -> None:
+    place = Place(tmp_path, PORTS, set(), set())
+    rows = segments.alone(place, 20_000, Interpreted())
+    form = "compiled" if compiled() else "interpreted"  # beside a wheel there is no source to take
+    assert rows[0].title == f"Reading 20,000 short units, {form}"
+    assert all(row.measured.split()[0].replace(",", "").replace("+", "").replace(".", "").isdigit() for row in rows)
+
+
+def test_a_measurement_that_fails_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="nowhere"):
+        audience._measured([sys.executable, "-c", "raise SystemExit('nowhere')"], tmp_path, 1)

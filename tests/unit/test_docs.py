@@ -1,5 +1,6 @@
 """What the pages show is true: configurations load, commands exist, tables say what the code says, links lead somewhere."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -7,12 +8,19 @@ from xml.etree import ElementTree as ET
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import proxy
+from proxy.analysis.sample_ratio import sample_ratio
 from proxy.core.breaker import STATES, TABLE, Event
+from proxy.core.exposed import is_robot
 from proxy.core.route_cache import CACHE_OUTCOMES
 from proxy.errors import FLAGS
+from proxy.exposure.queries import as_values
+from proxy.exposure.writer import Standing
+from proxy.settings.changes import compare
 from proxy.settings.loader import load
+from proxy.settings.models.hashing import TAKES
 from proxy.surfaces.cli.main import tidegate
 from proxy.telemetry.counters import FAULT_OUTCOMES, LIMITED_CAUSES, MIRROR_OUTCOMES
 
@@ -50,6 +58,8 @@ YAML = [(page, number, text) for page in PAGES for number, text in enumerate(_bl
 def test_every_configuration_shown_loads_without_a_warning(page: Path, number: int, text: str, tmp_path: Path) -> None:
     file = tmp_path / "tidegate.yaml"
     file.write_text(text)
+    for name in re.findall(r"units_file: ([\w.-]+)", text):
+        (tmp_path / name).write_text("alice\n")
     loaded = load(file, {})
     # An example need not say where its keys are kept; the warning about that is the right one.
     assert [warning.message for warning in loaded.warnings if "without `state`" not in warning.message] == []
@@ -124,6 +134,39 @@ def test_table_of_cache_outcomes_is_that_of_the_code() -> None:
     assert tuple(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == CACHE_OUTCOMES
 
 
+def test_fields_of_exposures_are_those_of_the_code() -> None:
+    text = (ROOT / "docs/exposure.md").read_text()
+    table = text.partition("<!-- fields:begin -->")[2].partition("<!-- fields:end -->")[0]
+    row = (1, 0, 2, 1, None, 9, 0, 1, 1, 0, 1, 1, 1, b"", None)
+    fields = list(as_values(row, {1: ("shop", "stable")}, "", "{}", "header"))
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == fields
+    (example,) = _blocks(ROOT / "docs/exposure.md", "json")
+    assert list(json.loads(example)) == fields
+
+
+def test_robots_on_the_page_are_those_of_the_code() -> None:
+    text = (ROOT / "docs/exposure.md").read_text().partition("**bot**")[2].partition("It is a rule")[0]
+    words = re.findall(r"`(\w+)`", text)
+    assert len(words) == 7
+    assert all(is_robot(f"An{word}/1.0".encode()) for word in words)
+
+
+def test_sample_ratios_on_the_page_are_those_of_the_code() -> None:
+    text = (ROOT / "docs/exposure.md").read_text()
+    shown = re.findall(r"(\d+) (?:against|to) (\d+)[^;.]*?give (-?[\d.]+\d)", text)
+    assert len(shown) == 2
+    for first, second, factor in shown:
+        assert f"{sample_ratio([int(first), int(second)], [1, 1]):.1f}" == factor
+
+
+def test_failures_of_exposures_on_the_page_are_those_of_the_code() -> None:
+    text = (ROOT / "docs/exposure.md").read_text()
+    assert set(re.findall(r'kind="(\w+)"', text)) == set(Standing().failures) - {"message"}
+    sources = "".join(file.read_text() for file in (Path(proxy.__file__).parent / "exposure").glob("*.py"))
+    for line in re.findall(r'log "([^"]+)"', text):
+        assert line in sources, line
+
+
 def test_table_of_the_breaker_is_that_of_the_code() -> None:
     text = (ROOT / "docs/resilience.md").read_text()
     table = text.partition("<!-- breaker:begin -->")[2].partition("<!-- breaker:end -->")[0]
@@ -136,6 +179,49 @@ def test_table_of_the_breaker_is_that_of_the_code() -> None:
         ]
         for event in Event
     ]
+
+
+def _hash_families(name: str) -> str:
+    """What stands between the marks of this name."""
+    text = (ROOT / "docs/hash-families.md").read_text()
+    return text.partition(f"<!-- {name}:begin -->")[2].partition(f"<!-- {name}:end -->")[0]
+
+
+def test_every_hash_family_has_its_formula_what_it_takes_and_its_proof() -> None:
+    families = {name: set(takes) for name, takes in TAKES.items() if takes}
+    rows = re.findall(r"^\| `([\w-]+)` \| .* \| ([^|]*) \|$", _hash_families("families"), re.MULTILINE)
+    assert {name: set(re.findall(r"`(\w+)`", takes)) for name, takes in rows} == families
+    for name in ("weights", "proofs"):
+        cells = re.findall(r"^\| (`[^|]*) \|", _hash_families(name), re.MULTILINE)
+        assert {word for cell in cells for word in re.findall(r"`([\w-]+)`", cell)} - {"variants"} == set(families)
+
+
+def test_explanation_of_a_hash_family_is_what_explain_says(tmp_path: Path) -> None:
+    file = tmp_path / "tidegate.yaml"
+    file.write_text(_blocks(ROOT / "docs/hash-families.md", "yaml")[0])
+    result = CliRunner().invoke(tidegate, ["explain", "-c", str(file), "--route", "shop", "--unit", "alice"])
+    shown = _hash_families("explained").partition("```text\n")[2].partition("```")[0]
+    assert shown
+    assert result.stdout.startswith(shown)
+
+
+def test_more_units_move_under_a_hash_family_as_the_page_says(tmp_path: Path) -> None:
+    moved = {}
+    for family in ("tidegate", "unleash"):
+        specs = []
+        for weights in ((90, 5, 5), (80, 10, 10)):
+            versions = ", ".join(f"v{place}: {{upstream: u, weight: {weight}}}" for place, weight in enumerate(weights))
+            file = tmp_path / "tidegate.yaml"
+            file.write_text(
+                "listen: 127.0.0.1:8080\nupstreams: {u: {endpoints: [http://127.0.0.1:9001]}}\n"
+                f"routes: [{{name: r, unit: [client_ip], default: v0, hash: {family}, versions: {{{versions}}}}}]\n"
+            )
+            specs.append(load(file, {}).spec)
+        moved[family] = round(compare(*specs).changed_routes[0].moved, 6)
+    rows = re.findall(
+        r"^\| (?:`tidegate`|any other family) \| (\d+) %", (ROOT / "docs/hash-families.md").read_text(), re.MULTILINE
+    )
+    assert [round(100 * share) for share in moved.values()] == [int(row) for row in rows] == [10, 15]
 
 
 def _what_happens() -> list[list[str]]:

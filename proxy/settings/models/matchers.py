@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
+from proxy.core.times import DAYS
 from proxy.settings.models.part import Part, option
+from proxy.settings.rates import Moment, TimeOfDay
 from proxy.settings.scalars import (
     Cidr,
     HeaderName,
@@ -20,11 +22,15 @@ from proxy.settings.scalars import (
     one_or_many,
     refuse,
 )
+from proxy.settings.translation import MAP_TAG, OTHER_TAG
+from proxy.settings.zones import offsets_of, parse_zone
 
-NAMED: Final = ("header", "cookie", "query")
+NAMED: Final = ("header", "cookie", "query", "claim", "attribute")
 UNNAMED: Final = ("client_ip", "path", "method", "host")
 TESTS: Final = ("is", "in", "not_in", "prefix", "suffix", "contains", "regex", "semver", "cidr", "between", "exists")
 _COMBINED: Final = ("all", "any", "not", "segment")
+_WHOLE: Final = ("units", "units_file", "time")
+_ALL_SOURCES: Final = (*NAMED, *UNNAMED, *_WHOLE, *_COMBINED)
 
 Networks = Annotated[list[Cidr], Short(list, one_or_many, "string")]
 
@@ -71,6 +77,62 @@ def expand_test(value: Any) -> Any:
 AnyTest = Annotated[Test, Short(dict, expand_test, "string")]
 
 
+class TimeWindow(Part):
+    """Hours and days by the clocks of a time zone. An hour that clocks leave out never comes; one that they repeat comes twice."""
+
+    zone: Annotated[str, BeforeValidator(parse_zone), WithJsonSchema({"type": "string"})] = option(
+        "A time zone's name, such as `Europe/Oslo`.", "UTC"
+    )
+    from_: TimeOfDay | None = option("Where it begins, such as `22:00`.", None, alias="from", shown="00:00")
+    to: TimeOfDay | None = option(
+        "Where it ends, which is outside. Earlier than `from`: it goes over midnight.", None, shown="24:00"
+    )
+    days: Annotated[
+        list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]], Short(list, one_or_many, "string")
+    ] = option(
+        "Days on which it begins: mon, tue, wed, thu, fri, sat, sun.",
+        makes=lambda: list(DAYS),
+        shown="all",
+        min_length=1,
+    )
+
+    @model_validator(mode="after")
+    def _sense(self) -> TimeWindow:
+        start, end = self.hours()
+        if start == end:
+            refuse("`from` and `to` are the same; leave them out for whole days")
+        if start == 86400:
+            refuse("`from: 24:00` is the next day's `00:00`")
+        if not self.model_fields_set & {"from_", "to", "days"}:
+            refuse("needs `from` and `to`, or `days`, or all of them")
+        return self
+
+    def hours(self) -> tuple[int, int]:
+        """Where it begins and ends, in seconds since midnight."""
+        return self.from_ or 0, 86400 if self.to is None else self.to
+
+
+class Period(Part):
+    """From one moment to another."""
+
+    from_: Moment | None = option(
+        "Its beginning, with the zone: `2026-12-01T08:00:00Z`. Absent: always.", None, alias="from", unit="time"
+    )
+    to: Moment | None = option("Its end, which is outside. Absent: none.", None, unit="time")
+
+    @model_validator(mode="after")
+    def _sense(self) -> Period:
+        if self.from_ is None and self.to is None:
+            refuse("needs `from`, `to` or both")
+        if self.from_ is not None and self.to is not None and self.from_ >= self.to:
+            refuse("`from` must be before `to`")
+        return self
+
+
+def _numbers_or_period(value: Any) -> str:
+    return MAP_TAG if isinstance(value, dict | Period) else OTHER_TAG
+
+
 class Matcher(Test):
     """A test on a request, or a combination of matchers: one source, or `all`, `any`, `not` or `segment`."""
 
@@ -87,13 +149,41 @@ class Matcher(Test):
     path: AnyTest | None = option("The decoded path: `{path: {prefix: /beta}}`.", None)
     method: AnyTest | None = option("The method: `{method: {in: [GET, HEAD]}}`.", None)
     host: AnyTest | None = option("The host, in lower case and without port.", None)
+    claim: Text | None = option("The claim of this name in the request's verified token, beside the test.", None)
+    attribute: Text | None = option("The attribute of this name in the context of a flag, beside the test.", None)
+    trusted: bool = option(
+        "Beside `header`: the field counts only where the peer is in `trusted_proxies`; from others it is as if not there.",
+        False,
+    )
+    units: list[Text] | None = option("The unit is one of these.", None, min_length=1)
+    units_file: Text | None = option(
+        "The unit is in this file, relative to the configuration's: one a line, `#` begins a comment line. Read again"
+        " when it changes; a million lines are fine.",
+        None,
+        min_length=1,
+    )
+    time: TimeWindow | None = option("Hours and days: `{zone: Europe/Oslo, from: 22:00, to: 06:00}`.", None)
+    between: (
+        Annotated[
+            Annotated[Period, Tag(MAP_TAG)]
+            | Annotated[list[Number], Field(min_length=2, max_length=2), Tag(OTHER_TAG)],
+            Discriminator(_numbers_or_period),
+        ]
+        | None
+    ) = option(  # type: ignore[assignment]
+        "Beside a source, a number from the first to the second, both included. Alone, a period:"
+        " `{from: 2026-12-01T08:00:00Z, to: 2026-12-08T08:00:00Z}`.",
+        None,
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Matcher:
         sources = self.sources()
         tests = self.given()
-        _one_of(sources, (*NAMED, *UNNAMED, *_COMBINED), "source")
+        _one_of(sources, _ALL_SOURCES, "source")
         source = sources[0][0]
+        if self.trusted and source != "header":
+            refuse("`trusted` belongs beside `header`")
         if source in NAMED:
             _one_of(tests, TESTS, "test")
         elif tests:
@@ -101,16 +191,21 @@ class Matcher(Test):
                 f"`{tests[0][0]}` does not belong beside `{source}`"
                 + (f"; write `{source}: {{{tests[0][0]}: ...}}`" if source in UNNAMED else "")
             )
-        if self.between is not None and self.between[0] > self.between[1]:
+        if isinstance(self.between, list) and self.between[0] > self.between[1]:
             refuse("the first number of `between` must not be above the second")
         return self
 
     def sources(self) -> list[tuple[str, Any]]:
         """The sources and combinations that are set, as (word, value)."""
-        return [(name.rstrip("_"), value) for name in _SOURCE_FIELDS if (value := getattr(self, name)) is not None]
+        found = [(name.rstrip("_"), value) for name in _SOURCE_FIELDS if (value := getattr(self, name)) is not None]
+        return [*found, ("between", self.between)] if isinstance(self.between, Period) else found
+
+    def given(self) -> list[tuple[str, Any]]:
+        """The tests that are set, as (word, value)."""
+        return [(word, value) for word, value in super().given() if not isinstance(value, Period)]
 
 
-_SOURCE_FIELDS: Final = (*NAMED, *UNNAMED, "all_", "any_", "not_", "segment")
+_SOURCE_FIELDS: Final = (*NAMED, *UNNAMED, *_WHOLE, "all_", "any_", "not_", "segment")
 Matcher.model_rebuild()
 
 
@@ -132,9 +227,29 @@ def matcher_spec(matcher: Matcher) -> dict[str, Any]:
         return {"not": matcher_spec(value)}
     if source == "segment":
         return {"segment": value}
+    if source == "units":
+        return {"source": "unit", "test": "in", "value": list(value)}
+    if source == "units_file":
+        return {"source": "unit", "test": "listed", "value": value}
+    if source == "time":
+        return {"source": "time", "test": "window", "value": _window(value)}
+    if source == "between":
+        return {"source": "time", "test": "period", "value": {"from": value.from_ or 0.0, "to": value.to or 0.0}}
     if source in NAMED:
-        return {"source": source, "name": value, **test_spec(matcher)}
+        trusted = {"trusted": True} if matcher.trusted else {}
+        return {"source": source, "name": value, **trusted, **test_spec(matcher)}
     return {"source": source, **test_spec(value)}
+
+
+def _window(window: TimeWindow) -> dict[str, Any]:
+    start, end = window.hours()
+    return {
+        "zone": window.zone,
+        "from": start,
+        "to": end,
+        "days": [day for day in DAYS if day in window.days],
+        "offsets": offsets_of(window.zone),
+    }
 
 
 def test_spec(test: Test) -> dict[str, Any]:

@@ -5,14 +5,17 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 from pydantic import model_validator
 
 from proxy.errors import FLAGS
+from proxy.settings.models.audience import KillSwitch, LayerPart, Rings, kill_key, until_key
 from proxy.settings.models.breaker import Breaker
 from proxy.settings.models.cache import Cache
 from proxy.settings.models.faults import Fault
+from proxy.settings.models.hashing import Hash, expand_hash
 from proxy.settings.models.limiting import Admission, Concurrency, RateLimit
 from proxy.settings.models.matchers import AnyTest, Matcher, Networks
 from proxy.settings.models.part import Part, duration_key, option, size_key
 from proxy.settings.models.retry import SAFE_METHODS, Deadline, Hedge, Retry, expand_deadline
 from proxy.settings.problems import shown
+from proxy.settings.rates import Moment
 from proxy.settings.scalars import (
     Delay,
     Duration,
@@ -120,6 +123,7 @@ class Version(Part):
         "So long after it first gets requests, its samples are marked, so that analysis can leave them out.", "0s"
     )
     breaker: Breaker | None = option("Stops asking it while too much fails. Absent: none.", None)
+    kill: KillSwitch = kill_key("Nobody gets it, not by any rule and not as a fallback.")
 
 
 class Rule(Part):
@@ -133,6 +137,7 @@ class Rule(Part):
     )
     version: Reference | None = option("Always this version.", None)
     split: dict[Name, Weight] | None = option("Weights by version instead of the route's.", None, min_length=1)
+    until: Moment | None = until_key("From then on the rule is as if not there.")
 
     @model_validator(mode="after")
     def _one_of_each(self) -> "Rule":
@@ -154,6 +159,7 @@ class Preview(Part):
     from_: Networks = option(
         "Client addresses that may.", makes=lambda: ["127.0.0.0/8", "::1/128"], alias="from", shown="[127.0.0.0/8, ::1]"
     )
+    until: Moment | None = until_key("From then on nobody may.")
 
 
 def _expand_methods(value: Any) -> Any:
@@ -223,11 +229,17 @@ class Route(Part):
     unit: list[Annotated[UnitSource, Short(dict, _expand_source, "string")]] | None = option(
         "Where the unit is found: the first that is there. Empty: no unit, so that the default version serves.",
         None,
-        shown="`[{mint_cookie: tg_unit}]` when units matter (several versions with weight, or rules with units"
-        " or a split), else `[]`",
+        shown="`[{mint_cookie: tg_unit}]` when units matter (several versions with weight, rules with units"
+        " or a split, a holdout or a layer), else `[]`",
     )
     salt: Text | None = option(
         "Deals the cards: change it and units are assigned anew.", None, shown="the route's name", min_length=1
+    )
+    hash: Annotated[Hash, Short(dict, expand_hash, "string")] | None = option(
+        "Whose hash deals the units: a family's name, or a map with what it needs. The order of the versions matters to"
+        " all but `tidegate`.",
+        None,
+        shown="tidegate",
     )
     versions: dict[Name, Version] = option("The versions by name.", min_length=1, max_length=64)
     active: Reference | None = option("This version has all of it; the others none. Instead of weights.", None)
@@ -235,6 +247,13 @@ class Route(Part):
         "The version without a unit, and with all weights 0.", None, shown="the first listed, or `active`"
     )
     max_body: Size | None = option("A request's body; beyond: 413. Absent: no limit.", None, unit="size")
+    kill: KillSwitch = kill_key("Everybody gets the default version.")
+    holdout: Reference | None = option("The holdout whose units get the default version. Absent: none.", None)
+    layer: LayerPart | None = option("The part of a layer's units that are dealt; the others get the default.", None)
+    epoch: int = option(
+        "Raise it to deal the units anew on purpose, without another salt.", 0, unit="count", ge=0, le=1_000_000_000
+    )
+    rings: list[Rings] = option("A version for one circle of people after another.", makes=list)
     rules: list[Rule] = option("Before the split; the first that holds decides, deny always wins.", makes=list)
     preview: Preview | None = option("A tester asks for a version by name. Absent: nobody.", None)
     mirror: list[Mirror] = option("Copies to shadows.", makes=list)
@@ -258,5 +277,8 @@ class Route(Part):
     admission: Admission | None = option("Less for a version that fails. Absent: it gets all of its requests.", None)
     cache: Cache | None = option("Keeps answers. Absent: none.", None)
     faults: list[Fault] = option("Faults on purpose.", makes=list)
+    exposure: bool = option(
+        "Record which unit first got which version, when and why, and each change. Wants `state: sqlite:PATH`.", False
+    )
     errors: Errors = option("What counts as an error of this route.", makes=Errors)
     debug: Debug | None = option("Who may see `x-tidegate-*` debug headers in answers. Absent: nobody.", None)

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+from proxy.settings.models.audience import Holdout, KillSwitch, Layer, kill_key
+from proxy.settings.models.exposure import Exposure
 from proxy.settings.models.faults import FaultBounds
 from proxy.settings.models.listen import Admin, Client, Drain, Listener, Listeners
 from proxy.settings.models.matchers import Matcher
@@ -112,7 +114,11 @@ class General(Part):
     zone: Zone | None = option(
         "Where this proxy stands: endpoints of the same `zone` are asked first. Absent: all alike.", None
     )
+    exposure: Exposure = option("How exposures are kept.", makes=Exposure)
     faults: FaultBounds = option("What holds for all faults of all routes.", makes=FaultBounds)
+    kill: KillSwitch = kill_key("Everybody gets the default version, on every route.")
+    holdouts: dict[Name, Holdout] = option("Holdouts by name, for routes to name.", makes=dict)
+    layers: dict[Name, Layer] = option("Layers by name, for routes to name.", makes=dict)
 
     @property
     def worker_count(self) -> int:

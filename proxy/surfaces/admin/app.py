@@ -5,10 +5,13 @@ from typing import Final
 
 from aiohttp import web
 
+from proxy.surfaces.admin.explain import EXPLAIN, ExplainPath
+from proxy.surfaces.admin.exposures import EXPOSURES, SUMMARY, ExposurePaths
 from proxy.surfaces.admin.faults import FAULTS, KILL, FaultPaths
 from proxy.surfaces.admin.guard import Token, guard
 from proxy.surfaces.admin.openapi import document
 from proxy.surfaces.admin.redaction import shown
+from proxy.surfaces.admin.segments import SEGMENTS, SegmentPaths
 from proxy.surfaces.admin.state import State
 from proxy.surfaces.admin.upstreams import ENDPOINT, UPSTREAM, UPSTREAMS, UpstreamPaths, upstreams_shown
 from proxy.telemetry.totals import VersionTotals
@@ -23,7 +26,10 @@ _PAGE: Final = """<!doctype html>
 <li><a href="/api/v1/config">/api/v1/config</a>: the configuration in force, and what is wrong with the file</li>
 <li><a href="/api/v1/routes">/api/v1/routes</a>: routes, weights, endpoints, counts</li>
 <li><a href="/api/v1/upstreams">/api/v1/upstreams</a>: upstreams, health and drains of their endpoints</li>
+<li><a href="/api/v1/segments">/api/v1/segments</a>: segments, and the lists of units they name</li>
 <li><a href="/api/v1/faults">/api/v1/faults</a>: faults put in on purpose, and whether they are switched off</li>
+<li><a href="/api/v1/exposures">/api/v1/exposures</a>: who got which version, when and why</li>
+<li><a href="/api/v1/exposures/summary">/api/v1/exposures/summary</a>: how many units each version has had</li>
 <li><a href="/api/v1/openapi.json">/api/v1/openapi.json</a>: this API described</li>
 </ul></body></html>
 """
@@ -54,15 +60,21 @@ def make_app(
         application.router.add_get("/api/v1/config", paths.config)
         application.router.add_get("/api/v1/routes", paths.routes)
         application.router.add_get("/api/v1/openapi.json", paths.openapi)
+        application.router.add_get(EXPLAIN, ExplainPath(state).one)
         upstreams = UpstreamPaths(state)
         application.router.add_get(UPSTREAMS, upstreams.all)
         application.router.add_get(UPSTREAM, upstreams.one)
         application.router.add_post(f"{ENDPOINT}/drain", upstreams.drain)
         application.router.add_delete(f"{ENDPOINT}/drain", upstreams.undrain)
+        application.router.add_get(SEGMENTS, SegmentPaths(state).all)
         faults = FaultPaths(state)
         application.router.add_get(FAULTS, faults.all)
         application.router.add_post(KILL, faults.kill)
         application.router.add_delete(KILL, faults.lift)
+        exposures = ExposurePaths(state)
+        application.router.add_get(EXPOSURES, exposures.find)
+        application.router.add_get(SUMMARY, exposures.summary)
+        application.router.add_delete(EXPOSURES, exposures.erase)
     return application
 
 

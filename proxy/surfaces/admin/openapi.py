@@ -1,13 +1,22 @@
 """The OpenAPI 3.1 document of the admin port. Written by hand; a test walks the application's paths against it."""
 
-from typing import Any, Final
+from typing import Final
 
 import proxy
+from proxy.surfaces.admin import openapi_explain, openapi_exposures
+from proxy.surfaces.admin import openapi_parts as parts
+from proxy.surfaces.admin.openapi_parts import Schema
 
-_STRING: Final = {"type": "string"}
-_INTEGER: Final = {"type": "integer"}
-_NUMBER: Final = {"type": "number"}
-_STRINGS: Final = {"type": "array", "items": _STRING}
+_STRING, _STRINGS, _INTEGER, _NUMBER, _NULLABLE = (
+    parts.STRING,
+    parts.STRINGS,
+    parts.INTEGER,
+    parts.NUMBER,
+    parts.NULLABLE,
+)
+_ref, _object, _answer, _json = parts.ref, parts.an_object, parts.answer, parts.json_answer
+_operation, _get, _body, _with = parts.operation, parts.get, parts.body, parts.with_parameters
+
 _UPSTREAM: Final = {"name": "upstream", "in": "path", "required": True, "schema": _STRING}
 _ENDPOINT: Final = {
     "name": "endpoint",
@@ -16,9 +25,6 @@ _ENDPOINT: Final = {
     "schema": _STRING,
     "description": "Its label or its URL, percent-encoded: http%3A%2F%2F127.0.0.1%3A9001",
 }
-_NULLABLE: Final = {"type": ["string", "null"]}
-
-Schema = dict[str, Any]
 
 
 def document() -> Schema:
@@ -28,7 +34,7 @@ def document() -> Schema:
         "info": {
             "title": "Tidegate admin API",
             "version": getattr(proxy, "__version__", "1"),
-            "description": "What is in force, how it fares, draining endpoints, and ending faults.",
+            "description": "What is in force, how it fares, draining endpoints, ending faults, and who got what.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -66,6 +72,7 @@ def document() -> Schema:
             "/api/v1/routes": _get(
                 "routes", "Routes, weights, endpoints and counts", {"200": _json("The routes", _ref("Routes"))}
             ),
+            **openapi_explain.paths(),
             "/api/v1/upstreams": _get(
                 "upstreams",
                 "Upstreams, and health and drains of their endpoints",
@@ -80,6 +87,11 @@ def document() -> Schema:
                 ),
             ),
             "/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain": _with([_UPSTREAM, _ENDPOINT], _drain()),
+            "/api/v1/segments": _get(
+                "segments",
+                "Segments, and the lists of units they name",
+                {"200": _json("The segments", _ref("Segments"))},
+            ),
             "/api/v1/faults": _get(
                 "faults",
                 "Faults put in on purpose, what they did, and whether they are switched off",
@@ -107,6 +119,7 @@ def document() -> Schema:
                     },
                 ),
             },
+            **openapi_exposures.paths(),
             "/api/v1/openapi.json": _get(
                 "openapi", "This document", {"200": _json("The document", {"type": "object"})}
             ),
@@ -154,7 +167,37 @@ def document() -> Schema:
                     errors=_INTEGER,
                     in_flight=_INTEGER,
                 ),
+                "Explanation": openapi_explain.explanation(),
                 "Upstreams": _object(generation=_INTEGER, upstreams={"type": "array", "items": _ref("Upstream")}),
+                "Segments": _object(
+                    generation=_INTEGER,
+                    segments={
+                        "type": "array",
+                        "items": _object(
+                            name=_STRING,
+                            where={"type": "object", "description": "The matcher, as in the plan's spec."},
+                            lists=_STRINGS,
+                        ),
+                    },
+                    lists={"type": "array", "items": _ref("List")},
+                ),
+                "List": _object(
+                    name={"type": "string", "description": "As `units_file` has it."},
+                    file=_STRING,
+                    units=_INTEGER,
+                    taken={"type": "number", "description": "When it was read, Unix seconds."},
+                    modified={
+                        "type": "number",
+                        "description": "When the file was written that was read, Unix seconds.",
+                    },
+                    current={"type": "boolean", "description": "False while the file as it lies there cannot be used."},
+                    problem={"type": "string", "description": "Why not; empty when it can."},
+                    skipped={
+                        "type": "object",
+                        "additionalProperties": _INTEGER,
+                        "description": "Lines left out: not_text (not UTF-8), too_long, duplicate.",
+                    },
+                ),
                 "Faults": _object(
                     generation=_INTEGER,
                     enabled={"type": "boolean", "description": "`faults.enabled` of the file."},
@@ -177,6 +220,7 @@ def document() -> Schema:
                         ),
                     },
                 ),
+                **openapi_exposures.schemas(),
                 "Fault": _object(
                     label=_STRING,
                     kind={"enum": ["delay", "abort", "reset", "slow_body"]},
@@ -257,40 +301,6 @@ def document() -> Schema:
     }
 
 
-def _ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _object(**properties: Schema) -> Schema:
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _answer(description: str, media: str, schema: Schema) -> Schema:
-    return {"description": description, "content": {media: {"schema": schema}}}
-
-
-def _json(description: str, schema: Schema) -> Schema:
-    return _answer(description, "application/json", schema)
-
-
-def _body(**properties: Schema) -> Schema:
-    """A JSON body whose properties may all be left out."""
-    schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    return {"required": False, "content": {"application/json": {"schema": schema}}}
-
-
-def _operation(name: str, summary: str, responses: Schema) -> Schema:
-    refused = {
-        "401": _json("A token is needed", _ref("Error")),
-        "403": _json("This token, Host or Origin may not", _ref("Error")),
-    }
-    return {"operationId": name, "summary": summary, "responses": {**responses, **refused}}
-
-
-def _get(name: str, summary: str, responses: Schema) -> Schema:
-    return {"get": _operation(name, summary, responses)}
-
-
 def _drain() -> Schema:
     responses = {
         "400": _json("The body cannot be read", _ref("Error")),
@@ -306,11 +316,6 @@ def _drain() -> Schema:
         },
         "delete": _operation("undrain", "Use it again", responses),
     }
-
-
-def _with(parameters: list[Schema], path: Schema) -> Schema:
-    """A path whose placeholders are `parameters`."""
-    return {"parameters": parameters, **path}
 
 
 def _open(path: Schema) -> Schema:

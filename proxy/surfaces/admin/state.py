@@ -7,7 +7,9 @@ control/ must not import surfaces/, yet has to start this server. So `tidegate r
 from typing import Any, Protocol
 
 from proxy.control.endpoints import Endpoints
+from proxy.control.exposures import Exposures
 from proxy.control.kill_switch import KillSwitch
+from proxy.control.unit_lists import UnitLists
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.totals import Totals
@@ -35,6 +37,14 @@ class State(Protocol):
     @property
     def faults(self) -> KillSwitch:
         """The switch that ends all faults."""
+
+    @property
+    def exposures(self) -> Exposures:
+        """Who got which version, and why."""
+
+    @property
+    def lists(self) -> UnitLists:
+        """The lists of units."""
 
     @property
     def spec(self) -> dict[str, Any]:

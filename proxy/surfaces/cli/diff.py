@@ -21,7 +21,7 @@ def command(old: str, new: str, *, as_json: bool) -> None:
     """
     before = load_or_exit(old, as_json=as_json)
     after = load_or_exit(new, as_json=as_json)
-    changes = compare(before.spec, after.spec, before.settings, after.settings)
+    changes = compare(before.spec, after.spec, before.settings, after.settings, (before.lists, after.lists))
     if as_json:
         print_json(changes.as_dict())
     elif changes:

@@ -13,6 +13,7 @@ COMMANDS: Final = {
     "upgrade": ("proxy.surfaces.cli.upgrade", "Replace a running proxy by this program without losing a request."),
     "validate": ("proxy.surfaces.cli.validate", "Check a configuration and list all that is wrong."),
     "explain": ("proxy.surfaces.cli.explain", "Why a unit gets the version it gets."),
+    "exposures": ("proxy.surfaces.cli.exposures", "Who got which version, when and why; forget one unit."),
     "diff": ("proxy.surfaces.cli.diff", "What changes between two configurations, and what share of units moves."),
     "schema": ("proxy.surfaces.cli.schema", "Print the JSON Schema of the configuration."),
     "version": ("proxy.surfaces.cli.version", "Print the version, and whether the hot modules are compiled."),

@@ -31,6 +31,7 @@ def test_those_that_run_are_told_at_once_and_places_without_a_channel_are_left_o
     briefing = Briefing({0: place(0, first), 1: place(1, None), 2: place(2, second)})
     briefing.publish(PLAN)
     briefing.keep(b"legacy")
+    briefing.lend(b"lists")
     briefing.send_endpoints("shop", [{"host": "1"}])
     briefing.mark("shop", ["a"], ["b"])
     briefing.kill_faults(True)
@@ -38,6 +39,7 @@ def test_those_that_run_are_told_at_once_and_places_without_a_channel_are_left_o
     assert first.said == second.said == [
         ("publish", PLAN),
         ("keep", b"legacy"),
+        ("lend", b"lists"),
         ("send_endpoints", "shop", [{"host": "1"}]),
         ("mark", "shop", (["a"], ["b"])),
         ("kill_faults", True),
@@ -50,6 +52,7 @@ def test_one_that_comes_later_is_told_the_newest_of_each_and_the_plan_after_what
     briefing.publish(PLAN)
     for legacy in (b"one", b"two"):
         briefing.keep(legacy)
+        briefing.lend(legacy)
     briefing.share(3, [0, 1, 2])
     briefing.kill_faults(True)
     briefing.mark("shop", ["a"], [])
@@ -57,6 +60,7 @@ def test_one_that_comes_later_is_told_the_newest_of_each_and_the_plan_after_what
         ("keep", b"two"),
         ("share", 3, [0, 1, 2]),
         ("kill_faults", True),
+        ("lend", b"two"),
         ("publish", PLAN),
         ("mark", "shop", (["a"], [])),
     ]

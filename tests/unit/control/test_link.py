@@ -5,6 +5,7 @@ import json
 import pytest
 
 from proxy.channel import messages
+from proxy.channel.exposures import ExposureBatch
 from proxy.channel.frames import FrameReader, encode, encode_json
 from proxy.control.link import Link
 from proxy.control.publish import Publication
@@ -179,11 +180,52 @@ def test_what_the_worker_says_is_passed_on(link, heard):
 
 
 @pytest.mark.parametrize(
-    "data", [b"\xff\xff\xff\xff\x01", encode(messages.READY, b"no json"), encode(messages.READY, b"{}")]
+    "data",
+    [
+        b"\xff\xff\xff\xff\x01",
+        encode(messages.READY, b"no json"),
+        encode(messages.READY, b"{}"),
+        encode(messages.EXPOSURES, b"x"),
+    ],
 )
 def test_a_stream_out_of_step_closes_the_channel(link, wire, data):
     link.data_received(data)
     assert wire.closed
+
+
+def test_exposures_are_passed_on_and_acknowledged_once_they_are_stored(link, wire, heard):
+    payloads = [ExposureBatch().payload(number) for number in (1, 2)]
+    for payload in payloads:
+        link.data_received(encode(messages.EXPOSURES, payload))
+    first, second = ((payload, done) for _, payload, done in heard.said[-2:])
+    assert [first[0], second[0]] == payloads
+    assert wire.taken() == []
+    first[1]()
+    assert wire.taken() == [(messages.STORED, '{"sequence":1}')]
+    second[1]()
+    assert wire.taken() == [(messages.STORED, '{"sequence":2}')]
+
+
+def test_exposures_stored_after_the_worker_has_gone_are_nobodys_business(link, wire, heard):
+    link.data_received(encode(messages.EXPOSURES, ExposureBatch().payload(1)))
+    link.connection_lost(None)
+    heard.said[0 - 2][2]()
+    assert wire.taken() == []
+
+
+def test_exposures_stored_after_the_last_word_are_not_acknowledged(link, wire, heard):
+    link.data_received(encode(messages.EXPOSURES, ExposureBatch().payload(1)))
+    wire.write_eof = lambda: None
+    link.let_go()
+    heard.said[-1][2]()
+    assert wire.taken() == []  # the worker tells the next control process again
+
+
+def test_an_erased_unit_is_told_at_once_whatever_plan_is_under_way(link, wire):
+    link.publish(plan(1, "a"))
+    wire.taken()
+    link.forget("00000000000000aa")
+    assert wire.taken() == [(messages.FORGET, '{"unit":"00000000000000aa"}')]
 
 
 def test_a_kind_of_message_from_the_future_is_ignored(link, wire):
@@ -272,3 +314,26 @@ def test_a_worker_that_was_told_by_an_earlier_control_process_is_told_anew(heard
     link.connection_made(wire)
     say(link, messages.HELLO, {"generation": 3, "faults_killed": not killed})
     assert wire.taken() == [(messages.FAULTS, json.dumps({"killed": killed}, separators=(",", ":")))]
+
+
+def test_lists_are_lent_before_the_plan_and_again_after_one_that_failed(link, wire):
+    link.publish(plan(1, "a"))
+    ready(link, 1)
+    wire.taken()
+    link.lend(encode(messages.UNITS, b"lists"))
+    assert wire.taken() == [(messages.UNITS, "lists")]
+    link.lend(encode(messages.UNITS, b"more"))
+    link.publish(plan(2, "b"))
+    assert wire.taken() == [(messages.UNITS, "more"), (messages.PART, "b"), (messages.PLAN, "2")]
+    link.publish(plan(3, "c"))
+    say(link, messages.FAILED, {"generation": 2, "error": "no such list"})
+    assert wire.taken() == [(messages.UNITS, "more"), (messages.PART, "c"), (messages.PLAN, "3")]
+
+
+def test_lists_come_first_to_a_worker_that_has_only_just_spoken(heard, wire):
+    link = Link(heard)
+    link.connection_made(wire)
+    link.publish(plan(1, "a"))
+    link.lend(encode(messages.UNITS, b"lists"))
+    say(link, messages.HELLO, {"generation": -1})
+    assert [kind for kind, _ in wire.taken()] == [messages.UNITS, messages.PART, messages.PLAN]

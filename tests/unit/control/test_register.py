@@ -12,6 +12,7 @@ from proxy.control.takeover import Survivor
 from proxy.telemetry.counters import REGION_SLOTS, W_CONNECTIONS
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.ledger import Ledger
+from tests.unit.control.heard import Heard
 from tests.unit.telemetry.memory import cells_of
 
 
@@ -59,11 +60,12 @@ class House:
         self.places = {}
         self.directory = Directory()
         self.served = 0
+        self.exposures = Heard()
         self.ledger = Ledger(cells)
         self.cells = cells
         inventory = Inventory([], cells, self.ledger, legacy or Legacy(0, b""), list(survivors))
         self.make = lambda: Register(
-            inventory, self.facts, self.plans, self.places, self.directory, AccessFile(), self.serve
+            inventory, self.facts, self.plans, self.places, self.directory, AccessFile(), self.exposures, self.serve
         )
 
     def serve(self):

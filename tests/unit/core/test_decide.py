@@ -8,12 +8,13 @@ from proxy.core.decide import Decision, decide, find_unit
 from proxy.core.hashing import bucket
 from proxy.core.plan import DEFAULT, DENY, OVERRIDE, PREVIEW, REASONS, SEGMENT, SPLIT, Route
 from proxy.core.request import Request
+from tests.families import FLAGD_V1, UNLEASH
 from tests.specs import plan_spec, request_head, route_spec
 
 UNITS = [b"user-%d" % number for number in range(300)]
 OSLO = {"source": "header", "name": "x-geo-city", "test": "is", "value": "Oslo"}
 IN_OSLO = request_head(fields={b"x-geo-city": b"Oslo"})
-PREVIEWED: dict[str, Any] = {"header": "X-Tidegate-Version", "from": ["192.0.2.0/24"]}
+PREVIEWED: dict[str, Any] = {"header": "X-Tidegate-Version", "from": ["192.0.2.0/24"], "until": 0.0}
 
 
 def make_route(*rules: dict[str, Any], **parts: Any) -> Route:
@@ -217,3 +218,23 @@ def test_without_keys_minting_is_passed_over() -> None:
 
 def test_route_without_chain_has_no_unit() -> None:
     assert find_unit(make_route(unit=[]), request_head(), UnitCookies([KEY])) == (None, "", b"")
+
+
+def test_another_systems_hash_deals_the_route_and_the_splits_of_its_rules() -> None:
+    weights = {"canary": 10.0, "stable": 90.0}
+    rule = {"where": OSLO, "split": {"stable": 50.0, "canary": 50.0}}
+    route = make_route(rule, {"units": ["bob"], "deny": "stable"}, weights=weights, hash=UNLEASH)
+    # UnleashClient 6.9.1 says 10, 40 and 82 of alice, bob and søren in the group checkout.
+    assert outcome(decide(route, request_head(), b"alice")) == ("canary", SPLIT, "")
+    assert outcome(decide(route, request_head(), "søren".encode())) == ("stable", SPLIT, "")
+    # The order of the versions counts, not that of the rule: the canary has the first 50 buckets.
+    assert outcome(decide(route, IN_OSLO, b"alice")) == ("canary", SEGMENT, "rules[0]")
+    assert outcome(decide(route, IN_OSLO, "søren".encode())) == ("stable", SEGMENT, "rules[0]")
+    # Who is denied the version of his bucket is dealt among the rest.
+    assert outcome(decide(route, request_head(), b"bob")) == ("canary", DENY, "rules[1]")
+
+
+def test_unit_beyond_the_last_range_of_flagd_v1_gets_the_default_as_there() -> None:
+    spec = FLAGD_V1 | {"cat": ""}
+    route = make_route(weights={"canary": 10.0, "stable": 90.0}, hash=spec, default="canary")
+    assert outcome(decide(route, request_head(), b"6LvT0")) == ("canary", DEFAULT, "")

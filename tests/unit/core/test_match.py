@@ -2,9 +2,11 @@ from typing import Any
 
 import pytest
 
-from proxy.core.match import Spec, compile_matcher, trace_matcher
+from proxy.core.match import Spec, compile_matcher, list_key, trace_matcher
 from proxy.core.request import Request
+from proxy.core.unit_table import UnitList
 from tests.specs import request_head
+from tests.unit.core.unit_tables import table_of
 
 
 def header(test: str, value: Any, name: str = "x-a") -> Spec:
@@ -194,3 +196,56 @@ def test_unusable_matcher_is_refused_when_compiled(spec: Spec) -> None:
 def test_unknown_segment_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         compile_matcher({"segment": "nobody"}, {})
+
+
+def test_unit_claim_and_attribute_are_looked_at_where_they_are() -> None:
+    request = request_head()
+    among = {"source": "unit", "test": "in", "value": ["alice", "Müller"]}
+    claim = {"source": "claim", "name": "plan", "test": "in", "value": ["pro"]}
+    attribute = {"source": "attribute", "name": "country", "test": "is", "value": "NO"}
+    for spec in (among, claim, attribute):
+        assert not holds(spec, request)
+    assert holds({"source": "claim", "name": "plan", "test": "exists", "value": False}, request)
+    request.unit = "Müller".encode()
+    request.claims = {b"plan": b"pro"}
+    request.attributes = {b"country": b"NO"}
+    for spec in (among, claim, attribute):
+        assert holds(spec, request)
+    assert trace_matcher(among, request, {})["saw"] == "Müller"
+    request.unit = b"bob"
+    assert not holds(among, request)
+
+
+def test_trusted_field_is_not_there_where_the_peer_is_not_trusted() -> None:
+    spec = {**header("is", "Oslo"), "trusted": True}
+    request = with_a(b"Oslo")
+    assert not holds(spec, request)
+    assert holds({**header("exists", False), "trusted": True}, request)
+    trace = trace_matcher(spec, request, {})
+    assert (trace["trusted"], trace["saw"]) == (True, None)
+    request.trusted = True
+    assert holds(spec, request)
+    assert trace_matcher(spec, request, {})["saw"] == "Oslo"
+
+
+def test_list_is_found_under_its_name_and_nowhere_else() -> None:
+    spec = {"not": {"source": "unit", "test": "listed", "value": "beta.txt"}}
+    units = UnitList(table_of(b"alice"))
+    matcher = compile_matcher(spec, {list_key("beta.txt"): units.has_unit})
+    request = request_head()
+    for unit, listed in ((None, False), (b"bob", False), (b"alice", True)):
+        request.unit = unit
+        assert matcher(request) is not listed
+        trace = trace_matcher(spec, request, {list_key("beta.txt"): {"has_unit": units.has_unit}})
+        assert trace == {
+            "matched": not listed,
+            "not": {
+                "matched": listed,
+                "source": "unit",
+                "test": "listed",
+                "value": "beta.txt",
+                "saw": None if unit is None else unit.decode(),
+            },
+        }
+    with pytest.raises(KeyError):
+        compile_matcher(spec, {"beta.txt": units.has_unit})

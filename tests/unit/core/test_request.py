@@ -67,3 +67,13 @@ def test_both_are_parsed_once() -> None:
 @pytest.mark.parametrize(("text", "plain"), [(b"%4a%4A%4a", b"JJJ"), (b"%aF%Af", b"\xaf\xaf"), (b"%25%32%35", b"%25")])
 def test_escapes_of_any_case_are_decoded(text: bytes, plain: bytes) -> None:
     assert unquote_plus(text) == plain
+
+
+def test_claims_and_attributes_are_absent_until_somebody_brings_them() -> None:
+    request = parse_request(b"GET / HTTP/1.1\r\nHost: a", 100, 8192)
+    assert (request.unit, request.at) == (None, 0.0)
+    assert (request.claim(b"plan"), request.attribute(b"country")) == (None, None)
+    request.claims = {b"plan": b"pro"}
+    request.attributes = {b"country": b"NO"}
+    assert (request.claim(b"plan"), request.claim(b"sub")) == (b"pro", None)
+    assert (request.attribute(b"country"), request.attribute(b"plan")) == (b"NO", None)

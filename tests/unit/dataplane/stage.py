@@ -157,6 +157,7 @@ class Stage:
         for _ in self.arms.bring(plan):
             pass
         self.arms.leave(plan)
+        runtime.exposing.bring(plan, alone=self.cells.alone)
         runtime.plan = plan
         self.plan = plan
         return plan

@@ -658,6 +658,35 @@ def test_where_all_fail_the_fallbacks_old_answer_stands_in(play):
     assert p.stage.codes() == {("canary", "stable", 200): 2}
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_old_answer_of_a_fallback_that_is_killed_does_not_stand_in(play, killed):
+    def chain(kill):
+        names = ("canary", "middle", "stable")
+        versions = [
+            version_spec("canary", 100.0, upstream="canary", fallback="middle"),
+            version_spec("middle", upstream="middle", fallback="stable", kill=kill),
+            version_spec("stable", upstream="stable"),
+        ]
+        route = {"versions": versions, "default": "canary", "cache": cache_spec(stale_if_error=300.0)}
+        return shop(route=route, upstreams=[pool_spec(name, f"10.0.0.{place}") for place, name in enumerate(names)])
+
+    p = play(chain(None))
+    p.client.send(get())
+    p.stage.refuse()
+    p.upstream = p.stage.accept()
+    p.upstream.send(fresh(body=b"middle page"))
+    p.client.take()
+    p.upstream.eof()
+    p.stage.pass_time(62)
+    p.stage.bring(chain({"until": 0.0} if killed else None))
+    p.client.send(get())
+    while p.stage.dialling():
+        p.stage.refuse()
+    start, _, body = parts(p.client.take())
+    assert start.startswith(b"HTTP/1.1 503" if killed else b"HTTP/1.1 200")
+    assert (body == b"middle page") is not killed
+
+
 def test_a_condition_is_put_to_the_version_that_made_the_answer_alone(play):
     p = play(both())
     p.upstream = None

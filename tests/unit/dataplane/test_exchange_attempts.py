@@ -9,6 +9,7 @@ from proxy.telemetry.counters import (
     V_REASONS,
     V_RETRY_OUTCOMES,
 )
+from tests.specs import version_spec
 from tests.unit.dataplane.stage import GET, OK, Stage, answer, get, pool_spec, shop, two_versions
 
 StageOf = Callable[..., Stage]
@@ -155,6 +156,50 @@ def test_version_that_cannot_be_reached_falls_back_and_both_are_counted(stage_of
     assert stage.codes() == {("canary", "stable", 200): 1}
     assert stage.of_version(V_REASONS + SPLIT, "canary") == 1
     assert stage.of_version(V_REASONS + SPLIT, "stable") == 0
+
+
+THREE = ("stable", "middle", "last")
+
+
+@pytest.mark.parametrize("how", ["denied", "killed"])
+@pytest.mark.parametrize(
+    ("out", "asked", "served"),
+    [
+        ([], ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"], "last"),
+        (["middle"], ["10.0.0.1:80", "10.0.0.3:80"], "last"),
+        (["last"], ["10.0.0.1:80", "10.0.0.2:80"], "middle"),
+        (["middle", "last"], ["10.0.0.1:80"], "none"),
+    ],
+)
+def test_nobody_falls_back_to_what_is_denied_or_killed(
+    stage_of: StageOf, how: str, out: list[str], asked: list[str], served: str
+) -> None:
+    chain = [(name, following) for name, following in zip(THREE, (*THREE[1:], None), strict=True)]
+    kill = {"until": 0.0} if how == "killed" else None
+    versions = [
+        version_spec(
+            name, 100.0 * (name == "stable"), upstream=name, fallback=following, kill=kill if name in out else None
+        )
+        for name, following in chain
+    ]
+    rules = [{"label": f"rules[{place}]", "units": ["u1"], "deny": name} for place, name in enumerate(out)]
+    pools = [pool_spec(name, f"10.0.0.{place}") for place, name in enumerate(THREE, 1)]
+    stage = stage_of(shop(route={"versions": versions, "rules": rules if how == "denied" else []}, upstreams=pools))
+    client = stage.client()
+    client.send(get("/", "X-User-Id: u1"))
+    for address in asked:
+        dial = stage.dial()
+        assert dial.address == address
+        if address == asked[-1] and served != "none":
+            wire = dial.accept()
+            stage.settle()
+            wire.send(OK)
+        else:
+            dial.refuse()
+            stage.settle()
+    assert stage.dialling() == 0
+    assert stage.codes() == {("stable", served, 503 if served == "none" else 200): 1}
+    assert client.take().startswith(b"HTTP/1.1 503" if served == "none" else b"HTTP/1.1 200")
 
 
 def test_body_follows_to_the_fallback_whole(stage_of: StageOf) -> None:

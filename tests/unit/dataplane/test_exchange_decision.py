@@ -1,8 +1,13 @@
 """Who is served by whom and what is counted for it; the ids by which a request is found again."""
 
+import json
 from collections.abc import Callable
+from typing import Any
 
-from proxy.core.plan import DENY, OVERRIDE
+import pytest
+
+from proxy.core.plan import DENY, HOLDOUT, KILL, LAYER, OVERRIDE, REASONS, RING, Rule
+from proxy.core.request import Request
 from proxy.telemetry.counters import (
     BUCKETS,
     V_DURATION,
@@ -13,6 +18,7 @@ from proxy.telemetry.counters import (
 from tests.specs import version_spec
 from tests.unit.dataplane.stage import GET, OK, Stage, answer, get, pool_spec, shop, two_versions
 
+Spec = dict[str, Any]
 StageOf = Callable[..., Stage]
 
 
@@ -46,6 +52,73 @@ def test_unit_to_whom_every_version_is_denied_gets_403(stage_of: StageOf) -> Non
     assert stage.codes() == {("canary", "none", 403): 1}
     assert stage.of_version(V_REASONS + DENY, "canary") == 1
     assert stage.gauges() == {"worker()[0]": 1}
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_matchers_know_the_unit_and_where_the_plan_has_to_do_with_time_also_the_time(
+    stage_of: StageOf, timed: bool
+) -> None:
+    rules = [{"label": "rules[0]", "where": {"source": "path", "test": "is", "value": "/x"}, "version": "stable"}]
+    stage = stage_of(two_versions(route={"rules": rules}, timed=timed))
+    route = stage.plan.routes[0]
+    seen: list[tuple[bytes | None, float]] = []
+
+    def look(request: Request) -> bool:
+        seen.append((request.unit, request.at))
+        return False
+
+    route.segment_rules.append(Rule(rules[0] | {"label": "look"}, route.by_name, route.salt, look))
+    stage.client().send(get("/", "X-User-Id: alice"))
+    stage.accept().send(OK)
+    assert seen == [(b"alice", stage.runtime.wall() if timed else 0.0)]
+
+
+ALL_CANARY = [version_spec("stable", 0.0, upstream="old"), version_spec("canary", 100.0, upstream="new")]
+KILLED = [ALL_CANARY[0], ALL_CANARY[1] | {"kill": {"until": 0.0}}]
+IN_NOBODY = {"label": "rings[0]", "version": "canary", "order": ["all"], "open": "all", "until": 0.0}
+KEPT_OUT: list[tuple[int, str, Spec]] = [
+    (KILL, "stable", {"kill": [{"label": "kill", "until": 0.0}]}),
+    (KILL, "stable", {"versions": KILLED}),
+    (RING, "canary", {"rings": [IN_NOBODY]}),
+    (HOLDOUT, "stable", {"holdout": {"name": "h", "salt": "h", "percent": 100.0, "until": 0.0}}),
+    (LAYER, "stable", {"layer": {"name": "l", "salt": "l", "from": 99.999, "to": 100.0}}),
+]
+
+
+@pytest.mark.parametrize(
+    ("reason", "version", "parts"), KEPT_OUT, ids=[f"{REASONS[one[0]]}-{one[1]}" for one in KEPT_OUT]
+)
+def test_who_is_kept_in_or_out_is_counted_and_logged_by_the_reason(
+    stage_of: StageOf, reason: int, version: str, parts: Spec
+) -> None:
+    everybody = {"name": "all", "where": {"source": "header", "name": "x-user-id", "test": "exists", "value": True}}
+    route = {"versions": ALL_CANARY, "default": "stable"} | parts
+    stage = stage_of(two_versions(route=route, segments=[everybody], access_log=True))
+    client = stage.client()
+    client.send(get("/", "X-User-Id: alice"))
+    upstream = stage.accept()
+    assert f"x-tidegate-version: {version}\r\n".encode() in upstream.take()
+    upstream.send(OK)
+    assert stage.of_version(V_REASONS + reason, version) == 1
+    assert stage.codes() == {(version, version, 200): 1}
+    (line,) = stage.runtime._lines
+    logged = json.loads(line)
+    assert (logged["assigned"], logged["reason"]) == (version, REASONS[reason])
+
+
+def test_an_end_takes_effect_while_the_plan_stays(stage_of: StageOf) -> None:
+    """The time of day is looked at for each request, in a plan that has to do with time."""
+    stage = stage_of(two_versions())
+    until = stage.runtime.wall() + 5.0
+    kill = [{"label": "kill", "until": until}]
+    stage.bring(two_versions(route={"versions": ALL_CANARY, "default": "stable", "kill": kill}, timed=True))
+    for version in ("stable", "canary", "canary"):
+        client = stage.client()
+        client.send(get("/", "X-User-Id: alice", "Connection: close"))
+        upstream = stage.accept()
+        assert f"x-tidegate-version: {version}\r\n".encode() in upstream.take()
+        upstream.send(answer(200, "Connection: close", body=b"x"))
+        stage.pass_time(5.0)
 
 
 def test_newcomer_gets_a_signed_cookie_that_keeps_its_version(stage_of: StageOf) -> None:
@@ -135,3 +208,16 @@ def test_failure_shows_its_request_id_once_in_the_head(stage_of: StageOf) -> Non
     client = stage.client()
     client.send(GET)
     assert client.take().partition(b"\r\n\r\n")[0].count(b"x-request-id: ") == 1
+
+
+@pytest.mark.parametrize(("trusted", "served"), [(["10.0.0.0/8"], "canary"), (["192.0.2.0/24"], "stable")])
+def test_field_counts_as_trusted_where_the_peer_is(stage_of: StageOf, trusted: list[str], served: str) -> None:
+    where = {"source": "header", "name": "x-geo-city", "trusted": True, "test": "is", "value": "Oslo"}
+    route = {
+        "versions": [version_spec("stable", 100.0), version_spec("canary")],
+        "rules": [{"label": "rules[0]", "where": where, "version": "canary"}],
+    }
+    stage = stage_of(shop(route=route, trusted_proxies=trusted))
+    client = stage.client("10.1.2.3")
+    client.send(get("/", "X-Geo-City: Oslo", "X-Forwarded-For: 192.0.2.9"))
+    assert stage.of_version(V_IN_FLIGHT, served) == 1

@@ -12,8 +12,9 @@ from proxy.channel import messages
 from proxy.dataplane.intake import Intake
 from proxy.dataplane.runtime import Runtime
 from proxy.dataplane.upstreams import Upstreams
+from proxy.settings.unit_files import read_unit_file
 from proxy.telemetry.counters import W_FAILURES, Cells, create_memory
-from tests.specs import route_spec, version_spec
+from tests.specs import request_head, route_spec, version_spec
 from tests.unit.dataplane.certificates import Authority
 from tests.unit.dataplane.stage import Spec, endpoint_spec, mirror_spec, pool_spec, shop
 
@@ -42,10 +43,19 @@ class Worker:
         payload = json.dumps({"kind": kind, "digest": digest, "spec": spec}).encode()
         self.intake.take(messages.PART, payload)
 
-    def plan(self, spec: Spec, *, upstreams: list[str], routes: list[str], segments: list[str] | None = None) -> None:
+    def plan(
+        self,
+        spec: Spec,
+        *,
+        upstreams: list[str],
+        routes: list[str],
+        segments: list[str] | None = None,
+        lists: list[str] | None = None,
+    ) -> None:
         rest = {key: value for key, value in spec.items() if key not in ("upstreams", "segments", "routes")}
         message = {
             "generation": spec["generation"], "spec": rest, "upstreams": upstreams, "segments": segments or [], "routes": routes,
+            "lists": lists or [],
         }  # fmt: skip
         self.intake.take(messages.PLAN, json.dumps(message).encode())
 
@@ -301,5 +311,45 @@ def test_one_bad_message_does_not_hold_up_the_next() -> None:
         await worker.done()
         assert worker.runtime.plan is not None
         assert worker.runtime.view[W_FAILURES] == 1
+
+    working(play)
+
+
+def test_lists_are_there_before_the_plan_that_names_them_and_go_with_it(tmp_path: Path) -> None:
+    async def play(worker: Worker) -> None:
+        (tmp_path / "beta.txt").write_bytes(b"alice\n")
+        memory = read_unit_file(tmp_path / "beta.txt").memory
+        described = {"descriptor": memory.descriptor, "inode": memory.inode, "size": memory.size}
+        listed = {"source": "unit", "test": "listed", "value": "beta.txt"}
+        spec = shop(
+            route={"rules": [{"label": "rules[0]", "where": {"segment": "beta"}, "version": "stable"}]},
+            upstreams=[pool_spec("u")],
+        )
+
+        def send(generation: int) -> None:
+            worker.part("upstream", "u1", spec["upstreams"][0])
+            worker.part("segment", "s1", {"name": "beta", "where": listed})
+            worker.part("route", "r1", spec["routes"][0])
+            rest = {**spec, "generation": generation}
+            worker.plan(rest, upstreams=["u1"], segments=["s1"], routes=["r1"], lists=["beta.txt"])
+
+        send(1)
+        await worker.done()
+        assert "units_file: beta.txt" in worker.answers(messages.FAILED)[0]["error"]
+        offered = {"pid": os.getpid(), "lists": [{"name": "beta.txt", **described}]}
+        worker.intake.take(messages.UNITS, json.dumps(offered).encode())
+        send(2)
+        await worker.done()
+        plan = worker.runtime.plan
+        assert plan is not None
+        matcher = plan.routes[0].segment_rules[0].matcher
+        assert matcher is not None
+        request = request_head()
+        request.unit = b"alice"
+        assert matcher(request)
+        worker.intake.take(messages.UNITS, json.dumps({"pid": os.getpid(), "lists": []}).encode())
+        worker.shop(3)
+        await worker.done()
+        assert worker.intake._lists.lists == {}
 
     working(play)

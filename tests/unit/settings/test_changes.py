@@ -111,6 +111,77 @@ def test_a_change_is_told_in_a_line(tmp_path: Path, old: str, new: str, line: st
     assert changed(tmp_path, (old, new)).lines == [line]
 
 
+ORDERED = "canary: {upstream: b, weight: 10}, blue: {upstream: b, weight: 20}, stable: {upstream: a, weight: 70}"
+UNLEASH = BASE.replace(
+    "versions: {stable: {upstream: a, weight: 95}, canary: {upstream: b, weight: 5}}",
+    f"default: stable\n    hash: unleash\n    versions: {{{ORDERED}}}",
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        (
+            "canary: {upstream: b, weight: 10}, blue: {upstream: b, weight: 20}, stable: {upstream: a, weight: 70}",
+            "canary: {upstream: b, weight: 20}, blue: {upstream: b, weight: 20}, stable: {upstream: a, weight: 60}",
+            (
+                "route shop: weights canary 10 -> 20, stable 70 -> 60; 20 % of units move"
+                " (10 % into canary, 10 % into blue, 10 % out of blue, 10 % out of stable)"
+            ),
+        ),
+        (
+            ORDERED,
+            "stable: {upstream: a, weight: 70}, blue: {upstream: b, weight: 20}, canary: {upstream: b, weight: 10}",
+            (
+                "route shop: changed the order of versions; 60 % of units move"
+                " (10 % into canary, 20 % into blue, 30 % into stable, 10 % out of canary, 20 % out of blue, 30 % out of stable)"
+            ),
+        ),
+        (
+            "hash: unleash",
+            "hash: {family: unleash, group: other}",
+            (
+                "route shop: changed hash; the cards are dealt anew; 46 % of units move"
+                " (9 % into canary, 16 % into blue, 21 % into stable, 9 % out of canary, 16 % out of blue, 21 % out of stable)"
+            ),
+        ),
+        (
+            "hash: unleash",
+            "hash: tidegate",
+            (
+                "route shop: changed hash; the cards are dealt anew; 46 % of units move"
+                " (9 % into canary, 16 % into blue, 21 % into stable, 9 % out of canary, 16 % out of blue, 21 % out of stable)"
+            ),
+        ),
+        (
+            "hash: unleash",
+            "salt: other\n    hash: {family: unleash, group: shop}",
+            "route shop: changed salt; 0 % of units move",
+        ),
+        (
+            "    unit: [{header: x-user}]",
+            "    unit: []",
+            (
+                "route shop: changed unit; units are found elsewhere, so that the cards are dealt anew; 30 % of units move"
+                " (30 % into stable, 10 % out of canary, 20 % out of blue)"
+            ),
+        ),
+    ],
+)
+def test_a_change_under_a_family_is_told_in_a_line(tmp_path: Path, old: str, new: str, line: str) -> None:
+    assert old in UNLEASH
+    before, after = loaded(tmp_path, UNLEASH).spec, loaded(tmp_path, UNLEASH.replace(old, new)).spec
+    assert compare(before, after).lines == [line]
+
+
+def test_the_next_version_of_flagds_hash_is_not_a_new_deal(tmp_path: Path) -> None:
+    text = UNLEASH.replace("hash: unleash", "hash: flagd-v1")
+    changes = compare(loaded(tmp_path, text).spec, loaded(tmp_path, text.replace("flagd-v1", "flagd-v2")).spec)
+    assert not changes.changed_routes[0].redealt
+    # Both fold the same hash, so that more stay than by chance: 1 - (.1^2 + .2^2 + .7^2) = .46 would move.
+    assert changes.changed_routes[0].moved == pytest.approx(0.35)
+
+
 def test_the_bounds_of_faults_and_the_zone_are_told_without_the_settings_too(tmp_path: Path) -> None:
     old, new = loaded(tmp_path, BASE).spec, loaded(tmp_path, f"{BASE}zone: a\nfaults: {{max_percent: 1}}\n").spec
     changes = compare(old, new)
@@ -153,3 +224,162 @@ def test_a_version_that_comes_takes_its_share_and_no_more(tmp_path: Path) -> Non
     assert route.weights == {"blue": (None, 25)}
     assert route.moved == pytest.approx(0.2)
     assert list(route.entering) == ["blue"]
+
+
+AUDIENCE = """\
+listen: 127.0.0.1:80
+upstreams: {a: {endpoints: [http://127.0.0.1:1]}}
+segments:
+  staff: {header: x-staff, exists: true}
+  all-staff: {any: [{segment: staff}, {header: x-boss, exists: true}]}
+holdouts: {q4: {percent: 10}}
+layers: {checkout: {}}
+routes:
+  - name: shop
+    unit: [{header: x-user}]
+    holdout: q4
+    layer: {name: checkout, from: 0, to: 50}
+    versions: {stable: {upstream: a, weight: 80}, canary: {upstream: a, weight: 20}}
+    rules: [{units: [ann, bob], version: canary}]
+    rings: [{version: canary, order: [all-staff], open: none}]
+"""
+END = 1_900_000_000.0  # 2030-03-17T17:46:40Z
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lines"),
+    [
+        (
+            "holdouts:",
+            "kill: true\nholdouts:",
+            ["route shop: changed kill; 9 % of units move (9 % into stable, 9 % out of canary)", "kill.on changed"],
+        ),
+        (
+            "- name: shop",
+            "- name: shop\n    kill: true",
+            ["route shop: changed kill; 9 % of units move (9 % into stable, 9 % out of canary)"],
+        ),
+        (
+            "weight: 20}",
+            "weight: 20, kill: true}",
+            ["route shop: changed versions.canary.kill; 9 % of units move (9 % into stable, 9 % out of canary)"],
+        ),
+        (
+            "weight: 80}",
+            "weight: 80, kill: true}",
+            ["route shop: changed versions.stable.kill; 91 % of units move (91 % into canary, 91 % out of stable)"],
+        ),
+        (
+            "percent: 10",
+            "percent: 30",
+            ["route shop: changed holdout; 2 % of units move (2 % into stable, 2 % out of canary)", "holdouts changed"],
+        ),
+        (
+            "holdout: q4",
+            "epoch: 0",
+            [
+                "route shop: changed holdout; 1 % of units move (1 % into canary, 1 % out of stable)",
+            ],
+        ),
+        (
+            "to: 50",
+            "to: 100",
+            ["route shop: changed layer; 9 % of units move (9 % into canary, 9 % out of stable)"],
+        ),
+        (
+            "from: 0, to: 50",
+            "from: 50, to: 100",
+            [
+                (
+                    "route shop: changed layer; 18 % of units move"
+                    " (9 % into stable, 9 % into canary, 9 % out of stable, 9 % out of canary)"
+                )
+            ],
+        ),
+        (
+            "holdout: q4",
+            "holdout: q4\n    epoch: 1",
+            [
+                (
+                    "route shop: changed epoch; the cards are dealt anew; 14.4 % of units move"
+                    " (7.2 % into stable, 7.2 % into canary, 7.2 % out of stable, 7.2 % out of canary)"
+                )
+            ],
+        ),
+        (
+            "weight: 80}, canary: {upstream: a, weight: 20}",
+            "weight: 60}, canary: {upstream: a, weight: 40}",
+            [
+                (
+                    "route shop: weights stable 80 -> 60, canary 20 -> 40; 9 % of units move"
+                    " (9 % into canary, 9 % out of stable)"
+                )
+            ],
+        ),
+        (
+            "open: none",
+            "open: all-staff",
+            [
+                (
+                    "route shop: changed rings; 0 % of units move,"
+                    " and those whom rings are about: how many depends on who comes"
+                )
+            ],
+        ),
+        (
+            "[{units: [ann, bob], version: canary}]",
+            "[{units: [ann, bob, eve], version: canary}, {segment: staff, version: canary}]",
+            [
+                (
+                    "route shop: changed rules; 0 % of units move,"
+                    " and those whom rules are about (3 named): how many depends on who comes"
+                )
+            ],
+        ),
+        (
+            "header: x-staff",
+            "header: x-team",
+            [
+                "segment staff changed: where",
+                "route shop decides by all-staff: how many units move depends on who comes",
+            ],
+        ),
+        # What is over moves nobody, and a kill that ends has moved its units back by then.
+        (
+            "- name: shop",
+            "- name: shop\n    kill: {until: 2030-01-01T00:00:00Z}",
+            ["route shop: changed kill; 0 % of units move"],
+        ),
+        (
+            "weight: 80}",
+            "weight: 80, kill: {until: 2030-01-01T00:00:00Z}}",
+            ["route shop: changed versions.stable.kill; 0 % of units move"],
+        ),
+        (
+            "percent: 10",
+            "percent: 10, until: 2030-01-01T00:00:00Z",
+            ["route shop: changed holdout; 1 % of units move (1 % into canary, 1 % out of stable)", "holdouts changed"],
+        ),
+    ],
+)
+def test_how_many_units_move_is_told_for_what_keeps_them_in_out_or_apart(
+    tmp_path: Path, old: str, new: str, lines: list[str]
+) -> None:
+    assert old in AUDIENCE
+    before, after = loaded(tmp_path, AUDIENCE), loaded(tmp_path, AUDIENCE.replace(old, new, 1))
+    assert compare(before.spec, after.spec, before.settings, after.settings, at=END).lines == lines
+
+
+def test_where_every_version_is_killed_nobody_is_served(tmp_path: Path) -> None:
+    before = loaded(tmp_path, AUDIENCE)
+    both = AUDIENCE.replace("weight: 80}", "weight: 80, kill: true}").replace("weight: 20}", "weight: 20, kill: true}")
+    after = loaded(tmp_path, both)
+    (route,) = compare(before.spec, after.spec, at=END).changed_routes
+    assert route.moved == pytest.approx(1.0)
+    assert route.entering == {"none": pytest.approx(1.0)}
+
+
+def test_what_cannot_be_told_is_said_in_json_too(tmp_path: Path) -> None:
+    before, after = loaded(tmp_path, AUDIENCE), loaded(tmp_path, AUDIENCE.replace("bob]", "eve]"))
+    (route,) = compare(before.spec, after.spec, at=END).as_dict()["splits"]
+    assert (route["beyond"], route["named"], route["moved"]) == (["rules"], 3, 0.0)

@@ -1,5 +1,6 @@
 """What a route's short words come to."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from proxy.core.build import build_plan
 from proxy.settings import load
+from proxy.settings.compile import has_to_do_with_time
 from tests.specs import plan_spec, route_spec, upstream_spec, version_spec
 
 UPSTREAMS = "listen: 0.0.0.0:80\nupstreams: {a: {endpoints: [http://127.0.0.1:1]}}\n"
@@ -206,3 +208,40 @@ def test_a_fault_ends_at_the_same_moment_in_every_zone(tmp_path: Path) -> None:
     ends = ["2100-01-01T00:00:00Z", "2100-01-01t02:00:00+02:00", "2099-12-31T19:30:00.000-04:30"]
     faults = ", ".join(f"{{reset: true, percent: 1, until: {end!r}}}" for end in ends)
     assert {one["until"] for one in route(tmp_path, f"{ONE}, faults: [{faults}]")["faults"]} == {4102444800.0}
+
+
+@pytest.mark.parametrize(
+    ("parts", "timed"),
+    [
+        ([[], []], False),
+        ([[{"name": "s", "where": {"all": [{"not": {"source": "time", "test": "window", "value": {}}}]}}], []], True),
+        ([[{"name": "s", "where": {"source": "header", "name": "time", "test": "in", "value": ["until"]}}], []], False),
+        ([[], [{"rules": [{"units": ["a"], "until": 0.0}]}]], False),
+        ([[], [{"rules": [{"units": ["a"], "until": 1.0}]}]], True),
+    ],
+)
+def test_plan_says_whether_anything_has_to_do_with_time(parts: list[Any], timed: bool) -> None:
+    assert has_to_do_with_time(parts) is timed
+
+
+@pytest.mark.parametrize(
+    ("text", "top"),
+    [
+        ("kill: {until: 2099-01-01T00:00:00Z}", ""),
+        ("rules: [{units: [a], deny: v, until: 2099-01-01T00:00:00Z}]", ""),
+        ("preview: {until: 2099-01-01T00:00:00Z}", ""),
+        ("holdout: h", "holdouts: {h: {percent: 1, until: 2099-01-01T00:00:00Z}}\n"),
+        ("epoch: 1", "kill: {until: 2099-01-01T00:00:00Z}\n"),
+        (
+            "rings: [{version: v, order: [s], open: s, until: 2099-01-01T00:00:00Z}]",
+            "segments: {s: {header: x, is: a}}\n",
+        ),
+    ],
+)
+def test_every_end_makes_the_plan_look_at_the_clock(tmp_path: Path, text: str, top: str) -> None:
+    path = tmp_path / "x.yaml"
+    whole = f"{UPSTREAMS}{top}routes: [{{name: r, versions: {{v: {{upstream: a}}}}, {text}}}]\n"
+    path.write_text(whole)
+    assert load(path, {}).spec["timed"] is True
+    path.write_text(re.sub(r",? ?until: [^},]*", "", whole).replace("kill: {}", "kill: true"))
+    assert load(path, {}).spec["timed"] is False

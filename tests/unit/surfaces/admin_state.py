@@ -2,14 +2,18 @@
 
 import asyncio
 from contextlib import contextmanager
+from pathlib import Path
 
 from proxy.control.drained_endpoints import Drained
 from proxy.control.endpoints import Endpoints
+from proxy.control.exposures import Exposures
 from proxy.control.health import Prober
 from proxy.control.kill_switch import KillSwitch
 from proxy.control.probe import Result
 from proxy.control.state import MemoryStore
 from proxy.control.tasks import Tasks
+from proxy.control.unit_lists import UnitLists
+from proxy.settings.unit_files import UnitFiles
 from proxy.telemetry.counters import E_DOWN, E_IN_FLIGHT, V_FLAGS, V_IN_FLIGHT
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts, weights_of
@@ -43,6 +47,9 @@ class StandIn:
         )
         self.exposition = Exposition(cells, ledger, self.facts)
         self.totals = Totals(cells, ledger)
+        self.exposures = Exposures(self.facts.exposures, lambda: self.spec, lambda unit: None)
+        self.files = UnitFiles(Path())
+        self.lists = UnitLists(self.files, self.facts, lambda frame: None, Timers(), lambda: True)
         self.told = []
         self.faults = KillSwitch(MemoryStore(), lambda: 12.5, lambda: self.told.append(self.faults.kill is not None))
         view = cells.view

@@ -1,6 +1,7 @@
 """The command line: what is printed where, exit codes, and no stack trace for a user's mistake."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -224,29 +225,195 @@ def test_explain_in_words(config: str) -> None:
     assert result.stdout.splitlines() == [
         "route shop: unit alice gets canary",
         "  reason   preview",
-        "  unit     alice from --unit",
+        "  unit     alice",
         "  bucket   3511 of 10000",
         "  split    stable 90 %, canary 10 %",
-        "  preview  asked for canary: given",
-        "  rules[0]: does not hold (deny canary)",
-        "  rules[1]: holds (version canary)",
-        "  rules[2]: does not hold (version canary)",
-        "    no  segment oslo",
-        "      no  header x-geo-city in ['Oslo']: was not there",
-        "  rules[3]: does not hold (split stable 1, canary 1)",
-        "    no  segment nobody",
-        "      no  all of",
-        "        no  not",
-        "          yes path prefix '/': was '/shop'",
-        "        no  segment oslo",
-        "          no  header x-geo-city in ['Oslo']: was not there",
+        "  next     canary (override, rules[1])",
+        "  path",
+        "    kill: not configured",
+        "    deny rules[0]: does not hold",
+        "      denies canary",
+        "    preview: decides: canary (asked for by name)",
+        "    override rules[1]: would have been next: canary",
+        "      gives version canary",
+        "    ring: not configured",
+        "    segment rules[2]: does not hold",
+        "      gives version canary",
+        "      no  segment oslo",
+        "        no  header x-geo-city in ['Oslo']: was not there",
+        "    segment rules[3]: does not hold",
+        "      gives split stable 1, canary 1",
+        "      no  segment nobody",
+        "        no  all of",
+        "          no  not",
+        "            yes path prefix '/': was '/shop'",
+        "          no  segment oslo",
+        "            no  header x-geo-city in ['Oslo']: was not there",
+        "    holdout: not configured",
+        "    layer: not configured",
+        "    split: would have come later: canary (the draw)",
+        "    default: would have come later: stable (what is left when nothing else decides)",
     ]
+
+
+EVERY_KIND = """
+listen: 127.0.0.1:8080
+upstreams: {a: {endpoints: [http://127.0.0.1:9001]}}
+segments:
+  staff: {header: x-email, suffix: "@example.com"}
+  oslo: {header: x-geo-city, is: Oslo}
+holdouts: {q4: {percent: 50}}
+layers: {checkout: {}}
+routes:
+  - name: shop
+    unit: [{header: x-user}]
+    versions: {stable: {upstream: a, weight: 50}, canary: {upstream: a, weight: 50}, other: {upstream: a, weight: 0, kill: true}}
+    holdout: q4
+    layer: {name: checkout, from: 0, to: 50}
+    epoch: 2
+    preview: {}
+    rings: [{version: canary, order: [staff, oslo], open: staff}]
+    rules:
+      - {units: [bob4], deny: canary}
+      - {units: [alice, eve], version: canary}
+      - {units: [eve], deny: stable}
+      - {units: [eve], deny: canary}
+      - {segment: oslo, version: canary}
+  - name: dead
+    match: {path: /dead}
+    kill: true
+    unit: [{header: x-user}]
+    versions: {stable: {upstream: a}, canary: {upstream: a, weight: 100}}
+  - name: anybody
+    match: {path: /any}
+    unit: [{mint_cookie: me}]
+    versions: {stable: {upstream: a, weight: 1}, canary: {upstream: a, weight: 1}}
+    rules: [{segment: oslo, version: canary}]
+"""
+
+
+@pytest.fixture
+def every_kind(tmp_path: Path) -> str:
+    file = tmp_path / "kinds.yaml"
+    file.write_text(EVERY_KIND)
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason", "line"),
+    [
+        (
+            ["--route", "dead", "--unit", "u"],
+            "kill",
+            "    kill route.kill: decides: stable (everybody gets the default version)",
+        ),
+        (
+            ["--route", "shop", "--unit", "bob4"],
+            "deny",
+            "    split: decides: stable (canary won the draw, and was taken out; drawn again among the rest)",
+        ),
+        (
+            ["--route", "shop", "--unit", "u", "-H", "x-tidegate-version: canary"],
+            "preview",
+            "    preview: decides: canary (asked for by name)",
+        ),
+        (["--route", "shop", "--unit", "alice"], "override", "    override rules[1]: decides: canary"),
+        (
+            ["--route", "shop", "--unit", "u", "-H", "x-email: a@example.com"],
+            "ring",
+            "    ring rings[0].staff: decides: canary (in an open ring)",
+        ),
+        (
+            ["--route", "shop", "--unit", "u", "-H", "x-geo-city: Oslo"],
+            "segment",
+            "    segment rules[4]: decides: canary",
+        ),
+        (["--route", "shop"], "default", "    default: decides: stable (what is left when nothing else decides)"),
+    ],
+)
+def test_explain_tells_the_path_for_every_reason(every_kind: str, arguments: list[str], reason: str, line: str) -> None:
+    assert explained(every_kind, *arguments)["reason"] == reason
+    said = run("explain", "-c", every_kind, *arguments).stdout.splitlines()
+    assert line in said
+    kinds = [one.split()[0].rstrip(":") for one in said if re.match(r" {4}\S", one)]
+    assert list(dict.fromkeys(kinds)) == [
+        "kill", "deny", "preview", "override", "ring", "segment", "holdout", "layer", "split", "default",
+    ]  # fmt: skip
+
+
+def test_explain_tells_where_a_unit_stands_in_a_holdout_and_a_layer(every_kind: str) -> None:
+    found = {}
+    for number in range(40):
+        arguments = ["--route", "shop", "--unit", f"u{number}"]
+        found.setdefault(explained(every_kind, *arguments)["reason"], arguments)
+    assert set(found) == {"holdout", "layer", "split"}
+    said = {str(reason): run("explain", "-c", every_kind, *found[reason]).stdout for reason in found}
+    assert "    holdout holdouts.q4: decides: stable (the unit stands at " in said["holdout"]
+    assert "    layer layers.checkout: decides: stable (the unit stands at " in said["layer"]
+    assert "those below 50 are held out)\n" in said["split"]
+    assert "the route has 0 to 50)\n" in said["split"]
+    assert "  epoch    2\n" in said["split"]
+    assert "  denied   other (killed)\n" in said["split"]
+    assert "    kill versions.other.kill: takes out other (nobody gets it)\n" in said["split"]
+
+
+def test_explain_is_asked_about_another_time(every_kind: str) -> None:
+    Path(every_kind).write_text(EVERY_KIND.replace("kill: true\n", "kill: {until: 2099-01-01T00:00:00Z}\n"))
+    asked = ["--route", "dead", "--unit", "u", "--at"]
+    assert explained(every_kind, *asked, "2098-12-31T23:59:59Z")["reason"] == "kill"
+    over = run("explain", "-c", every_kind, *asked, "2099-01-01T00:00:00Z")
+    assert "    kill route.kill: is over (since Thu, 01 Jan 2099 00:00:00 GMT)\n" in over.stdout
+    wrong = run("explain", "-c", every_kind, *asked, "tomorrow")
+    assert (wrong.exit_code, "Invalid value for --at: must be a point in time" in wrong.stderr) == (2, True)
+
+
+def test_explain_knows_what_does_not_hang_on_the_unit_that_is_minted(every_kind: str) -> None:
+    assert explained(every_kind, "--route", "anybody")["drawn"] is True
+    known = explained(every_kind, "--route", "anybody", "-H", "x-geo-city: Oslo")
+    assert (known["version"], known["reason"], known["drawn"]) == ("canary", "segment", False)
+
+
+HASHED = """\
+listen: 127.0.0.1:8080
+upstreams: {a: {endpoints: [http://127.0.0.1:9001]}, b: {endpoints: [http://127.0.0.1:9002]}}
+routes:
+  - name: shop
+    unit: [{header: x-user-id}]
+    hash: {family: unleash, group: checkout}
+    default: stable
+    versions: {canary: {upstream: b, weight: 10}, blue: {upstream: b}, stable: {upstream: a, weight: 90}}
+    rules: [{units: [bob], split: {canary: 1, stable: 1}}]
+"""
+
+
+def test_explain_in_words_where_another_systems_hash_deals(tmp_path: Path) -> None:
+    path = tmp_path / "hashed.yaml"
+    path.write_text(HASHED)
+    # UnleashClient 6.9.1 says 10 for alice in the group checkout.
+    result = run("explain", "-c", str(path), "--route", "shop", "--unit", "alice")
+    assert result.stdout.splitlines()[:5] == [
+        "route shop: unit alice gets canary",
+        "  reason   split",
+        "  unit     alice",
+        "  hash     unleash: bucket 10; canary 1 to 10, blue none, stable 11 to 100",
+        "  split    canary 10 %, blue 0 %, stable 90 %",
+    ]
+    result = run("explain", "-c", str(path), "--route", "shop", "--unit", "bob")
+    assert "      unleash: bucket 40; canary 1 to 50, stable 51 to 100" in result.stdout.splitlines()
+    path.write_text(
+        HASHED.replace("{family: unleash, group: checkout}", "{family: launchdarkly, key: checkout, salt: 5f1c}")
+    )
+    result = run("explain", "-c", str(path), "--route", "shop", "--unit", "alice")
+    told = "launchdarkly: bucket 0.7064357063; canary 0 up to 0.1, blue none, stable 0.1 up to 1"
+    assert f"  hash     {told}" in result.stdout.splitlines()
+    result = run("explain", "-c", str(path), "--route", "shop")
+    assert "  hash     launchdarkly: canary 0 up to 0.1, blue none, stable 0.1 up to 1" in result.stdout.splitlines()
 
 
 def test_explain_when_every_version_is_denied(config: str) -> None:
     result = run("explain", "-c", config, "--route", "blocked", "--unit", "mallory")
     assert result.exit_code == 0
-    assert "route blocked: unit mallory gets no version: all are denied (403)" in result.stdout
+    assert "route blocked: unit mallory gets no version: all are denied or killed (403)" in result.stdout
 
 
 def test_explain_notes_that_the_request_would_go_elsewhere(config: str) -> None:
@@ -259,3 +426,40 @@ def test_explain_notes_that_the_request_would_go_elsewhere(config: str) -> None:
 def test_explain_names_the_routes_there_are(config: str) -> None:
     result = run("explain", "-c", config, "--route", "shoop")
     assert (result.exit_code, result.stderr) == (1, "there is no route shoop; routes: shop, blocked\n")
+
+
+LISTED = CONFIG.replace("oslo: {header: x-geo-city, in: [Oslo]}", "oslo: {units_file: oslo.txt}")
+
+
+def with_list(directory: Path, *units: str) -> str:
+    directory.mkdir(exist_ok=True)
+    (directory / "oslo.txt").write_text("".join(f"{unit}\n" for unit in units))
+    (directory / "tidegate.yaml").write_text(LISTED)
+    return str(directory / "tidegate.yaml")
+
+
+def test_explain_looks_into_lists(tmp_path: Path) -> None:
+    config = with_list(tmp_path, "carol", "dave")
+    shown = run("explain", "-c", config, "--route", "shop", "--unit", "dave").output
+    assert "reason   segment (rules[2])" in shown
+    assert "yes unit listed 'oslo.txt': was 'dave'" in shown
+    shown = run("explain", "-c", config, "--route", "shop", "--unit", "dav").output
+    assert "no  unit listed 'oslo.txt': was 'dav'" in shown
+
+
+def test_diff_tells_who_enters_and_leaves_a_list(tmp_path: Path) -> None:
+    old, new = with_list(tmp_path / "old", "carol", "dave"), with_list(tmp_path / "new", "dave", "erin", "frank")
+    result = run("diff", old, new)
+    assert result.output.splitlines()[0] == "list oslo.txt: 2 units enter, 1 leaves"
+    value = json.loads(run("diff", old, new, "--json").output)
+    assert value["lists"] == [{"name": "oslo.txt", "was": "oslo.txt", "units": 3, "entering": 2, "leaving": 1}]
+
+
+def test_validate_says_what_is_wrong_with_a_list(tmp_path: Path) -> None:
+    config = with_list(tmp_path, "carol", "x" * 2000)
+    assert run("validate", "-c", config).exit_code == 0
+    assert "1 of the lines of" in run("validate", "-c", config).stderr
+    (tmp_path / "oslo.txt").unlink()
+    result = run("validate", "-c", config)
+    assert result.exit_code == 1
+    assert f"segments.oslo.units_file: there is no file {tmp_path / 'oslo.txt'}" in result.stderr

@@ -48,7 +48,7 @@ from proxy.telemetry.counters import (
     observe,
 )
 from proxy.telemetry.exposition import OPENMETRICS, TEXT, Exposition, choose_format
-from proxy.telemetry.facts import Facts, Weight
+from proxy.telemetry.facts import Facts, ListFacts, Weight
 from proxy.telemetry.ledger import Ledger
 from tests.specs import plan_spec, route_spec
 from tests.unit.telemetry.memory import cells_of, shop_spec
@@ -284,3 +284,22 @@ def test_cpu_seconds_go_on_when_a_worker_is_replaced():
 )
 def test_the_format_follows_accept(accept, chosen):
     assert choose_format(accept) == chosen
+
+
+def test_lists_are_shown_with_what_became_of_their_files():
+    with cells_of() as cells:
+        facts = Facts(lists={'a "b".txt': ListFacts(units=3, taken_at=12.5, taken=2, refused=1, problem="gone")})
+        facts.lists['a "b".txt'].skipped = {"not_text": 0, "too_long": 1, "duplicate": 4}
+        body, _ = Exposition(cells, Ledger(cells), facts).render()
+    shown = [line for line in body.decode().splitlines() if line.startswith("tidegate_list")]
+    label = 'list="a \\"b\\".txt"'
+    assert shown == [
+        f"tidegate_list_units{{{label}}} 3",
+        f"tidegate_list_current{{{label}}} 0",
+        f"tidegate_list_last_read_seconds{{{label}}} 12.5",
+        f'tidegate_list_reads_total{{{label},outcome="taken"}} 2',
+        f'tidegate_list_reads_total{{{label},outcome="refused"}} 1',
+        f'tidegate_list_lines_skipped{{{label},cause="not_text"}} 0',
+        f'tidegate_list_lines_skipped{{{label},cause="too_long"}} 1',
+        f'tidegate_list_lines_skipped{{{label},cause="duplicate"}} 4',
+    ]
