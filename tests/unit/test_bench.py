@@ -15,6 +15,7 @@ from bench.load import LoadError, parse
 from bench.own import Place
 from bench.peers import PEERS, Interpreted, Ports, tidegate_file
 from bench.process import Program, cost, family, memory
+from proxy.form import compiled
 from proxy.settings.loader import load
 
 PORTS = Ports(18001, 18002, 18003, 18004, 18005)
@@ -137,7 +138,8 @@ def test_decisions_are_measured_in_a_process_of_their_own(tmp_path: Path) -> Non
 def test_lists_are_measured_in_a_process_of_their_own(tmp_path: Path) -> None:
     place = Place(tmp_path, PORTS, set(), set())
     rows = segments.alone(place, 20_000, Interpreted())
-    assert rows[0].title == "Reading 20,000 short units, interpreted"
+    form = "compiled" if compiled() else "interpreted"  # beside a wheel there is no source to take
+    assert rows[0].title == f"Reading 20,000 short units, {form}"
     assert all(row.measured.split()[0].replace(",", "").replace("+", "").replace(".", "").isdigit() for row in rows)
 
 
