@@ -3,18 +3,14 @@
 Each request has a key of its own, and no upstream answers: the limit is charged before one is asked.
 """
 
-import argparse
-import os
 import socket
 import sys
-import tempfile
 import time
-from pathlib import Path
 
-from bench.cases import free_ports
+from bench.apart import measure_apart
 from bench.load import LoadError
 from bench.own import Place, Row, scrape, workers_and_control
-from bench.peers import Interpreted, Ports, Tidegate
+from bench.peers import Interpreted, Tidegate
 from bench.process import Program, memory
 
 KEYS = 1_000_000
@@ -102,17 +98,10 @@ def _until_up(program: Program, port: int) -> None:
 
 def main() -> int:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.limits", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the keys")
-    parser.add_argument("--interpreted", action="store_true", help="the sources of this checkout, as they are")
-    chosen = parser.parse_args()
-    peer = Interpreted() if chosen.interpreted or Tidegate().program() is None else Tidegate()
-    cores = os.sched_getaffinity(0)
-    with tempfile.TemporaryDirectory(prefix="tidegate-limits-") as temporary:
-        place = Place(Path(temporary), Ports(*free_ports(5)), cores, cores)
-        for row in live_keys(place, chosen.quick, peer):
-            print(f"{row.title}: {row.measured} (wanted: {row.wanted})")
-    return 0
+    return measure_apart(
+        "limits", __doc__, "a tenth of the keys",
+        lambda place, quick, interpreted: live_keys(place, quick, Interpreted() if interpreted else Tidegate()),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

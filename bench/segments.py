@@ -4,13 +4,8 @@ Reading one and deciding over three, alone; then a running proxy whose list grow
 what all of its processes together hold meanwhile.
 """
 
-import argparse
-import json
-import os
 import re
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
@@ -18,11 +13,11 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.cases import free_ports
+from bench.apart import found_by, measure_apart
 from bench.listed import SMALL, write_units
 from bench.load import LoadError
 from bench.own import Place, Row, scrape
-from bench.peers import ROOT, Interpreted, Ports, Tidegate
+from bench.peers import Interpreted, Tidegate
 from bench.process import Program, family
 
 UNITS = 1_000_000
@@ -153,18 +148,8 @@ def growing(place: Place, count: int, workers: int, kind: str, peer: Tidegate | 
 
 
 def alone(place: Place, count: int, peer: Tidegate | Interpreted) -> list[Row]:
-    """What bench/listed.py measures. It runs elsewhere, so that the sources here are not taken for what is installed."""
-    command = ["/usr/bin/env", f"PYTHONPATH={ROOT}", sys.executable]
-    if isinstance(peer, Tidegate):
-        first = Path(str(peer.program())).read_bytes().partition(b"\n")[0].decode("utf-8", "replace")
-        command = first[2:].split() if first.startswith("#!") else command
-    program = subprocess.run(
-        [*command, "-P", str(ROOT / "bench" / "listed.py"), str(count)],
-        cwd=place.under("listed"), capture_output=True, text=True, timeout=_LIMIT, check=False,
-    )  # fmt: skip
-    if program.returncode:
-        raise LoadError(program.stderr.strip()[-500:])
-    found: dict[str, float] = json.loads(program.stdout)
+    """What bench/listed.py measures, in a process of its own."""
+    found = found_by("listed.py", place.under("listed"), count, interpreted=isinstance(peer, Interpreted))
     form = "compiled" if found["compiled"] else "interpreted"
     return [
         Row(f"Reading {count:,} short units, {form}", f"{found['short']:.2f} s of CPU", "<= 2 s"),
@@ -193,17 +178,10 @@ def lists(place: Place, quick: bool, peer: Tidegate | Interpreted | None = None)
 
 def main() -> int:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.segments", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the units")
-    parser.add_argument("--interpreted", action="store_true", help="the sources of this checkout, as they are")
-    chosen = parser.parse_args()
-    peer = Interpreted() if chosen.interpreted or Tidegate().program() is None else Tidegate()
-    cores = os.sched_getaffinity(0)
-    with tempfile.TemporaryDirectory(prefix="tidegate-segments-") as temporary:
-        place = Place(Path(temporary), Ports(*free_ports(5)), cores, cores)
-        for row in lists(place, chosen.quick, peer):
-            print(f"{row.title}: {row.measured}" + (f" (wanted: {row.wanted})" if row.wanted else ""))
-    return 0
+    return measure_apart(
+        "segments", __doc__, "a tenth of the units",
+        lambda place, quick, interpreted: lists(place, quick, Interpreted() if interpreted else Tidegate()),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

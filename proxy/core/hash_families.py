@@ -64,7 +64,7 @@ class Family:
 
     def bucket(self, unit: bytes) -> float:
         """The unit's bucket."""
-        raise NotImplementedError
+        raise AssertionError("a family says what its bucket is")
 
     def share_below(self, edge: float) -> float:
         """The share of all hashes whose bucket is below the edge, in [0, 1]."""

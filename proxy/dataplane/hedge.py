@@ -9,10 +9,11 @@ nobody's error.
 from typing import Final
 
 from proxy.core.request import Response
+from proxy.dataplane.aside import Aside
 from proxy.dataplane.dialling import Claim
 from proxy.dataplane.passage import Passage
 from proxy.dataplane.pool import Pool
-from proxy.dataplane.upstream import UpstreamConnection, UpstreamUser
+from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import Flag
 from proxy.telemetry.counters import HEDGE_FAILED, HEDGE_FIRED, HEDGE_LOST, HEDGE_WON, V_HEDGE_OUTCOMES, V_HEDGING
 
@@ -31,7 +32,7 @@ class Hedged(Passage):
         raise AssertionError(_UNEXPECTED)
 
 
-class Hedge(UpstreamUser):
+class Hedge(Aside):
     """The second request. `slot` is that of the version assigned; `patience` the seconds until the answer's head."""
 
     def __init__(self, owner: Hedged, pool: Pool, slot: int, head: bytes, patience: float) -> None:
@@ -47,9 +48,7 @@ class Hedge(UpstreamUser):
         self._slot: Final = slot
         self._head: Final = head
         self._patience: Final = patience
-        self._pool: Pool | None = pool
-        self._claim: Claim | None = None
-        self._connection: UpstreamConnection | None = None
+        self._pool = pool
 
     def fired(self, claim: Claim | None) -> None:
         """The pool has taken it on: a connection is there (None) or on its way."""
@@ -73,15 +72,8 @@ class Hedge(UpstreamUser):
     def end(self, outcome: int = HEDGE_LOST) -> None:
         """It is not wanted any more."""
         if self.unsaid:
-            self._report(self.unsaid)
-        connection = self._connection
-        self._connection = None
-        if connection is not None:
-            connection.close()
-        claim = self._claim
-        self._claim = None
-        if claim is not None:
-            claim.cancel()
+            self._judge(self.unsaid)
+        self._let_go()
         self._over(outcome)
 
     def _over(self, outcome: int) -> None:
@@ -89,10 +81,6 @@ class Hedge(UpstreamUser):
         view = self.runtime.view
         view[self._slot + V_HEDGING] -= 1
         view[self._slot + V_HEDGE_OUTCOMES + outcome] += 1
-        pool = self._pool
-        self._pool = None
-        if pool is not None:
-            pool.finished()
 
     def _failed(self, flag: Flag) -> None:
         owner = self.owner
@@ -114,16 +102,10 @@ class Hedge(UpstreamUser):
         self._claim = None
         self._failed(flag)
 
-    def on_interim(self, response: Response) -> None:
-        """The client hears those of the first request."""
-
-    def on_switch(self, response: Response, rest: bytes) -> bool:
-        return False
-
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         self.took = self.runtime.now() - self._started
         if complete or response.status >= 500:
-            self._report(response.status)
+            self._judge(response.status)
         else:
             self.unsaid = response.status
         owner = self.owner
@@ -135,16 +117,12 @@ class Hedge(UpstreamUser):
     def on_broken(self, flag: Flag, untouched: bool) -> None:
         if not untouched:
             self.took = self.runtime.now() - self._started
-            self._report(flag.status)
+            self._judge(flag.status)
         self._connection = None
         self._failed(flag)
 
-    def _report(self, status: int) -> None:
-        """Tell the pool how the endpoint did."""
-        pool = self._pool
-        connection = self._connection
-        if pool is not None and connection is not None:
-            pool.report(connection, status, self.took, self.runtime.now())
+    def _judge(self, status: int) -> None:
+        self._report(status, self.took, self.runtime.now())
 
     def on_upstream_pause(self, paused: bool) -> None:
         """It has no body that could be held back."""

@@ -45,18 +45,18 @@ class Link(asyncio.Protocol):
         self._knock: socket.socket | None = None
         self._ledger: bytes = b""
         self._leaving: bool = False
-        self._greeted: bool = False  # HELLO comes first, whoever is in a hurry
+        self._first: bytes = b""  # what is left to say of HELLO, before anything else that is ready to be said
         runtime.send = self.send
 
     async def open(self, channel: socket.socket) -> None:
         """Use `channel`, inherited from control."""
+        self._first = self._hello()
         await self._runtime.loop.create_connection(lambda: self, sock=channel)
-        self.send(messages.HELLO, self._hello())
-        self._greeted = True
 
     def _hello(self) -> bytes:
         ledger = base64.b64encode(self._ledger).decode()
-        return json.dumps(self._describe() | {"worker": self._worker, "ledger": ledger}).encode()
+        said = self._describe() | {"worker": self._worker, "ledger": ledger}
+        return encode(messages.HELLO, json.dumps(said).encode())
 
     def send(self, kind: int, payload: bytes) -> bool:
         """Send a message; False when there is nobody to take it, or control is too far behind for what may be lost."""
@@ -64,8 +64,6 @@ class Link(asyncio.Protocol):
         if transport is None or self._leaving or transport.is_closing():
             return False
         if kind in (messages.ACCESS, messages.LOG) and transport.get_write_buffer_size() > _BEHIND:
-            return False
-        if kind == messages.EXPOSURES and not self._greeted:
             return False
         transport.write(encode(kind, payload))
         return True
@@ -80,7 +78,9 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
         self._reader = FrameReader()
-        self._greeted = False
+        first, self._first = self._first, b""
+        if first:
+            transport.write(first)  # type: ignore[attr-defined]
         self._runtime.exposing.connected()
 
     def data_received(self, data: bytes) -> None:
@@ -149,7 +149,7 @@ class Link(asyncio.Protocol):
             log.error("somebody else tried to take this worker over")
             channel.close()
             return
-        frame = encode(messages.HELLO, self._hello())
+        frame = self._hello()
         try:
             sent = socket.send_fds(channel, [frame], self._descriptors())
         except OSError as error:
@@ -157,10 +157,8 @@ class Link(asyncio.Protocol):
             channel.close()
             return
         self._close_door()
-        self._runtime.spawn("takeover", self._adopt(channel, frame[sent:]))
+        self._first = frame[sent:]
+        self._runtime.spawn("takeover", self._adopt(channel))
 
-    async def _adopt(self, channel: socket.socket, unsent: bytes) -> None:
+    async def _adopt(self, channel: socket.socket) -> None:
         await self._runtime.loop.create_connection(lambda: self, sock=channel)
-        if unsent and self._transport is not None:
-            self._transport.write(unsent)
-        self._greeted = True

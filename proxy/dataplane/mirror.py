@@ -12,10 +12,10 @@ from proxy.core.framing import encode_chunk, last_chunk
 from proxy.core.hashing import sampled, unit_number
 from proxy.core.plan import Mirror, Route
 from proxy.core.request import Request, Response
-from proxy.dataplane.dialling import Claim
+from proxy.dataplane.aside import Aside
 from proxy.dataplane.pool import Pool
 from proxy.dataplane.runtime import Runtime
-from proxy.dataplane.upstream import UpstreamConnection, UpstreamUser
+from proxy.dataplane.upstream import UpstreamConnection
 from proxy.dataplane.upstreams import Upstreams
 from proxy.errors import UO, UT, Flag
 from proxy.telemetry.counters import (
@@ -100,7 +100,7 @@ def _refusal(runtime: Runtime, mirror: Mirror, request: Request, unit: bytes | N
     return -1
 
 
-class Copy(UpstreamUser):
+class Copy(Aside):
     """One request on its way to one shadow."""
 
     def __init__(self, upstreams: Upstreams, mirror: Mirror, request: Request, head: bytes) -> None:
@@ -117,12 +117,8 @@ class Copy(UpstreamUser):
         self._buffered: int = 0
         self._answer_bytes: int = 0
         self._status: int = 0
-        self._reported: bool = False
         self._outcome: int = -1
         self._started: float = runtime.now()
-        self._pool: Pool | None = None
-        self._claim: Claim | None = None
-        self._connection: UpstreamConnection | None = None
         self._whole: bytes = b""  # what went out on a pooled connection, while it may have to go out again
         self._resent: bool = False
         self._over: bool = False
@@ -171,7 +167,7 @@ class Copy(UpstreamUser):
             self._measure()
 
     def on_unreachable(self, flag: Flag) -> None:
-        self._pool_left()
+        self._leave_pool()
         self._claim = None
         self._end(_CONNECTIONS if flag is UO else _UNREACHABLE)
 
@@ -226,41 +222,31 @@ class Copy(UpstreamUser):
 
     # The way down: read, counted, forgotten.
 
-    def on_interim(self, response: Response) -> None:
-        """Nobody to pass it on to."""
-
-    def on_switch(self, response: Response, rest: bytes) -> bool:
-        return False
-
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         view = self.runtime.view
         view[self.mirror.slot + M_CODES + response.status] += 1
         self._status = response.status
         if response.status >= 500:
-            self._report(response.status)
+            self._judge(response.status)
         self.on_body(body, complete, trailers)
 
     def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
         self._answer_bytes += len(data)
         if not complete and self._answer_bytes <= self.mirror.response_limit:
             return
-        self._report(self._status)
+        self._judge(self._status)
         if complete:
             self._connection = None
         observe(self.runtime.view, self.mirror.slot + M_DURATION, self.runtime.now() - self._started)
         self._end(_SENT if self.request_done else _ABORTED)
 
-    def _report(self, status: int) -> None:
-        """Tell the pool, once, how the endpoint did; without a time: copies wait for their bodies, which come when they come."""
-        pool = self._pool
-        connection = self._connection
-        if pool is not None and connection is not None and not self._reported:
-            self._reported = True
-            pool.report(connection, status, -1.0, self.runtime.now())
+    def _judge(self, status: int) -> None:
+        """Without a time: copies wait for their bodies, which come when they come."""
+        self._report(status, -1.0, self.runtime.now())
 
     def on_broken(self, flag: Flag, untouched: bool) -> None:
         if not untouched:
-            self._report(flag.status)
+            self._judge(flag.status)
         self._connection = None
         pool = self._pool
         if untouched and self._whole and pool is not None:
@@ -268,7 +254,7 @@ class Copy(UpstreamUser):
             self._waiting = [self._whole]
             self._whole = b""
             self._resent = True
-            self._pool_left()
+            self._leave_pool()
             self._acquire(pool, True)
             return
         self.runtime.view[self.mirror.slot + M_FAILURES] += 1
@@ -276,7 +262,7 @@ class Copy(UpstreamUser):
 
     def expired(self, now: float) -> None:
         self.runtime.view[self.mirror.slot + M_TIMEOUTS] += 1
-        self._report(UT.status)
+        self._judge(UT.status)
         connected = self._connection is not None
         self._end(_SENT if connected and self.request_done else _ABORTED if connected else _UNREACHABLE)
 
@@ -284,12 +270,6 @@ class Copy(UpstreamUser):
         if self._outcome < 0:
             self._outcome = outcome
             self.runtime.view[self.mirror.slot + M_OUTCOMES + outcome] += 1
-
-    def _pool_left(self) -> None:
-        pool = self._pool
-        self._pool = None
-        if pool is not None:
-            pool.finished()
 
     def _end(self, outcome: int) -> None:
         if self._over:
@@ -305,12 +285,4 @@ class Copy(UpstreamUser):
             self._buffered = 0
         runtime.wheel.forget(self)
         self.upstreams.copies.discard(self)
-        connection = self._connection
-        self._connection = None
-        if connection is not None:
-            connection.close()
-        claim = self._claim
-        self._claim = None
-        if claim is not None:
-            claim.cancel()
-        self._pool_left()
+        self._let_go()

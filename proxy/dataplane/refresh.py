@@ -10,11 +10,10 @@ from proxy.core.hashing import unit_number
 from proxy.core.plan import Version
 from proxy.core.request import Response
 from proxy.core.route_cache import REFRESHED
-from proxy.dataplane.dialling import Claim
+from proxy.dataplane.aside import Aside
 from proxy.dataplane.filling import Filling
-from proxy.dataplane.pool import Pool
 from proxy.dataplane.runtime import Runtime
-from proxy.dataplane.upstream import UpstreamConnection, UpstreamUser
+from proxy.dataplane.upstream import UpstreamConnection
 from proxy.dataplane.upstreams import Upstreams
 from proxy.errors import UT, Flag
 from proxy.telemetry.counters import V_CACHE_OUTCOMES
@@ -23,7 +22,7 @@ _REST: Final = 1.0
 """Seconds after a refresh that failed in which the next is not tried: what fails at once would be tried by every request."""
 
 
-class Refresh(UpstreamUser):
+class Refresh(Aside):
     """One request for one stored answer."""
 
     def __init__(
@@ -53,10 +52,6 @@ class Refresh(UpstreamUser):
         self._sent_at: float = 0.0
         self._status: int = 0
         self._took: float = -1.0  # seconds to the head
-        self._reported: bool = False
-        self._pool: Pool | None = None
-        self._claim: Claim | None = None
-        self._connection: UpstreamConnection | None = None
         self._again: bool = False
         self._over: bool = False
 
@@ -98,17 +93,11 @@ class Refresh(UpstreamUser):
     def on_upstream_pause(self, paused: bool) -> None:
         """All there is to send is a head."""
 
-    def on_interim(self, response: Response) -> None:
-        """Nobody to pass it on to."""
-
-    def on_switch(self, response: Response, rest: bytes) -> bool:
-        return False
-
     def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         self._status = response.status
         self._took = self._runtime.now() - self._sent_at
         if complete or response.status >= 500:
-            self._report(response.status)
+            self._judge(response.status)
         if complete:
             self._connection = None
         filling = self._filling
@@ -126,7 +115,7 @@ class Refresh(UpstreamUser):
 
     def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
         if complete:
-            self._report(self._status)
+            self._judge(self._status)
             self._connection = None
         if data and not self._filling.body(data):
             self._filling.outdated(self._stored, 200, "too_large")
@@ -135,18 +124,14 @@ class Refresh(UpstreamUser):
             self._filling.finish()
             self._end(True)
 
-    def _report(self, status: int) -> None:
-        """Tell the pool, once, how the endpoint did."""
-        pool = self._pool
-        connection = self._connection
-        if pool is not None and connection is not None and not self._reported:
-            self._reported = True
-            now = self._runtime.now()
-            pool.report(connection, status, now - self._sent_at if self._took < 0.0 else self._took, now)
+    def _judge(self, status: int) -> None:
+        """By the time to its head, or by the time it has had for one."""
+        now = self._runtime.now()
+        self._report(status, now - self._sent_at if self._took < 0.0 else self._took, now)
 
     def on_broken(self, flag: Flag, untouched: bool) -> None:
         if not untouched:
-            self._report(flag.status)
+            self._judge(flag.status)
         self._connection = None
         self._leave_pool()
         if untouched and not self._again:
@@ -156,21 +141,15 @@ class Refresh(UpstreamUser):
         self._end(False)
 
     def expired(self, now: float) -> None:
-        self._report(UT.status)
+        self._judge(UT.status)
         self._end(False)
-
-    def _leave_pool(self) -> None:
-        pool = self._pool
-        self._pool = None
-        if pool is not None:
-            pool.finished()
 
     def _end(self, refreshed: bool) -> None:
         if self._over:
             return
         self._over = True
         if self._status:
-            self._report(self._status)  # nobody waits for the rest
+            self._judge(self._status)  # nobody waits for the rest
         runtime = self._runtime
         stored = self._stored
         stored.refreshing = False
@@ -181,12 +160,4 @@ class Refresh(UpstreamUser):
         self._filling.drop()
         runtime.wheel.forget(self)
         self._upstreams.copies.discard(self)
-        connection = self._connection
-        self._connection = None
-        if connection is not None:
-            connection.close()
-        claim = self._claim
-        self._claim = None
-        if claim is not None:
-            claim.cancel()
-        self._leave_pool()
+        self._let_go()

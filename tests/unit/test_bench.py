@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import audience, report, segments
+from bench.apart import found_by
 from bench.cases import Figures, median
 from bench.load import LoadError, parse
 from bench.own import Place
@@ -145,4 +146,4 @@ def test_lists_are_measured_in_a_process_of_their_own(tmp_path: Path) -> None:
 
 def test_a_measurement_that_fails_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="nowhere"):
-        audience._measured([sys.executable, "-c", "raise SystemExit('nowhere')"], tmp_path, 1)
+        found_by("nowhere.py", tmp_path, 1, interpreted=True)

@@ -169,6 +169,25 @@ def test_large_ledger_arrives_whole_with_a_takeover(tmp_path: Path) -> None:
     played(tmp_path, play)
 
 
+def test_nothing_is_said_amid_a_hello_that_the_socket_did_not_take_at_once(tmp_path: Path) -> None:
+    async def play(one: Played) -> None:
+        control = await one.opened()
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(control.end, encode(messages.LEDGER, bytes(1_000_000)))
+        await one.until(lambda: len(one.link._ledger) == 1_000_000)
+        control.end.close()
+        await one.until(one.door.exists)
+        end = socket.socket(socket.AF_UNIX)
+        end.connect(str(one.door))
+        while not one.link.send(messages.ACCESS, b"2026-11-21T19:11:10 GET /\n"):  # noqa: ASYNC110 - as soon as there is a channel
+            await asyncio.sleep(0)
+        control = Control(end)
+        assert [(await control.hear())[0] for _ in range(2)] == [messages.HELLO, messages.ACCESS]
+        end.close()
+
+    played(tmp_path, play)
+
+
 def test_socket_that_was_left_behind_is_replaced(tmp_path: Path) -> None:
     async def play(one: Played) -> None:
         stale = socket.socket(socket.AF_UNIX)

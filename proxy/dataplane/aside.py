@@ -1,0 +1,51 @@
+"""What requests beside an exchange have in common: copies for shadows, hedges, and refreshes of stored answers.
+
+Each has a pool and is on its way to a connection or has one, tells the pool once how the endpoint did, and lets go of all of it
+together, however it ends. No client hears their interim answers, and none of them asks for another protocol.
+"""
+
+from proxy.core.request import Response
+from proxy.dataplane.dialling import Claim
+from proxy.dataplane.pool import Pool
+from proxy.dataplane.upstream import UpstreamConnection, UpstreamUser
+
+
+class Aside(UpstreamUser):
+    """One request that no client waits for by itself."""
+
+    _pool: Pool | None = None
+    _claim: Claim | None = None  # on a connection that is on its way
+    _connection: UpstreamConnection | None = None
+    _reported: bool = False
+
+    def on_interim(self, response: Response) -> None:
+        """Nobody to pass it on to."""
+
+    def on_switch(self, response: Response, rest: bytes) -> bool:
+        return False
+
+    def _report(self, status: int, seconds: float, now: float) -> None:
+        """Tell the pool how the endpoint did, if it was not told: `seconds` to the head, negative where that says nothing."""
+        pool = self._pool
+        connection = self._connection
+        if pool is not None and connection is not None and not self._reported:
+            self._reported = True
+            pool.report(connection, status, seconds, now)
+
+    def _leave_pool(self) -> None:
+        pool = self._pool
+        self._pool = None
+        if pool is not None:
+            pool.finished()
+
+    def _let_go(self) -> None:
+        """Close the connection, or wait for none any more, and give the place in the pool back."""
+        connection = self._connection
+        self._connection = None
+        if connection is not None:
+            connection.close()
+        claim = self._claim
+        self._claim = None
+        if claim is not None:
+            claim.cancel()
+        self._leave_pool()
