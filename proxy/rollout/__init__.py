@@ -1,0 +1,1 @@
+"""Rollouts: staged changes of a split, along a plan, on evidence."""
