@@ -293,7 +293,21 @@ def _load(database: sqlite3.Connection) -> Kept:
 
 
 def _record(row: tuple[Any, ...]) -> Record:
-    return Record(*row[:10], json.loads(row[10]), json.loads(row[11]))
+    route, revision, sequence, at, before, after, step, cause, actor, reason, numbers, rollout = row
+    return Record(
+        route,
+        revision,
+        sequence,
+        at,
+        before,
+        after,
+        step,
+        cause,
+        actor,
+        reason,
+        json.loads(numbers),
+        json.loads(rollout),
+    )
 
 
 def _override(values: Values) -> Override:
