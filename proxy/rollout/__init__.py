@@ -1,1 +1,1 @@
-"""Rollouts: staged changes of a split, along a plan, on evidence."""
+"""Rollouts: the table of their life, the machine that walks it, the weights of a step, evidence, gates and what is told of them."""
