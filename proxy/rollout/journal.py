@@ -16,11 +16,13 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from proxy.errors import TidegateError
+from proxy.rollout.rollout import Rollout
+from proxy.rollout.states import State
 
 KEPT: Final = 500
 """Transitions of a route that are kept."""
@@ -95,6 +97,23 @@ class Record:
     numbers: Values
     rollout: Values
 
+    @classmethod
+    def of(cls, rollout: Rollout, before: State | None) -> Self:
+        """The record of the transition that led from the state `before` to this rollout; None: it is the first."""
+        numbers = rollout.numbers
+        size = len(_text(numbers))
+        if size > NUMBERS_LIMIT:
+            numbers = {"left_out": f"{size} characters of numbers, of which {NUMBERS_LIMIT} are kept"}
+        values: Values = json.loads(replace(rollout, numbers={}).to_json())
+        return cls(
+            rollout.route, rollout.revision, rollout.sequence, rollout.since, "" if before is None else str(before),
+            str(rollout.state), rollout.step, str(rollout.cause), rollout.actor, rollout.reason, numbers, values,
+        )  # fmt: skip
+
+    def restored(self) -> Rollout:
+        """The rollout after the transition. Raises ValueError for what is none."""
+        return Rollout.from_json(_text({**self.rollout, "numbers": self.numbers}))
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -147,8 +166,8 @@ class Journal(Protocol):
     def lasting(self) -> bool:
         """Whether what is written survives this process."""
 
-    async def append(self, record: Record) -> None:
-        """Keep a transition: when this returns, it is kept. Raises TakenError where its number is taken."""
+    async def append(self, *records: Record) -> None:
+        """Keep these transitions, all or none: when this returns, they are kept. Raises TakenError where a number is taken."""
 
     async def load(self) -> Kept:
         """All there is to go on from."""
@@ -182,16 +201,10 @@ class SqliteJournal:
         """Whether what is written survives this process."""
         return self._path is not None
 
-    async def append(self, record: Record) -> None:
-        """Keep a transition: when this returns, it is kept. Raises TakenError, JournalError."""
-        numbers = _text(record.numbers)
-        if len(numbers) > NUMBERS_LIMIT:
-            numbers = _text({"left_out": f"{len(numbers)} characters of numbers, of which {NUMBERS_LIMIT} are kept"})
-        values = (
-            record.route, record.revision, record.sequence, record.at, record.before, record.after, record.step,
-            record.cause, record.actor, record.reason, numbers, _text(record.rollout),
-        )  # fmt: skip
-        await self._run(lambda database: _append(database, values))
+    async def append(self, *records: Record) -> None:
+        """Keep these transitions, all or none: when this returns, they are kept. Raises TakenError, JournalError."""
+        rows = [_row(one) for one in records]
+        await self._run(lambda database: _append(database, rows))
 
     async def load(self) -> Kept:
         """All there is to go on from. Raises JournalError."""
@@ -267,14 +280,22 @@ def open_journal(state: str | None, directory: Path) -> Journal:
     return SqliteJournal(None if state is None else directory / state.partition(":")[2])
 
 
-def _append(database: sqlite3.Connection, values: tuple[Any, ...]) -> None:
-    route: str = values[0]
-    try:
-        database.execute(_INSERT, values)
-    except sqlite3.IntegrityError as error:
-        raise TakenError(f"transition {values[2]} of route {route}, revision {values[1]}, is in the journal") from error
-    database.execute("DELETE FROM rollout_progress WHERE route = ?", (route,))
-    database.execute(_TRIM_ROUTE, (route, route, KEPT))
+def _row(one: Record) -> tuple[Any, ...]:
+    return (
+        one.route, one.revision, one.sequence, one.at, one.before, one.after, one.step, one.cause, one.actor, one.reason,
+        _text(one.numbers), _text(one.rollout),
+    )  # fmt: skip
+
+
+def _append(database: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
+    for row in rows:
+        route: str = row[0]
+        try:
+            database.execute(_INSERT, row)
+        except sqlite3.IntegrityError as error:
+            raise TakenError(f"transition {row[2]} of route {route}, revision {row[1]}, is in the journal") from error
+        database.execute("DELETE FROM rollout_progress WHERE route = ?", (route,))
+        database.execute(_TRIM_ROUTE, (route, route, KEPT))
     (count,) = database.execute("SELECT count(*) FROM rollout_transitions").fetchone()
     if count > KEPT_OF_ALL:
         database.execute(_TRIM_ALL, (count - KEPT_OF_ALL,))

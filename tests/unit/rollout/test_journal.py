@@ -17,6 +17,8 @@ from proxy.rollout.journal import (
     TakenError,
     open_journal,
 )
+from proxy.rollout.machine import begin
+from proxy.rollout.states import State
 
 FIRST = Record("shop", "v2", 1, 100.0, "", "pending", 0, "begin", "file", "revision v2", {"a": 1}, {"state": "pending"})
 BY_HAND = Override({"stable": 80.0, "canary": 20.0}, {"stable": 95.0, "canary": 5.0}, "anna", "a try", 50.0, 150.0)
@@ -110,12 +112,31 @@ def test_old_records_go_and_the_last_of_a_route_never(path, monkeypatch):
     assert play(path, script) == ([9, 8, 7, 6], [[1], [9, 8], [3, 2, 1]])
 
 
-def test_numbers_beyond_all_measure_are_left_out_and_say_so(path):
-    async def script(journal):
-        await journal.append(record(1, numbers={"long": "x" * NUMBERS_LIMIT}))
-        return (await journal.history("shop", 1))[0].numbers
+def test_a_rollout_is_read_back_as_it_was_and_numbers_beyond_all_measure_say_that_they_are_left_out(path):
+    plan = {"revision": "v2", "from": "stable", "to": "canary", "baseline": None, "steps": []}
+    before = begin("shop", plan, {"stable": 95.0, "canary": 5.0}, 100.0)
+    small = replace(before, numbers={"errors": {"effect": 1.5, "never": float("inf")}})
+    large = replace(before, sequence=2, numbers={"long": "x" * NUMBERS_LIMIT})
 
-    assert play(path, script)["left_out"].startswith("65547 characters of numbers")
+    async def script(journal):
+        await journal.append(Record.of(small, None), Record.of(large, State.PENDING))
+        return await journal.history("shop", 2)
+
+    second, first = play(path, script)
+    assert first.restored() == small
+    assert (first.before, first.after, second.before, first.cause) == ("", "pending", "pending", "created")
+    assert second.numbers["left_out"].startswith("65547 characters of numbers")
+    assert second.restored() == replace(large, numbers=second.numbers)
+
+
+def test_several_transitions_are_kept_together_or_not_at_all(path):
+    async def script(journal):
+        await journal.append(record(1))
+        with pytest.raises(TakenError):
+            await journal.append(record(2), record(1))
+        return await journal.history("shop", 10)
+
+    assert [one.sequence for one in play(path, script)] == [1]
 
 
 def test_what_was_answered_for_is_there_for_the_next_process_and_only_for_its_owner(tmp_path):
