@@ -58,7 +58,11 @@ def _route(route: Spec, effect: Effect | None, copies: Callable[[str, float], Sp
 
 def _opened(rings: Spec, effect: Effect) -> Spec:
     order: list[str] = rings["order"]
-    if rings["version"] != effect.version or effect.ring not in order:
+    if rings["version"] != effect.version:
+        return rings
+    if effect.ring == "":
+        return {**rings, "open": ""}
+    if effect.ring not in order:
         return rings
     now = order.index(rings["open"]) if rings["open"] in order else -1
     return {**rings, "open": effect.ring} if order.index(effect.ring) > now else rings

@@ -14,15 +14,17 @@ Weights = dict[str, float]
 class HandWeights:
     """All of them by route. What the journal refuses has not happened. One change at a time."""
 
-    def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
-        """`clock` gives Unix seconds."""
+    def __init__(self, journal: Journal, clock: Callable[[], float], shown: set[str]) -> None:
+        """`clock` gives Unix seconds. `shown` has the routes that have some, kept up to date."""
         self._journal: Final = journal
         self._clock: Final = clock
-        self._overrides: dict[str, Override] = {}
+        self._shown: Final = shown
+        self._overrides: Final[dict[str, Override]] = {}
 
     def take(self, kept: Mapping[str, Override]) -> None:
         """Go on from what the journal has."""
-        self._overrides = dict(kept)
+        self._overrides.update(kept)
+        self._shown.update(kept)
 
     def of(self, route: str) -> Override | None:
         """Those of a route."""
@@ -40,6 +42,7 @@ class HandWeights:
         override = Override(weights, dict(file), by, reason, self._clock(), until)
         await self._journal.put_override(route, override)
         self._overrides[route] = override
+        self._shown.add(route)
         return override
 
     async def remove(self, route: str) -> Override | None:
@@ -47,6 +50,7 @@ class HandWeights:
         if route not in self._overrides:
             return None
         await self._journal.remove_override(route)
+        self._shown.discard(route)
         return self._overrides.pop(route, None)
 
     def ended(self, files: Mapping[str, Weights]) -> dict[str, str]:

@@ -58,6 +58,11 @@ def test_rings_open_wider_and_never_close():
     assert opened("nobody's", "staff") == "staff"
 
 
+def test_a_version_that_is_taken_out_has_no_ring_open():
+    (one,) = laid(Effect(FILE, FILE, "canary", ""), rings=[rings("canary", "beta")])[0]["rings"]
+    assert one["open"] == ""
+
+
 def test_copies_go_to_the_version_that_comes_and_are_never_fewer_than_the_file_s():
     (mirror,) = laid(Effect(FILE, FILE, "canary", None, 10.0))[0]["mirror"]
     assert (mirror["upstream"], mirror["percent"], mirror["timeout"]) == ("new", 10.0, 5.0)
