@@ -241,7 +241,7 @@ class Rollouts:
         self._looked += elapsed
         now = self._clock()
         refused = ""
-        concerned = [name for name, route in self.routes.items() if ROLLOUT_KEY in route or name in self.book.rollouts]
+        concerned = [name for name, one in self.routes.items() if one.get(ROLLOUT_KEY) or name in self.book.rollouts]
         works: list[Callable[[], Coroutine[Any, Any, None]]] = [self._end_hands]
         works += [partial(self._look_after, name, elapsed, now) for name in concerned]
         for work in [*works, self._save]:
