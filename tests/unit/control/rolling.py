@@ -20,7 +20,7 @@ def step(weight, hold=60.0, **parts):
     }  # fmt: skip
 
 
-APPROVE = step(0, approve=True)
+APPROVE = step(5, hold=0.0, approve=True)
 
 
 def plan(revision="v2", steps=(1, 5, 25, 50, 100), **parts):
