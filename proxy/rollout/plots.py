@@ -1,12 +1,13 @@
 """Draws lines into SVG: what an incident report shows, with no library behind it.
 
 A chart is a title, axes with round numbers, lines, and marks across it; the text is text, so that it can be searched and read
-aloud, and the same input gives the same bytes. Colours are those of Okabe and Ito, which people with colour blindness tell apart; each
-line has a dash pattern of its own as well.
+aloud, and the same input gives the same bytes. Colours are those of Okabe and Ito, which people with colour blindness tell
+apart; each line has a dash pattern of its own as well.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, floor, isfinite, log10
 from typing import Final
 
@@ -19,6 +20,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 56, 44
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DASHES: Final = ("", "7 3", "2 3", "9 3 2 3", "1 4", "12 4", "4 2")
 _TICKS: Final = 5
+_HUGE: Final = 1e100  # what is larger is drawn no more than infinity is
 _DECADES: Final = 24  # of a logarithmic axis at most
 
 Point = tuple[float, float]
@@ -26,7 +28,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a chart. Points are in the order of x; one that is not finite leaves a gap. `steps`: a value holds until the next."""
+    """A line of a chart. Points are in the order of x; a y that is not finite leaves a gap. `steps`: a y holds until the next."""
 
     name: str
     points: Sequence[Point]
@@ -101,12 +103,14 @@ def draw(chart: Chart) -> str:
     lines = [(one.name, _kept(one, chart), one.steps) for one in chart.lines]
     xs = [x for _, points, _ in lines for x, _ in points]
     ys = [y for _, points, _ in lines for _, y in points if isfinite(y)]
+    title = _text(chart.title)
+    size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
+    words = f'role="img" aria-label="{title}" font-family="sans-serif" font-size="11"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
-        f' role="img" aria-label="{_text(chart.title)}" font-family="sans-serif" font-size="11">',
-        f"<title>{_text(chart.title)}</title>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} {words}>',
+        f"<title>{title}</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
-        f'<text x="{_LEFT}" y="18" font-size="14" font-weight="bold" fill="#222222">{_text(chart.title)}</text>',
+        f'<text x="{_LEFT}" y="18" font-size="14" font-weight="bold" fill="#222222">{title}</text>',
     ]
     if not ys:
         parts.append(f'<text x="{WIDTH / 2:g}" y="{HEIGHT / 2:g}" text-anchor="middle" fill="#666666">no data</text>')
@@ -136,7 +140,7 @@ def _kept(line: Line, chart: Chart) -> list[Point]:
 
 
 def _drawable(value: float, *, log: bool) -> bool:
-    return isfinite(value) and (value > 0.0 or not log)
+    return abs(value) < _HUGE and (value > 0.0 or not log)
 
 
 def _grid(x_axis: _Axis, y_axis: _Axis, chart: Chart) -> list[str]:
@@ -266,14 +270,11 @@ def _plain(value: float) -> str:
 def short_time(seconds: float) -> str:
     """`0`, `45s`, `10m`, `1h30m`, `2d`: at most two units, the rest rounded away."""
     sign, left = ("-", -seconds) if seconds < 0 else ("", seconds)
-    if left < 60:
-        return sign + (f"{left:.3g}s" if left else "0")
-    units = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
-    place = next(number for number, (_, size) in enumerate(units) if left >= size)
-    name, size = units[place]
-    below, small = units[place + 1]
-    whole, rest = divmod(round(left / small) * small, size)
-    return f"{sign}{whole:.0f}{name}" + (f"{rest / small:.0f}{below}" if rest else "")
+    for (name, size), (below, small) in pairwise((("d", 86400), ("h", 3600), ("m", 60), ("s", 1))):
+        whole, rest = divmod(round(left / small) * small, size)
+        if whole:
+            return f"{sign}{whole}{name}" + (f"{rest // small}{below}" if rest else "")
+    return sign + (f"{left:.3g}s" if left else "0")
 
 
 def _text(words: str) -> str:

@@ -55,8 +55,8 @@ class SendError(Exception):
 class Send(Protocol):
     """One try."""
 
-    async def __call__(self, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Reply:
-        """POST `body` and wait `timeout` seconds for the answer. Raises SendError."""
+    async def __call__(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Reply:
+        """POST `body` and wait `seconds` for the answer. Raises SendError."""
 
 
 class HttpSender:
@@ -66,9 +66,9 @@ class HttpSender:
         self._session: aiohttp.ClientSession | None = None
         self._room: Final = asyncio.Semaphore(AT_ONCE)
 
-    async def __call__(self, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Reply:  # noqa: ASYNC109 - the whole request's, as `timeout:` of the file says
+    async def __call__(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Reply:
         """POST `body` as JSON. Raises SendError."""
-        limit = aiohttp.ClientTimeout(total=timeout)
+        limit = aiohttp.ClientTimeout(total=seconds)
         async with self._room:
             if self._session is None:
                 self._session = aiohttp.ClientSession(
@@ -82,7 +82,7 @@ class HttpSender:
                 ) as response:
                     return Reply(response.status, await _beginning(response))
             except TimeoutError:
-                raise SendError(f"no answer within {timeout:g} s") from None
+                raise SendError(f"no answer within {seconds:g} s") from None
             except (aiohttp.ClientError, OSError) as error:
                 raise SendError(f"cannot be reached: {error or type(error).__name__}") from None
 
@@ -118,17 +118,17 @@ class Sender:
         url: str,
         body: bytes,
         headers: Callable[[], Mapping[str, str]],
-        timeout: float,
+        seconds: float,
         tries: int,
     ) -> Reply:
-        """The last answer. `headers` are made for each try, for they may carry the time.
+        """The last answer. `headers` are made for each try, for they may carry the time; `seconds` are those of one try.
 
         Raises SendError where the last try had no answer.
         """
         backoff = Backoff(FIRST_WAIT, LONGEST_WAIT, self._rng)
         for left in range(tries - 1, -1, -1):
             try:
-                reply = await self._send(url, body, headers(), timeout)
+                reply = await self._send(url, body, headers(), seconds)
             except SendError:
                 if not left:
                     raise

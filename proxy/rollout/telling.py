@@ -45,7 +45,7 @@ def event_of(before: State, after: State, kind: CauseKind) -> str | None:
 
 
 def facts_of(rollout: Rollout, at: float) -> Spec:
-    """What is said of a rollout, as plain JSON. `id` is the same for the same transition; `step` counts from 1, 0 before the first."""
+    """What is said of a rollout, as plain JSON. `id` is that of its last transition; `step` counts from 1, 0 before the first."""
     old, new, baseline = rollout.arms
     return {
         "id": f"{rollout.route}/{rollout.revision}/{rollout.sequence}",
