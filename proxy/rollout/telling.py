@@ -45,7 +45,10 @@ def event_of(before: State, after: State, kind: CauseKind) -> str | None:
 
 
 def facts_of(rollout: Rollout, at: float) -> Spec:
-    """What is said of a rollout, as plain JSON. `id` is that of its last transition; `step` counts from 1, 0 before the first."""
+    """What is said of a rollout, as plain JSON. `id` is that of its last transition; `step` counts from 1, 0 before the first.
+
+    `percent` is the share of `to` now, `reached` that of the step.
+    """
     old, new, baseline = rollout.arms
     return {
         "id": f"{rollout.route}/{rollout.revision}/{rollout.sequence}",
@@ -60,6 +63,7 @@ def facts_of(rollout: Rollout, at: float) -> Spec:
         "step": rollout.step + 1,
         "steps": len(rollout.steps),
         "percent": rollout.percent,
+        "reached": 0.0 if rollout.current is None else rollout.current["weight"],
         "ring": rollout.ring,
         "shadow": rollout.shadow,
         "weights": dict(rollout.weights),
@@ -73,7 +77,7 @@ def facts_of(rollout: Rollout, at: float) -> Spec:
 
 
 def headline(event: str, facts: Mapping[str, Any]) -> str:
-    """One line: `shop v2: aborted at step 2 of 5, canary at 5 %: errors 41 of 812 against 12 of 9188`."""
+    """One line: `shop v2: aborted, step 2 of 5, canary had 5 %: 41 errors of 812 against 12 of 9188`."""
     what = {
         STARTED: "started",
         STEP: "goes on",
@@ -88,6 +92,8 @@ def headline(event: str, facts: Mapping[str, Any]) -> str:
     shadow = f", {facts['shadow']:g} % copied to it" if facts["shadow"] else ""
     ring = f", ring {facts['ring']}" if facts["ring"] else ""
     share = f", {facts['to']} at {facts['percent']:g} %"
+    if event == ABORTED:
+        share = f", {facts['to']} had {facts['reached']:g} %"
     why = f": {facts['reason']}" if facts["reason"] else ""
     return f"{facts['route']} {facts['revision']}: {what}{where}{share}{ring}{shadow}{why}"
 

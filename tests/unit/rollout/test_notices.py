@@ -54,7 +54,7 @@ def test_own_shape_has_the_line_and_all_that_is_known():
     (body,), counts = play(story)
     assert body == {
         "event": "aborted",
-        "text": "shop v2: aborted, step 2 of 3, canary at 5 %: errors 5 times those of stable",
+        "text": "shop v2: aborted, step 2 of 3, canary had 5 %: errors 5 times those of stable",
         **FACTS,
     }
     assert counts == {(ABORTED, SENT): 1}
@@ -62,7 +62,7 @@ def test_own_shape_has_the_line_and_all_that_is_known():
 
 def test_the_shape_of_slack_has_the_numbers_in_its_fields():
     body = as_slack(ABORTED, FACTS)
-    assert body["text"] == "shop v2: aborted, step 2 of 3, canary at 5 %: errors 5 times those of stable"
+    assert body["text"] == "shop v2: aborted, step 2 of 3, canary had 5 %: errors 5 times those of stable"
     (attachment,) = body["attachments"]
     assert attachment["color"] == "danger"
     assert {field["title"]: field["value"] for field in attachment["fields"]} == {
