@@ -185,7 +185,7 @@ class Reader:
         return sorted(found.values(), key=lambda one: (one.route, one.version))
 
     def units_since(self, route: str, since: float, most: int = UNITS) -> dict[str, int]:
-        """How many units each version of a route was given to since then (Unix seconds), each unit counted once; no more than `most`.
+        """How many units each version of a route was given to since then (Unix seconds), each counted once; no more than `most`.
 
         Only what was recorded since counts: a unit that has the version from before, and keeps it, is none. Raises ExposureError.
         """

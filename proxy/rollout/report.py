@@ -1,7 +1,7 @@
 """The incident report of an aborted rollout: what a post-mortem begins with, written when it happens, by what was there.
 
-A directory for each: `report.md` for people, `report.json` with the same and more for programs, and the plots as SVG. It appears all at
-once: it is written under another name, and renamed. Its name is that of the transition, so that a control process that was
+A directory for each: `report.md` for people, `report.json` with the same and more for programs, and the plots as SVG. It appears
+all at once: it is written under another name, and renamed. Its name is that of the transition, so that a control process that was
 killed and starts again writes no second one. The newest KEPT stay; other files in the directory are left alone.
 """
 
@@ -20,7 +20,7 @@ from proxy.rollout.plots import Chart, Line, Mark, draw
 from proxy.rollout.redacting import without_secrets
 from proxy.rollout.report_text import as_markdown
 from proxy.rollout.rollout import Rollout
-from proxy.rollout.telling import ABORTED, facts_of, finite, headline
+from proxy.rollout.telling import ABORTED, facts_of, finite, headline, verdicts_of
 from proxy.rollout.track import Moment, Track
 
 KEPT: Final = 100
@@ -206,9 +206,7 @@ def _evidence(moments: Sequence[Moment], name: str) -> list[tuple[float, float]]
 def _limits(rollout: Rollout) -> list[Mark]:
     """The evidence at which a metric fails, where the verdict says at which alpha it judges."""
     alphas = {
-        one["alpha"]
-        for one in rollout.numbers.get("verdicts", ())
-        if isinstance(one, dict) and one.get("alpha") and one.get("evidence") is not None
+        one["alpha"] for one in verdicts_of(rollout.numbers) if one.get("alpha") and one.get("evidence") is not None
     }
     return [Mark(exp(min(-log(alpha), EVIDENCE_AT_MOST)), f"fails at 1 / {alpha:.2g}") for alpha in sorted(alphas)]
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from proxy.rollout.plots import short_time
-from proxy.rollout.telling import in_words, number_lines
+from proxy.rollout.telling import in_words, number_lines, verdicts_of
 
 Spec = dict[str, Any]
 
@@ -69,8 +69,8 @@ def _impact(value: Mapping[str, Any]) -> str:
 
 
 def _verdict(numbers: Mapping[str, Any]) -> str:
-    verdicts = [one for one in numbers.get("verdicts", ()) if isinstance(one, dict) and "metric" in one]
-    rest = {key: one for key, one in numbers.items() if key != "verdicts" or not verdicts}
+    verdicts = verdicts_of(numbers)
+    rest = {key: one for key, one in numbers.items() if key != "metrics" or not verdicts}
     parts = []
     if verdicts:
         parts.append(_table(_VERDICTS, [_verdict_row(one) for one in verdicts]))
@@ -84,8 +84,8 @@ def _verdict_row(one: Mapping[str, Any]) -> tuple[str, ...]:
     low, high = one.get("low"), one.get("high")
     samples = one.get("samples") or ()
     return (
-        _text(one["metric"]),
-        _text(one.get("outcome", "")),
+        _text(one.get("metric", "")),
+        _text(one["outcome"]),
         _text(f"{in_words(one.get('effect'))} {one.get('measure', '')}".strip()),
         "-" if low is None and high is None else f"{in_words(low)} to {in_words(high)}",
         _text(f"{', '.join(in_words(count) for count in samples)} {one.get('unit', '')}".strip()),

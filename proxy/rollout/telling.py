@@ -109,10 +109,33 @@ def finite(value: Any) -> Any:
     return value
 
 
+def verdicts_of(numbers: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Those of the single metrics, of the numbers that the gates gave (gates.py); none of other numbers."""
+    found = numbers.get("metrics")
+    return [one for one in found if isinstance(one, Mapping) and "outcome" in one] if isinstance(found, list) else []
+
+
+def verdict_words(verdict: Mapping[str, Any]) -> str:
+    """`fail: ratio 5.04 (2.1 to 8.8), 812 and 9,188 units`."""
+    words = str(verdict.get("outcome", ""))
+    if verdict.get("effect") is not None:
+        words += f": {verdict.get('measure') or 'effect'} {in_words(verdict['effect'])}"
+        if verdict.get("low") is not None or verdict.get("high") is not None:
+            words += f" ({in_words(verdict.get('low'))} to {in_words(verdict.get('high'))})"
+    samples = verdict.get("samples") or ()
+    if any(samples):
+        words += f", {' and '.join(in_words(one) for one in samples)} {verdict.get('unit', '')}".rstrip()
+    return words
+
+
 def number_lines(numbers: Mapping[str, Any], limit: int = LINES) -> list[tuple[str, str]]:
-    """(name, value) of each number, those within others as `errors.effect`; of more than `limit` the first, and how many more."""
-    found: list[tuple[str, str]] = []
-    _flatten("", numbers, found)
+    """(name, value) of each number: first the verdicts, a line each; numbers within others as `budget.alpha`.
+
+    Of more than `limit` the first, and how many more.
+    """
+    verdicts = verdicts_of(numbers)
+    found = [(str(one.get("metric", "")), verdict_words(one)) for one in verdicts]
+    _flatten("", {key: one for key, one in numbers.items() if not (verdicts and key == "metrics")}, found)
     if len(found) > limit:
         return [*found[:limit], ("...", f"{len(found) - limit} more")]
     return found
@@ -127,8 +150,7 @@ def _flatten(name: str, value: Any, found: list[tuple[str, str]]) -> None:
             found.append((name, ", ".join(in_words(one) for one in value)))
         else:
             for number, one in enumerate(value):
-                inner = one.get("name") if isinstance(one, Mapping) else None
-                _flatten(f"{name}.{inner or number}", one, found)
+                _flatten(f"{name}.{number}", one, found)
     else:
         found.append((name, in_words(value)))
 

@@ -17,8 +17,9 @@ MINUTE = 60.0
 
 _WHY = "errors: 58 of 1164 requests of canary against 220 of 22116 of stable, 5.1 times as many; at most 1 time is tolerated"
 _NUMBERS = {
-    "alpha": 0.01,
-    "verdicts": [
+    "verdict": "fail",
+    "budget": {"alpha": 0.01, "beta": 0.05, "metrics": 2, "steps": 3},
+    "metrics": [
         {
             "metric": "errors", "outcome": "fail", "reason": _WHY, "measure": "ratio", "effect": 5.1, "low": 2.9, "high": 8.8,
             "evidence": 11.2, "samples": [55, 1104], "unit": "units", "seconds": 0.0, "alpha": 0.005,

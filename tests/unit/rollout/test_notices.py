@@ -16,7 +16,19 @@ from proxy.rollout.telling import ABORTED, COMPLETED, EVENTS, STARTED, STEP, fac
 from tests.unit.rollout.receiver import HANG, Receiver, Waits
 from tests.unit.rollout.rollouts import a_rollout
 
-NUMBERS = {"errors": {"verdict": "fail", "effect": 5.04321, "interval": [2.1, None], "samples": [812, 91880]}}
+NUMBERS = {
+    "verdict": "fail",
+    "metrics": [
+        {
+            "metric": "errors",
+            "outcome": "fail",
+            "measure": "ratio",
+            "effect": 5.04,
+            "samples": [812, 91880],
+            "unit": "units",
+        }
+    ],
+}
 FACTS = facts_of(a_rollout(reason="errors 5 times those of stable", numbers=NUMBERS), at=1000.0)
 
 
@@ -68,10 +80,8 @@ def test_the_shape_of_slack_has_the_numbers_in_its_fields():
     assert {field["title"]: field["value"] for field in attachment["fields"]} == {
         "weights": "stable 95, canary 5",
         "by": "tidegate",
-        "errors.verdict": "fail",
-        "errors.effect": "5.043",
-        "errors.interval": "2.1, -",
-        "errors.samples": "812, 91,880",
+        "errors": "fail: ratio 5.04, 812 and 91,880 units",
+        "verdict": "fail",
     }
 
 

@@ -94,15 +94,27 @@ def test_numbers_for_people():
         {
             "a": 12345,
             "b": {"c": 0.123456, "d": None},
-            "e": [{"name": "slow", "x": True}, {"y": 1}],
+            "e": [{"x": True}, {"y": 1}],
             "f": 54321.9,
             "g": nan,
         }
     )
     assert lines == [
-        ("a", "12,345"), ("b.c", "0.1235"), ("b.d", "-"), ("e.slow.name", "slow"), ("e.slow.x", "yes"), ("e.1.y", "1"),
-        ("f", "54,322"), ("g", "-"),
+        ("a", "12,345"), ("b.c", "0.1235"), ("b.d", "-"), ("e.0.x", "yes"), ("e.1.y", "1"), ("f", "54,322"), ("g", "-"),
     ]  # fmt: skip
+
+
+def test_verdicts_of_metrics_come_first_a_line_each():
+    errors = {
+        "metric": "errors", "outcome": "fail", "measure": "ratio", "effect": 5.04321, "low": 2.1, "high": None,
+        "samples": [812, 91880], "unit": "units",
+    }  # fmt: skip
+    slow = {"metric": "slow", "outcome": "insufficient", "effect": None, "samples": [0, 0]}
+    assert number_lines({"verdict": "fail", "metrics": [errors, slow]}) == [
+        ("errors", "fail: ratio 5.043 (2.1 to -), 812 and 91,880 units"),
+        ("slow", "insufficient"),
+        ("verdict", "fail"),
+    ]
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers(), max_size=60), st.integers(1, 30))
