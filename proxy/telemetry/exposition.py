@@ -78,6 +78,7 @@ from proxy.telemetry.counters import (
 )
 from proxy.telemetry.exposition_exposures import add_exposures
 from proxy.telemetry.exposition_flags import add_flags
+from proxy.telemetry.exposition_rollouts import add_rollouts
 from proxy.telemetry.exposition_tokens import add_token_keys, add_tokens
 from proxy.telemetry.exposition_tries import add_tries
 from proxy.telemetry.facts import Facts
@@ -171,6 +172,7 @@ class Exposition:
         dropped = self._versions(samples, snapshot)
         add_exposures(samples, self._facts.exposures, dropped)
         add_flags(samples, self._facts.flags)
+        add_rollouts(samples, self._facts.rollouts)
         self._mirrors(samples, snapshot)
         self._upstreams(samples, snapshot)
         self._workers(samples, snapshot)
