@@ -115,6 +115,7 @@ class Intake:
             gc.enable()
             return
         runtime.exposing.bring(plan, alone=runtime.cells.alone)
+        runtime.evidencing.bring(plan)
         self._contexts = contexts
         before = runtime.plan
         if before is None or before.cookie_keys != plan.cookie_keys:
