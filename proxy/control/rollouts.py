@@ -203,7 +203,8 @@ class Rollouts:
                 why = "the file has no rollout for this route any more; its weights hold"
                 await book.move(rollout, book.cause(CauseKind.SUPERSEDED, FILE, why))
             elif rollout is not None and route is not None and file != rollout.bound:
-                why = f"the file's weights were changed from {words(rollout.bound)} to {words(file)}"
+                before = {one: rollout.bound[one] for one in {**file, **rollout.bound} if one in rollout.bound}
+                why = f"the file's weights were changed from {words(before)} to {words(file)}"
                 numbers = {"weights": file, "before": rollout.bound}
                 await book.move(rollout, book.cause(CauseKind.FILE_EDITED, FILE, why, numbers))
 
@@ -245,12 +246,10 @@ class Rollouts:
         self._looked += elapsed
         now = self._clock()
         refused = ""
-        concerned = [name for name, route in self.routes.items() if ROLLOUT_KEY in route or name in self.book.rollouts]
-        for work in (
-            self._end_hands,
-            *(partial(self._look_after, name, elapsed, now) for name in concerned),
-            self._save,
-        ):
+        concerned = [name for name, one in self.routes.items() if one.get(ROLLOUT_KEY) or name in self.book.rollouts]
+        works: list[Callable[[], Coroutine[Any, Any, None]]] = [self._end_hands]
+        works += [partial(self._look_after, name, elapsed, now) for name in concerned]
+        for work in [*works, self._save]:
             try:
                 await work()
             except JournalError as error:  # the others go on: each may have a version to take out

@@ -10,6 +10,13 @@ FILE = {"stable": 95.0, "canary": 5.0}
 MOVED = {"stable": 60.0, "canary": 40.0}
 
 
+def without_rollout(route):
+    return {key: value for key, value in route.items() if key != "rollout"}
+
+
+OTHER = without_rollout(route_spec("other"))
+
+
 def rings(version, opened):
     return {"label": "rings[0]", "version": version, "order": ["staff", "beta", "all"], "open": opened, "until": 0.0}
 
@@ -29,16 +36,14 @@ def copies(upstream, percent):
 
 
 def test_without_an_effect_only_what_is_control_s_own_is_left_out():
-    assert laid(None) == [{k: v for k, v in shop().items() if k != "rollout"}, route_spec("other")]
+    assert laid(None) == [without_rollout(shop()), OTHER]
 
 
 def test_weights_are_replaced_and_everything_else_stays():
     first, second = laid(Effect(FILE, MOVED))
     assert file_weights(first) == MOVED
-    assert second == route_spec("other")
-    assert {k: v for k, v in first.items() if k != "versions"} == {
-        k: v for k, v in shop().items() if k not in {"versions", "rollout"}
-    }
+    assert second == OTHER
+    assert {**first, "versions": []} == {**without_rollout(shop()), "versions": []}
     assert [one["upstream"] for one in first["versions"]] == ["u", "new"]
 
 
