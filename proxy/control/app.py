@@ -23,6 +23,7 @@ from proxy.control.departure import Departure
 from proxy.control.desk import Desk
 from proxy.control.endpoints import Endpoints, look_after
 from proxy.control.errand import ALONE, Errand
+from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.flags import FlagPort
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
@@ -49,6 +50,7 @@ from proxy.settings.models.top import Settings
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.logs import LogWriter, install
+from proxy.telemetry.measures import Measures
 from proxy.telemetry.totals import Totals
 
 log = logging.getLogger("tidegate.control")
@@ -153,6 +155,11 @@ class Control:
         return self._exposures
 
     @property
+    def evidence(self) -> Evidences:
+        """What versions that are compared have had."""
+        return self._evidence
+
+    @property
     def lists(self) -> UnitLists:
         """The lists of units."""
         return self._lists
@@ -182,6 +189,7 @@ class Control:
             closing.push_async_callback(self._tasks.close)
             await self._take_up(store)
             closing.callback(self._endpoints.close)
+            closing.push_async_callback(self._evidence.close)
             closing.push_async_callback(self._exposures.close)
             await self._exposures.follow(self.settings)
             self._start_workers()
@@ -242,6 +250,16 @@ class Control:
             self._tasks,
             inherit=bool(inventory.survivors),
         )
+        self._evidence = Evidences(
+            store,
+            Measures(inventory.cells, inventory.ledger),
+            lambda: self._plans.spec,
+            time.time,
+            time.monotonic,
+            self.facts.evidence,
+            self._tasks.spawn,
+        )
+        await self._evidence.load()
         self._exposures = Exposures(self.facts.exposures, lambda: self._plans.spec, self._briefing.forget)
         self._plans = Plans(spec, inventory, keys, self._faults, self._endpoints, self._briefing, self.facts)
         self._flags = FlagPort(lambda: self._plans.spec, self._lists.tables, time.time, self.facts)
@@ -277,6 +295,7 @@ class Control:
             self._run_dir,
             self._access,
             self._exposures,
+            self._evidence,
             self._send_strangers_away,
         )
         launcher = WorkerLauncher(
