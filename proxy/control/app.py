@@ -23,6 +23,7 @@ from proxy.control.departure import Departure
 from proxy.control.desk import Desk
 from proxy.control.endpoints import Endpoints, look_after
 from proxy.control.errand import ALONE, Errand
+from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.flags import FlagPort
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
@@ -160,6 +161,11 @@ class Control:
         return self._exposures
 
     @property
+    def evidence(self) -> Evidences:
+        """What versions that are compared have had."""
+        return self._evidence
+
+    @property
     def lists(self) -> UnitLists:
         """The lists of units."""
         return self._lists
@@ -198,6 +204,7 @@ class Control:
             await self._take_up(store, journal)
             closing.push_async_callback(self._rollouts.leave)
             closing.callback(self._endpoints.close)
+            closing.push_async_callback(self._evidence.close)
             closing.push_async_callback(self._exposures.close)
             await self._exposures.follow(self.settings)
             self._start_workers()
@@ -261,6 +268,16 @@ class Control:
             self._tasks,
             inherit=bool(inventory.survivors),
         )
+        self._evidence = Evidences(
+            store,
+            Measures(inventory.cells, inventory.ledger),
+            lambda: self._plans.spec,
+            time.time,
+            time.monotonic,
+            self.facts.evidence,
+            self._tasks.spawn,
+        )
+        await self._evidence.load()
         self._exposures = Exposures(self.facts.exposures, lambda: self._plans.spec, self._briefing.forget)
         self._courses = Courses(Measures(inventory.cells, inventory.ledger).of, time.time)
         self._outside = Outside(
@@ -322,6 +339,7 @@ class Control:
             self._run_dir,
             self._access,
             self._exposures,
+            self._evidence,
             self._send_strangers_away,
         )
         launcher = WorkerLauncher(

@@ -179,6 +179,25 @@ MIRROR_FAILURES: Final = Metric(
     "tidegate_mirror_failures_total", COUNTER, ("route", "upstream", "kind"),
     "Copies sent that got no whole answer: timeout, or failed.",
 )  # fmt: skip
+VERDICT: Final = Metric(
+    "tidegate_verdict", GAUGE, ("route", "metric", "verdict"),
+    "1 for what the gates of a rollout under way said last of a metric: pass, fail or insufficient.",
+)  # fmt: skip
+EVIDENCE_DROPPED: Final = Metric(
+    "tidegate_evidence_dropped_total", COUNTER, ("route", "reason"),
+    "What units had and verdicts do not know of: first_events and events (no room), stretches (too many weights),"
+    " of_another_run (it came late), message (it could not be read).",
+)  # fmt: skip
+BRAKES: Final = Metric(
+    "tidegate_brakes_total", COUNTER, _ROUTE,
+    "Times the early brake stopped the version: the control process, or, while there was none, a worker.",
+)  # fmt: skip
+EVENTS: Final = Metric("tidegate_events_total", COUNTER, ("event",), "Events of units that were posted and counted.")
+QUERIES: Final = Metric(
+    "tidegate_queries_total", COUNTER, ("route", "outcome"),
+    "Queries of Prometheus by rollouts: answered, or no number because it was unreachable, or timeout, refused, empty, many,"
+    " not_a_number, unreadable.",
+)  # fmt: skip
 MIRROR_IN_FLIGHT: Final = Metric("tidegate_mirror_in_flight", GAUGE, _SHADOW, "Copies whose answer is awaited now.")
 MIRROR_BUFFERED: Final = Metric(
     "tidegate_mirror_buffered_bytes", GAUGE, _SHADOW, "Bytes held for copies that the shadow has not taken yet."
@@ -321,6 +340,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     FLAG_EVALUATIONS, FLAG_REQUESTS, FLAG_STREAMS,
     ROLLOUT_STATE, ROLLOUT_STEP, ROLLOUT_TRANSITIONS, ROLLOUT_FAILURES, ROLLOUT_HOOKS, ROLLOUT_NOTICES,
     ROLLOUT_REPORTS, WEIGHTS_BY_HAND,
+    VERDICT, EVIDENCE_DROPPED, BRAKES, EVENTS, QUERIES,
     FAULTS, CHOICES, MARKED_REQUESTS, MARKED_ERRORS,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,
