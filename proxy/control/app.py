@@ -23,16 +23,19 @@ from proxy.control.departure import Departure
 from proxy.control.desk import Desk
 from proxy.control.endpoints import Endpoints, look_after
 from proxy.control.errand import ALONE, Errand
+from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.flags import FlagPort
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
 from proxy.control.handover import take_stock
 from proxy.control.keys import keep_keys
 from proxy.control.kill_switch import KillSwitch
+from proxy.control.people import LazySender, Outside
 from proxy.control.plans import Plans
 from proxy.control.ports import AdminPorts, Ports
 from proxy.control.register import Register
 from proxy.control.reload import Reloader
+from proxy.control.rollout_course import Courses
 from proxy.control.rollout_desk import RolloutDesk
 from proxy.control.rollouts import Rollouts
 from proxy.control.run_dir import RunDir
@@ -52,6 +55,7 @@ from proxy.settings.models.top import Settings
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.logs import LogWriter, install
+from proxy.telemetry.measures import Measures
 from proxy.telemetry.totals import Totals
 
 log = logging.getLogger("tidegate.control")
@@ -98,6 +102,7 @@ class Control:
         self._writer = writer
         self._module: Final = module
         self._tasks: Final = Tasks()
+        self._sender: Final = LazySender()
         self._access: Final = AccessFile()
         self._errand: Final = errand
         self._succeeding: Final = succeeding
@@ -156,6 +161,11 @@ class Control:
         return self._exposures
 
     @property
+    def evidence(self) -> Evidences:
+        """What versions that are compared have had."""
+        return self._evidence
+
+    @property
     def lists(self) -> UnitLists:
         """The lists of units."""
         return self._lists
@@ -189,10 +199,12 @@ class Control:
             closing.push_async_callback(store.close)
             journal = open_journal(self.settings.state, Path.cwd())
             closing.push_async_callback(journal.close)
+            closing.push_async_callback(self._sender.close)
             closing.push_async_callback(self._tasks.close)
             await self._take_up(store, journal)
             closing.push_async_callback(self._rollouts.leave)
             closing.callback(self._endpoints.close)
+            closing.push_async_callback(self._evidence.close)
             closing.push_async_callback(self._exposures.close)
             await self._exposures.follow(self.settings)
             self._start_workers()
@@ -211,6 +223,8 @@ class Control:
             self._work("token keys", self._token_keys.run())
             self._work("resolve", self._plans.resolver.run())
             self._work("rollouts", self._rollouts.run())
+            self._work("courses of rollouts", self._courses.run(self._rollouts))
+            self._tasks.spawn("missing reports", self._outside.catch_up(self._rollout_desk.all()))
             self._work("tick", self._tick())
             self._open_desk(closing)
             self._work("replace workers", self._replace_misfits())
@@ -254,11 +268,39 @@ class Control:
             self._tasks,
             inherit=bool(inventory.survivors),
         )
-        self._exposures = Exposures(self.facts.exposures, lambda: self._plans.spec, self._briefing.forget)
-        self._rollouts = Rollouts(
-            journal, self._republish, time.time, time.monotonic, self.facts.rollouts, self._tasks.spawn
+        self._evidence = Evidences(
+            store,
+            Measures(inventory.cells, inventory.ledger),
+            lambda: self._plans.spec,
+            time.time,
+            time.monotonic,
+            self.facts.evidence,
+            self._tasks.spawn,
         )
-        self._rollout_desk = RolloutDesk(self._rollouts, None)
+        await self._evidence.load()
+        self._exposures = Exposures(self.facts.exposures, lambda: self._plans.spec, self._briefing.forget)
+        self._courses = Courses(Measures(inventory.cells, inventory.ledger).of, time.time)
+        self._outside = Outside(
+            self._sender,
+            journal,
+            self._exposures,
+            self._courses,
+            self.facts.rollouts,
+            plans=lambda: self._rollouts.plans,
+            clock=time.time,
+            rng=random.random,
+            spawn=self._tasks.spawn,
+        )
+        self._rollouts = Rollouts(
+            journal,
+            self._republish,
+            time.time,
+            time.monotonic,
+            self.facts.rollouts,
+            self._tasks.spawn,
+            people=self._outside,
+        )
+        self._rollout_desk = RolloutDesk(self._rollouts, self._outside)
         await self._rollouts.load()
         await self._rollouts.follow(spec)
         self._plans = Plans(
@@ -297,6 +339,7 @@ class Control:
             self._run_dir,
             self._access,
             self._exposures,
+            self._evidence,
             self._send_strangers_away,
         )
         launcher = WorkerLauncher(

@@ -124,6 +124,11 @@ class Rollouts:
         """Whether somebody is being asked if it may go on."""
         return self._asking.get(rollout.route) == rollout.sequence
 
+    @property
+    def plans(self) -> dict[str, Spec]:
+        """The file's plans by route, with the keys of their hooks."""
+        return {name: route[ROLLOUT_KEY] for name, route in self.routes.items() if route.get(ROLLOUT_KEY)}
+
     # What is laid over the file.
 
     def lay(self, spec: Spec) -> Spec:

@@ -52,8 +52,8 @@ class EvidenceWish:
         ]
         self.versions: Final = versions
         self.brake: Final[Spec | None] = spec.get("brake")
-        self.given_by: Final[str] = spec.get("from", "")
         self.given_to: Final[str] = spec.get("to", "")
+        self.compared: Final[list[str]] = [name for name in (spec.get("from"), spec.get("baseline")) if name]
         if len(self.slow) > SLOW_LIMIT:
             raise ValueError(f"evidence: {len(self.slow)} thresholds of slowness; at most {SLOW_LIMIT}")
 
@@ -75,6 +75,7 @@ class Firsts:
         self.records: Final = bytearray()
         self.versions: Final[list[str]] = []
         self.told: int = 0  # bytes of `records`
+        self._erred: Final[dict[tuple[int, str], int]] = {}
 
     def note(self, unit: str, version: str, news: int, stretch: int, at: float) -> bool:
         """A unit has had `news` for the first time. False when there is no room for one more unit."""
@@ -85,7 +86,13 @@ class Firsts:
             self.versions.append(version)
         self.seen[unit] = known | news
         self.records.extend(FIRST.pack(int(unit, 16), at, stretch, self.versions.index(version), news))
+        if news & 1:
+            self._erred[stretch, version] = self._erred.get((stretch, version), 0) + 1
         return True
+
+    def erred(self, stretch: int, version: str) -> int:
+        """Units whose first error was in this stretch, of this version."""
+        return self._erred.get((stretch, version), 0)
 
 
 class Tally:
@@ -103,7 +110,8 @@ class Tally:
         self.mask: int = 0  # of a hash whose unit is in the share, these bits are 0
         self.known: int = 0  # units in `fresh`, `leaving` and `kept`
         self.again: bool = False  # what is leaving was told before, if not to this control process
-        self.changed: bool = False  # there is news that is not of units: samples
+        self.changed: bool = False  # there is news that is not of units: samples, the brake
+        self.braked: Spec | None = None  # the version was taken out in this stretch, and why
         self.samples: Final[list[list[str | int | float]]] = []
         # By version, by unit hash: not told yet; about to be; told.
         self.fresh: list[dict[str, list[int]]] = _nobody(wish)
@@ -201,7 +209,16 @@ class Tally:
             self.leaving[version] = kept
             self.kept[version] = {}
         self.again = any(self.leaving)
-        self.changed = bool(self.samples)
+        self.changed = bool(self.samples) or self.braked is not None
+
+    def erred(self, version: int) -> int:
+        """Units whose first error in this stretch was of this version, or who are tracked and had one: the larger number."""
+        tracked: set[str] = set()
+        for units in (self.fresh[version], self.leaving[version], self.kept[version]):
+            for unit, sums in units.items():
+                if sums[ERRORS]:
+                    tracked.add(unit)
+        return max(len(tracked), self.firsts.erred(self.wish.stretch, self.wish.versions[version]))
 
     def waiting(self) -> bool:
         """Whether anything is about to be told."""
@@ -211,6 +228,7 @@ class Tally:
         """What is said of it in every message."""
         wish = self.wish
         return {
+            "brake": self.braked,
             "route": self.route,
             "run": wish.run,
             "stretch": wish.stretch,

@@ -116,6 +116,7 @@ class Intake:
             return
         runtime.exposing.bring(plan, alone=runtime.cells.alone)
         runtime.evidencing.bring(plan)
+        runtime.braking.bring(plan)
         self._contexts = contexts
         before = runtime.plan
         if before is None or before.cookie_keys != plan.cookie_keys:

@@ -197,6 +197,10 @@ class Worker:
         runtime.flush()
         runtime.exposing.flush(runtime.send)
         runtime.evidencing.flush(runtime.send)
+        if self._link.connected:
+            runtime.braking.rest()
+        else:
+            runtime.braking.look(runtime.plan)
         if self._ticks % (_CHORES * 4) == 0:
             runtime.view[runtime.base + W_LOOP_LAG] = int(self._worst_lag * 1e9)
             self._worst_lag = 0.0

@@ -20,12 +20,22 @@ INTERVAL: Final = 10.0
 POINTS: Final = 2160
 """Points that are kept: six hours."""
 PEOPLE: Final = frozenset({"header", "cookie", "claim", "query"})
-"""Kinds of unit that are said to be somebody, whatever else changes; an address may be many, and a minted cookie may be thrown away."""
+"""Kinds of unit that are said to be somebody; an address may be many, and a minted cookie may be thrown away."""
 
 SERIES: Final = (
-    "requests_per_second", "error_percent", "latency", "p50", "p90", "p95", "p99", "response_bytes", "in_flight", "limited_percent",
+    "requests_per_second", "error_percent", "latency_mean", "latency_p50", "latency_p90", "latency_p99", "response_bytes",
+    "in_flight", "saturation_percent",
 )  # fmt: skip
 """What a threshold or a rank test may be `of`: per interval and version. Latencies are in seconds."""
+
+
+@dataclass(slots=True)
+class Answers:
+    """What came of queries of Prometheus, by metric: a number, or NaN and why; and a word for why, to count by."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,7 @@ class StretchEvidence:
 class Evidence:
     """All of it. `seconds` since it began; `slow` the thresholds, ascending; `series` points by version and name, the newest last.
 
-    `identity` says what a unit is, "" where it is somebody. `lacking` says what was lost, "" where nothing was.
+    `identity` says what a unit is, "" where it is somebody. `randomised`: units were dealt by chance between the versions compared.
     """
 
     route: str
@@ -83,11 +93,9 @@ class Evidence:
     """Why a query had none, by metric."""
     identity: str = ""
     randomised: bool = True
-    lacking: str = ""
     dropped: Mapping[str, int] = field(default_factory=dict)
-    events: Sequence[str] = ()
-    began_at_start: bool = True
-    """Whether the counters of the whole step are in it; False where control had to begin anew within it."""
+    events_since: float = 0.0
+    """Unix seconds since when posted events are counted; 0.0 where none are asked for."""
 
     @property
     def reference(self) -> str:
@@ -154,15 +162,16 @@ class Series:
         self.values: dict[str, dict[str, list[float]]] = {}
         self.points: list[tuple[float, int, int]] = []
 
-    def add(self, counts: Mapping[str, Counts], new: str, now: float) -> None:
-        """Counts as they stand at `now`, seconds of a clock that does not go back. Called more often than a point is made."""
+    def add(self, counts: Mapping[str, Counts], new: str, now: float, limits: Mapping[str, int]) -> None:
+        """Counts as they stand at `now`, seconds of a clock that does not go back. Called more often than a point is made.
+        `limits`: requests that each version's upstream takes at once."""
         seconds = now - self._at
         if seconds < INTERVAL:
             return
         if self._before and seconds < 3 * INTERVAL:
             for name, one in counts.items():
                 more = one.since(self._before.get(name, one))
-                values = point(more, seconds)
+                values = point(more, seconds, limits.get(name, 0))
                 mine = self.values.setdefault(name, {})
                 for key, value in values.items():
                     mine.setdefault(key, []).append(value)
@@ -181,8 +190,9 @@ class Series:
         self.points = []
 
 
-def point(counts: Counts | None, seconds: float) -> dict[str, float]:
-    """What SERIES names, of so many seconds; NaN where there was nothing to measure."""
+def point(counts: Counts | None, seconds: float, limit: int = 0) -> dict[str, float]:
+    """What SERIES names, of so many seconds; NaN where there was nothing to measure. `limit`: requests that the version's upstream
+    takes at once; 0: unknown."""
     if counts is None:
         return dict.fromkeys(SERIES, nan)
     requests = counts.requests
@@ -190,12 +200,12 @@ def point(counts: Counts | None, seconds: float) -> dict[str, float]:
         "requests_per_second": requests / seconds,
         "in_flight": float(counts.in_flight),
         "error_percent": 100.0 * counts.errors / requests if requests else nan,
-        "limited_percent": 100.0 * counts.limited / requests if requests else nan,
-        "latency": counts.seconds / requests if requests else nan,
+        "latency_mean": counts.seconds / requests if requests else nan,
         "response_bytes": counts.response_bytes / requests if requests else nan,
+        "saturation_percent": 100.0 * counts.in_flight / limit if limit else nan,
     }
-    for name in ("p50", "p90", "p95", "p99"):
-        values[name] = percentile(counts.durations, float(name[1:]) / 100.0) if requests else nan
+    for name in ("p50", "p90", "p99"):
+        values[f"latency_{name}"] = percentile(counts.durations, float(name[1:]) / 100.0) if requests else nan
     return values
 
 

@@ -59,7 +59,7 @@ class Stretch:
         """`events` are those that are told of here, not by workers: a unit's count and value of each."""
         self.columns = tuple(columns)
         """None as long as only events were heard of."""
-        self.events: Final = tuple(events)
+        self.events = tuple(events)
         self.level: int = 0
         self.sums: dict[str, dict[str, Sums]] = {}
         self.counted: dict[str, int] = {}
@@ -106,6 +106,15 @@ class Stretch:
             if unit in active:
                 self._count(version, event, before, mine[event])
         return True
+
+    def listen(self, events: Sequence[str]) -> None:
+        """Count events of these names, for the units that are active."""
+        new = [event for event in events if event not in self.events]
+        self.events = tuple(events)
+        for version, active in self._active.items():
+            for event in new:
+                for _ in active:
+                    self._unit_of_events(version, event)
 
     def _activate(self, version: str, unit: int) -> None:
         active = self._active.setdefault(version, set())
@@ -165,7 +174,9 @@ class Run:
 
     def __init__(self, name: str, events: Sequence[str] = (), *, tracked: int = TRACKED, firsts: int = FIRSTS) -> None:
         self.name: Final = name
-        self.events: Final = tuple(events)
+        self.events = tuple(events)
+        self.braked: dict[str, Any] | None = None
+        """Why a worker has taken the version out by itself, in the stretch that is followed."""
         self.weights: Final[dict[int, dict[str, float]]] = {}
         """Of each stretch, in the order in which they were heard of."""
         self.counts: Final[dict[int, dict[str, list[int]]]] = {}
@@ -181,10 +192,18 @@ class Run:
 
     def follow(self, stretch: int, weights: Mapping[str, float]) -> None:
         """From now on this is the stretch whose units count."""
+        if self._current is not None and self._current != stretch:
+            self.braked = None
         self._current = stretch
         self._know(stretch, weights)
         for other in [one for one in self._stretches if one != stretch]:
             del self._stretches[other]
+
+    def listen(self, events: Sequence[str]) -> None:
+        """From now on events of these names are counted here."""
+        self.events = tuple(events)
+        for stretch in self._stretches.values():
+            stretch.listen(events)
 
     def units(self) -> Stretch | None:
         """Those of the stretch that is followed; None where nobody has told of any."""
@@ -211,6 +230,8 @@ class Run:
         names: list[str] = head["first_versions"]
         for unit, at, of, version, mask in firsts:
             self._first(unit, at, of, names[version], mask)
+        if head["brake"] is not None and self._current in (None, number):
+            self.braked = dict(head["brake"])
         if head["samples"]:
             known = {sample[3] for sample in self.samples}
             self.samples = [*self.samples, *(one for one in head["samples"] if one[3] not in known)][-100:]

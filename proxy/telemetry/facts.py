@@ -3,6 +3,7 @@
 The control process fills a `Facts` in as things happen; a scrape reads it.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +78,22 @@ class ExposureFacts:
 
 
 @dataclass(slots=True)
+class EvidenceFacts:
+    """The evidence of rollouts; sums since this control process began."""
+
+    verdicts: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By route and metric, what was said last: pass, fail or insufficient."""
+    dropped: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By route and reason, what found no room or could not be understood."""
+    brakes: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By route and version, how often the control process has pulled the brake."""
+    queries: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By route and outcome, queries of Prometheus."""
+    events: dict[str, int] = field(default_factory=dict)
+    """By name, events that were posted and counted."""
+
+
+@dataclass(slots=True)
 class FlagFacts:
     """What the port of flags was asked; sums since this control process began."""
 
@@ -110,6 +127,12 @@ class RolloutFacts:
     """By kind: journal (it could not be written), publish (there was no room for the plan), look (something unexpected)."""
     by_hand: set[str] = field(default_factory=set)
     """Routes whose weights were set by hand."""
+    hooks: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Calls of webhooks by when and outcome (rollout/hooks.py)."""
+    notices: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Notices by event and outcome (rollout/notices.py)."""
+    reports: dict[str, int] = field(default_factory=dict)
+    """Reports of aborts: written, failed."""
 
 
 @dataclass(slots=True)
@@ -167,6 +190,7 @@ class Facts:
     health_checks: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     """By (upstream, endpoint label) and outcome, the checks of endpoints since this control process began."""
     exposures: ExposureFacts = field(default_factory=ExposureFacts)
+    evidence: EvidenceFacts = field(default_factory=EvidenceFacts)
     flags: FlagFacts = field(default_factory=FlagFacts)
     rollouts: RolloutFacts = field(default_factory=RolloutFacts)
     lists: dict[str, ListFacts] = field(default_factory=dict)

@@ -141,6 +141,17 @@ ROLLOUT_FAILURES: Final = Metric(
     "What kept rollouts from moving: journal (it could not be written), publish (no room for the plan), look (an exception that"
     " nothing expected).",
 )  # fmt: skip
+ROLLOUT_HOOKS: Final = Metric(
+    "tidegate_rollout_hooks_total", COUNTER, ("when", "outcome"),
+    "Calls of webhooks of rollouts: ok, vetoed, failed (no answer, or an error, after all tries), dropped (too many under way).",
+)  # fmt: skip
+ROLLOUT_NOTICES: Final = Metric(
+    "tidegate_rollout_notices_total", COUNTER, ("event", "outcome"),
+    "Notices of rollouts: sent, failed (after all tries), dropped (too many wait for the same place).",
+)  # fmt: skip
+ROLLOUT_REPORTS: Final = Metric(
+    "tidegate_rollout_reports_total", COUNTER, ("outcome",), "Reports of aborted rollouts: written, failed."
+)  # fmt: skip
 WEIGHTS_BY_HAND: Final = Metric(
     "tidegate_weights_by_hand", GAUGE, ("route",), "1 while weights that somebody set by hand hold for the route."
 )
@@ -167,6 +178,25 @@ MIRROR_DURATION: Final = Metric(
 MIRROR_FAILURES: Final = Metric(
     "tidegate_mirror_failures_total", COUNTER, ("route", "upstream", "kind"),
     "Copies sent that got no whole answer: timeout, or failed.",
+)  # fmt: skip
+VERDICT: Final = Metric(
+    "tidegate_verdict", GAUGE, ("route", "metric", "verdict"),
+    "1 for what the gates of a rollout under way said last of a metric: pass, fail or insufficient.",
+)  # fmt: skip
+EVIDENCE_DROPPED: Final = Metric(
+    "tidegate_evidence_dropped_total", COUNTER, ("route", "reason"),
+    "What units had and verdicts do not know of: first_events and events (no room), stretches (too many weights),"
+    " of_another_run (it came late), message (it could not be read).",
+)  # fmt: skip
+BRAKES: Final = Metric(
+    "tidegate_brakes_total", COUNTER, _ROUTE,
+    "Times the early brake stopped the version: the control process, or, while there was none, a worker.",
+)  # fmt: skip
+EVENTS: Final = Metric("tidegate_events_total", COUNTER, ("event",), "Events of units that were posted and counted.")
+QUERIES: Final = Metric(
+    "tidegate_queries_total", COUNTER, ("route", "outcome"),
+    "Queries of Prometheus by rollouts: answered, or no number because it was unreachable, or timeout, refused, empty, many,"
+    " not_a_number, unreadable.",
 )  # fmt: skip
 MIRROR_IN_FLIGHT: Final = Metric("tidegate_mirror_in_flight", GAUGE, _SHADOW, "Copies whose answer is awaited now.")
 MIRROR_BUFFERED: Final = Metric(
@@ -308,7 +338,9 @@ METRICS: Final[tuple[Metric, ...]] = (
     LIMITED, QUEUED, CONCURRENCY_LIMIT, CACHE,
     EXPOSURES, EXPOSURE_FAILURES, EXPOSURE_RECORDS, EXPOSURE_BYTES, SAMPLE_RATIO,
     FLAG_EVALUATIONS, FLAG_REQUESTS, FLAG_STREAMS,
-    ROLLOUT_STATE, ROLLOUT_STEP, ROLLOUT_TRANSITIONS, ROLLOUT_FAILURES, WEIGHTS_BY_HAND,
+    ROLLOUT_STATE, ROLLOUT_STEP, ROLLOUT_TRANSITIONS, ROLLOUT_FAILURES, ROLLOUT_HOOKS, ROLLOUT_NOTICES,
+    ROLLOUT_REPORTS, WEIGHTS_BY_HAND,
+    VERDICT, EVIDENCE_DROPPED, BRAKES, EVENTS, QUERIES,
     FAULTS, CHOICES, MARKED_REQUESTS, MARKED_ERRORS,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,

@@ -159,6 +159,7 @@ class Stage:
         self.arms.leave(plan)
         runtime.exposing.bring(plan, alone=self.cells.alone)
         runtime.evidencing.bring(plan)
+        runtime.braking.bring(plan)
         runtime.plan = plan
         self.plan = plan
         return plan
