@@ -10,7 +10,6 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
-from proxy.control.backoff import Backoff, Rng
 from proxy.control.briefing import Briefing
 from proxy.control.clock import Timers
 from proxy.control.life import TABLE, Action, Event, State
@@ -19,6 +18,7 @@ from proxy.control.places import Place, free_numbers, links, living, staying
 from proxy.control.takeover import Survivor
 from proxy.control.tasks import Tasks
 from proxy.control.worker_process import Launcher, Process
+from proxy.core.backoff import Backoff, Rng
 
 log = logging.getLogger("tidegate.control")
 worker_log = logging.getLogger("tidegate.worker")

@@ -14,7 +14,7 @@ MAP_TAG: Final = "[map]"
 OTHER_TAG: Final = "[other]"
 """Tags of the two sides of a union, which are no keys: a map, and what is none."""
 _NO_KEYS: Final = frozenset({"[key]", MAP_TAG, OTHER_TAG})
-_SECRET: Final = frozenset({"secrets", "tokens"})
+_SECRET: Final = frozenset({"secrets", "tokens", "webhooks", "notify"})
 """What stands under these keys is not repeated in messages: they go to the log and the API."""
 _QUOTED: Final = re.compile(r"'([^']*)'")
 _KINDS: Final = {

@@ -81,6 +81,7 @@ from proxy.telemetry.counters import (
 from proxy.telemetry.exposition_evidence import add_evidence
 from proxy.telemetry.exposition_exposures import add_exposures
 from proxy.telemetry.exposition_flags import add_flags
+from proxy.telemetry.exposition_rollouts import add_rollouts
 from proxy.telemetry.exposition_tokens import add_token_keys, add_tokens
 from proxy.telemetry.exposition_tries import add_tries
 from proxy.telemetry.facts import Facts
@@ -183,6 +184,7 @@ class Exposition:
         add_exposures(samples, self._facts.exposures, dropped)
         add_evidence(samples, self._facts.evidence, unheard, brakes)
         add_flags(samples, self._facts.flags)
+        add_rollouts(samples, self._facts.rollouts)
         self._mirrors(samples, snapshot)
         self._upstreams(samples, snapshot)
         self._workers(samples, snapshot)

@@ -104,6 +104,30 @@ class FlagFacts:
     """Streams of events open now."""
 
 
+@dataclass(frozen=True, slots=True)
+class RolloutStanding:
+    """Where a rollout is: its state, and the index of its step, -1 before the first."""
+
+    state: str
+    step: int
+
+
+@dataclass(slots=True)
+class RolloutFacts:
+    """How rollouts stand; sums since this control process began."""
+
+    states: tuple[str, ...] = ()
+    """All that a rollout can be in."""
+    standing: dict[str, RolloutStanding] = field(default_factory=dict)
+    """By route."""
+    transitions: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By route and cause."""
+    failures: dict[str, int] = field(default_factory=dict)
+    """By kind: journal (it could not be written), publish (there was no room for the plan), look (something unexpected)."""
+    by_hand: set[str] = field(default_factory=set)
+    """Routes whose weights were set by hand."""
+
+
 @dataclass(slots=True)
 class ListFacts:
     """A list of units. Times are Unix seconds: when it was taken, and when its file was written."""
@@ -161,6 +185,7 @@ class Facts:
     exposures: ExposureFacts = field(default_factory=ExposureFacts)
     evidence: EvidenceFacts = field(default_factory=EvidenceFacts)
     flags: FlagFacts = field(default_factory=FlagFacts)
+    rollouts: RolloutFacts = field(default_factory=RolloutFacts)
     lists: dict[str, ListFacts] = field(default_factory=dict)
     """Lists of units by the name the configuration gives them."""
     token_keys: TokenKeyFacts = field(default_factory=TokenKeyFacts)

@@ -123,6 +123,27 @@ FLAG_REQUESTS: Final = Metric(
     "Requests on the port of flags: single, bulk, events, preflight, other; by status code.",
 )  # fmt: skip
 FLAG_STREAMS: Final = Metric("tidegate_flag_streams", GAUGE, (), "Streams of changes of flags that are open now.")
+ROLLOUT_STATE: Final = Metric(
+    "tidegate_rollout_state",
+    GAUGE,
+    ("route", "state"),
+    "1 for the state that the route's rollout is in, 0 for the others.",
+)
+ROLLOUT_STEP: Final = Metric(
+    "tidegate_rollout_step", GAUGE, ("route",), "The step that the route's rollout is at, from 1; 0 before the first."
+)
+ROLLOUT_TRANSITIONS: Final = Metric(
+    "tidegate_rollout_transitions_total", COUNTER, ("route", "cause"),
+    "Transitions of the route's rollouts, by cause, since this control process began.",
+)  # fmt: skip
+ROLLOUT_FAILURES: Final = Metric(
+    "tidegate_rollout_failures_total", COUNTER, ("kind",),
+    "What kept rollouts from moving: journal (it could not be written), publish (no room for the plan), look (an exception that"
+    " nothing expected).",
+)  # fmt: skip
+WEIGHTS_BY_HAND: Final = Metric(
+    "tidegate_weights_by_hand", GAUGE, ("route",), "1 while weights that somebody set by hand hold for the route."
+)
 CACHE: Final = Metric(
     "tidegate_cache_total", COUNTER, ("route", "version", "outcome"),
     "Requests by what became of them at the cache: hit, stale, revalidated, miss or bypass. And answers: stored, evicted,"
@@ -307,6 +328,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     EXPOSURES, EXPOSURE_FAILURES, EXPOSURE_RECORDS, EXPOSURE_BYTES, SAMPLE_RATIO,
     FLAG_EVALUATIONS, FLAG_REQUESTS, FLAG_STREAMS,
     VERDICT, EVIDENCE_DROPPED, BRAKES, EVENTS, QUERIES,
+    ROLLOUT_STATE, ROLLOUT_STEP, ROLLOUT_TRANSITIONS, ROLLOUT_FAILURES, WEIGHTS_BY_HAND,
     FAULTS, CHOICES, MARKED_REQUESTS, MARKED_ERRORS,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,

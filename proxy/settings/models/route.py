@@ -15,6 +15,7 @@ from proxy.settings.models.limiting import Admission, Concurrency, RateLimit
 from proxy.settings.models.matchers import AnyTest, Matcher, Networks
 from proxy.settings.models.part import Part, duration_key, option, size_key
 from proxy.settings.models.retry import SAFE_METHODS, Deadline, Hedge, Retry, expand_deadline
+from proxy.settings.models.rollout import Rollout
 from proxy.settings.models.stickiness import Stickiness, expand_stickiness
 from proxy.settings.problems import shown
 from proxy.settings.rates import Moment
@@ -268,6 +269,9 @@ class Route(Part):
     rings: list[Rings] = option("A version for one circle of people after another.", makes=list)
     rules: list[Rule] = option("Before the split; the first that holds decides, deny always wins.", makes=list)
     preview: Preview | None = option("A tester asks for a version by name. Absent: nobody.", None)
+    rollout: Rollout | None = option(
+        "Brings a version in by itself, step by step. Absent: nobody moves the weights.", None
+    )
     mirror: list[Mirror] = option("Copies to shadows.", makes=list)
     rewrite: Rewrite | None = option("Changes to the request on its way up.", None)
     paths: Literal["normal", "raw"] = option(
