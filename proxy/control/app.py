@@ -23,6 +23,7 @@ from proxy.control.departure import Departure
 from proxy.control.desk import Desk
 from proxy.control.endpoints import Endpoints, look_after
 from proxy.control.errand import ALONE, Errand
+from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.flags import FlagPort
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
@@ -33,6 +34,8 @@ from proxy.control.plans import Plans
 from proxy.control.ports import AdminPorts, Ports
 from proxy.control.register import Register
 from proxy.control.reload import Reloader
+from proxy.control.rollout_desk import RolloutDesk
+from proxy.control.rollouts import Rollouts
 from proxy.control.run_dir import RunDir
 from proxy.control.sockets import bound_address, close_listeners
 from proxy.control.state import Store, open_store
@@ -44,11 +47,13 @@ from proxy.control.token_keys import TokenKeys
 from proxy.control.unit_lists import UnitLists
 from proxy.control.worker_process import WorkerLauncher
 from proxy.errors import TidegateError
+from proxy.rollout.journal import Journal, open_journal
 from proxy.settings.loader import Loaded, Loader
 from proxy.settings.models.top import Settings
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.logs import LogWriter, install
+from proxy.telemetry.measures import Measures
 from proxy.telemetry.totals import Totals
 
 log = logging.getLogger("tidegate.control")
@@ -153,9 +158,19 @@ class Control:
         return self._exposures
 
     @property
+    def evidence(self) -> Evidences:
+        """What versions that are compared have had."""
+        return self._evidence
+
+    @property
     def lists(self) -> UnitLists:
         """The lists of units."""
         return self._lists
+
+    @property
+    def rollouts(self) -> RolloutDesk:
+        """Where people ask of rollouts, and set weights by hand."""
+        return self._rollout_desk
 
     def not_ready(self) -> list[str]:
         """Why no traffic should be sent here; empty when it should."""
@@ -179,9 +194,13 @@ class Control:
             closing.callback(self._access.close)
             store = open_store(self.settings.state, Path.cwd())
             closing.push_async_callback(store.close)
+            journal = open_journal(self.settings.state, Path.cwd())
+            closing.push_async_callback(journal.close)
             closing.push_async_callback(self._tasks.close)
-            await self._take_up(store)
+            await self._take_up(store, journal)
+            closing.push_async_callback(self._rollouts.leave)
             closing.callback(self._endpoints.close)
+            closing.push_async_callback(self._evidence.close)
             closing.push_async_callback(self._exposures.close)
             await self._exposures.follow(self.settings)
             self._start_workers()
@@ -199,12 +218,13 @@ class Control:
             self._work("lists", self._lists.watch())
             self._work("token keys", self._token_keys.run())
             self._work("resolve", self._plans.resolver.run())
+            self._work("rollouts", self._rollouts.run())
             self._work("tick", self._tick())
             self._open_desk(closing)
             self._work("replace workers", self._replace_misfits())
             return await self._leave(hands_over=await self._departure.wait() is None)
 
-    async def _take_up(self, store: Store) -> None:
+    async def _take_up(self, store: Store, journal: Journal) -> None:
         """Find what is there already, and put together what works on it."""
         spec = self._configuration.loaded.spec
         found = [] if self._run_dir is None else find_survivors(self._run_dir)
@@ -242,8 +262,33 @@ class Control:
             self._tasks,
             inherit=bool(inventory.survivors),
         )
+        self._evidence = Evidences(
+            store,
+            Measures(inventory.cells, inventory.ledger),
+            lambda: self._plans.spec,
+            time.time,
+            time.monotonic,
+            self.facts.evidence,
+            self._tasks.spawn,
+        )
+        await self._evidence.load()
         self._exposures = Exposures(self.facts.exposures, lambda: self._plans.spec, self._briefing.forget)
-        self._plans = Plans(spec, inventory, keys, self._faults, self._endpoints, self._briefing, self.facts)
+        self._rollouts = Rollouts(
+            journal,
+            self._republish,
+            time.time,
+            time.monotonic,
+            self.facts.rollouts,
+            self._tasks.spawn,
+            judge=self._evidence,
+            counted=self._evidence.wish,
+        )
+        self._rollout_desk = RolloutDesk(self._rollouts, None)
+        await self._rollouts.load()
+        await self._rollouts.follow(spec)
+        self._plans = Plans(
+            spec, inventory, keys, self._faults, self._endpoints, self._briefing, self.facts, self._rollouts.lay
+        )
         self._flags = FlagPort(lambda: self._plans.spec, self._lists.tables, time.time, self.facts)
 
     async def _leave(self, *, hands_over: bool) -> int:
@@ -277,6 +322,7 @@ class Control:
             self._run_dir,
             self._access,
             self._exposures,
+            self._evidence,
             self._send_strangers_away,
         )
         launcher = WorkerLauncher(
@@ -388,11 +434,16 @@ class Control:
         self._lists.bring(loaded.lists)
         await self._token_keys.bring(loaded.spec["jwt"])
         if await self._configuration.take(loaded, self._plans.publish):
+            await self._rollouts.follow(loaded.spec)
+            self._rollouts.bring()
             await self._apply(old.settings, loaded.settings)
             self._resize()
         else:
             self._lists.bring(old.lists)
             await self._token_keys.bring(old.spec["jwt"])
+
+    def _republish(self) -> None:
+        self._plans.republish()
 
     def _resize(self) -> None:
         wanted = self.settings.worker_count

@@ -47,6 +47,9 @@ class LinkEvents(Protocol):
     def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
         """A message of exposures (channel/exposures.py); `done` is to be called once they are stored."""
 
+    def testified(self, payload: bytes) -> None:
+        """A message of evidence (channel/evidence.py)."""
+
     def drained(self, aborted: int) -> None:
         """Nothing is left in the worker, which exits; `aborted` exchanges were cut off."""
 
@@ -256,6 +259,9 @@ class Link(asyncio.Protocol):
             return
         if kind == messages.EXPOSURES:
             self._events.exposed(payload, partial(self._acknowledge, sequence_of(payload)))
+            return
+        if kind == messages.EVIDENCE:
+            self._events.testified(payload)
             return
         said: dict[str, Any] = json.loads(payload)
         if kind == messages.LOG:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.control.access_file import AccessFile
+from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.handover import Inventory
 from proxy.control.places import Places, running
@@ -29,6 +30,7 @@ class Register:
         run_dir: RunDir | None,
         access: AccessFile,
         exposures: Exposures,
+        evidence: Evidences,
         served: Callable[[], None],
     ) -> None:
         """Goes on with what an earlier control process had put down. `served` is called when a worker serves a plan."""
@@ -39,6 +41,7 @@ class Register:
         self._run_dir = run_dir
         self._access: Final = access
         self._exposures: Final = exposures
+        self._evidence: Final = evidence
         self._served: Final = served
         self._inherit()
 
@@ -105,6 +108,10 @@ class Register:
     def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
         """A message of exposures."""
         self._exposures.take(payload, done)
+
+    def testified(self, payload: bytes) -> None:
+        """A message of evidence."""
+        self._evidence.take(payload)
 
     def accessed(self, lines: bytes) -> None:
         """Whole lines for the access log."""

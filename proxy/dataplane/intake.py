@@ -115,6 +115,8 @@ class Intake:
             gc.enable()
             return
         runtime.exposing.bring(plan, alone=runtime.cells.alone)
+        runtime.evidencing.bring(plan)
+        runtime.braking.bring(plan)
         self._contexts = contexts
         before = runtime.plan
         if before is None or before.cookie_keys != plan.cookie_keys:

@@ -196,6 +196,11 @@ class Worker:
         self._intake.arms.look()
         runtime.flush()
         runtime.exposing.flush(runtime.send)
+        runtime.evidencing.flush(runtime.send)
+        if self._link.connected:
+            runtime.braking.rest()
+        else:
+            runtime.braking.look(runtime.plan)
         if self._ticks % (_CHORES * 4) == 0:
             runtime.view[runtime.base + W_LOOP_LAG] = int(self._worst_lag * 1e9)
             self._worst_lag = 0.0
@@ -253,6 +258,7 @@ class Worker:
         self._upstreams.close()
         runtime.flush()
         runtime.exposing.finish(runtime.send)
+        runtime.evidencing.finish(runtime.send)
         self._link.send(messages.DRAINED, json.dumps({"aborted": aborted}).encode())
         self._link.leave()
         patience = runtime.now() + _HEARD_OUT

@@ -65,7 +65,7 @@ def route_spec(route: Route, general: General) -> Spec:
             "from": list(route.preview.from_),
             "until": route.preview.until or 0.0,
         },
-        "mirror": [_mirror(one) for one in route.mirror],
+        "mirror": [mirror_spec(one) for one in route.mirror],
         "rewrite": None
         if rewrite is None
         else {
@@ -103,7 +103,8 @@ def _rule(index: int, rule: Rule) -> Spec:
     return spec
 
 
-def _mirror(mirror: Mirror) -> Spec:
+def mirror_spec(mirror: Mirror) -> Spec:
+    """Copies to one shadow."""
     return {
         "upstream": mirror.upstream,
         "percent": mirror.percent,

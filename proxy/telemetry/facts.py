@@ -77,6 +77,22 @@ class ExposureFacts:
 
 
 @dataclass(slots=True)
+class EvidenceFacts:
+    """The evidence of rollouts; sums since this control process began."""
+
+    verdicts: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By route and metric, what was said last: pass, fail or insufficient."""
+    dropped: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By route and reason, what found no room or could not be understood."""
+    brakes: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By route and version, how often the control process has pulled the brake."""
+    queries: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By route and outcome, queries of Prometheus."""
+    events: dict[str, int] = field(default_factory=dict)
+    """By name, events that were posted and counted."""
+
+
+@dataclass(slots=True)
 class FlagFacts:
     """What the port of flags was asked; sums since this control process began."""
 
@@ -86,6 +102,30 @@ class FlagFacts:
     """By kind and status code."""
     streams: int = 0
     """Streams of events open now."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStanding:
+    """Where a rollout is: its state, and the index of its step, -1 before the first."""
+
+    state: str
+    step: int
+
+
+@dataclass(slots=True)
+class RolloutFacts:
+    """How rollouts stand; sums since this control process began."""
+
+    states: tuple[str, ...] = ()
+    """All that a rollout can be in."""
+    standing: dict[str, RolloutStanding] = field(default_factory=dict)
+    """By route."""
+    transitions: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By route and cause."""
+    failures: dict[str, int] = field(default_factory=dict)
+    """By kind: journal (it could not be written), publish (there was no room for the plan), look (something unexpected)."""
+    by_hand: set[str] = field(default_factory=set)
+    """Routes whose weights were set by hand."""
 
 
 @dataclass(slots=True)
@@ -143,7 +183,9 @@ class Facts:
     health_checks: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     """By (upstream, endpoint label) and outcome, the checks of endpoints since this control process began."""
     exposures: ExposureFacts = field(default_factory=ExposureFacts)
+    evidence: EvidenceFacts = field(default_factory=EvidenceFacts)
     flags: FlagFacts = field(default_factory=FlagFacts)
+    rollouts: RolloutFacts = field(default_factory=RolloutFacts)
     lists: dict[str, ListFacts] = field(default_factory=dict)
     """Lists of units by the name the configuration gives them."""
     token_keys: TokenKeyFacts = field(default_factory=TokenKeyFacts)

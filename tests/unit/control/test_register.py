@@ -3,12 +3,12 @@
 import pytest
 
 from proxy.control.access_file import AccessFile
-from proxy.control.backoff import Backoff
 from proxy.control.handover import Inventory
 from proxy.control.legacy import Legacy
 from proxy.control.places import Place
 from proxy.control.register import Register
 from proxy.control.takeover import Survivor
+from proxy.core.backoff import Backoff
 from proxy.telemetry.counters import REGION_SLOTS, W_CONNECTIONS
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.ledger import Ledger
@@ -61,11 +61,12 @@ class House:
         self.directory = Directory()
         self.served = 0
         self.exposures = Heard()
+        self.evidence = Heard()
         self.ledger = Ledger(cells)
         self.cells = cells
         inventory = Inventory([], cells, self.ledger, legacy or Legacy(0, b""), list(survivors))
         self.make = lambda: Register(
-            inventory, self.facts, self.plans, self.places, self.directory, AccessFile(), self.exposures, self.serve
+            inventory, self.facts, self.plans, self.places, self.directory, AccessFile(), self.exposures, self.evidence, self.serve
         )
 
     def serve(self):

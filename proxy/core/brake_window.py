@@ -1,0 +1,89 @@
+"""The early brake over the last seconds: what core/brake.py is asked, by the control process and, while that is away, by workers.
+
+The test sees errors of all requests, and errors of one user come together. So beside its evidence the brake wants some requests,
+and several units that have erred, where units are counted. What is older than the window is forgotten, so that a version that was
+well for a day is stopped as soon as one that has just begun.
+"""
+
+from collections import deque
+from typing import Any, Final
+
+from proxy.core.brake import Brake, Odds
+
+Spec = dict[str, Any]
+
+UNITS: Final = 3
+"""Units that must have had an error of the version: one user who fails is no degradation."""
+ALONE: Final = 0.5
+"""The share of errors that pulls the brake where there is no other version to compare with."""
+
+
+class Part:
+    """What came in between two looks: requests and errors of the version, and of those that it is compared with."""
+
+    def __init__(self, at: float, requests: int, errors: int, other_requests: int, other_errors: int) -> None:
+        self.at: Final = at
+        self.requests: Final = requests
+        self.errors: Final = errors
+        self.other_requests: Final = other_requests
+        self.other_errors: Final = other_errors
+
+
+class BrakeWindow:
+    """One version. `tolerated` times the errors of the others are none of its business; `window` is in seconds; below `minimum`
+    requests within it nothing is done."""
+
+    def __init__(self, tolerated: float, window: float, minimum: int) -> None:
+        self.tolerated: Final = tolerated
+        self.window: Final = window
+        self.minimum: Final = minimum
+        self.reason: str = ""
+        self.numbers: Spec = {}
+        self._parts: Final[deque[Part]] = deque()
+
+    def release(self) -> None:
+        """Forget all of it."""
+        self._parts.clear()
+
+    def look(self, part: Part, erred: int) -> bool:
+        """Whether it is pulled, with what is new. `erred`: units with an error of the version, -1 where they are not counted.
+
+        `reason` and `numbers` then say why. Counts below 0 are of counters that were replaced, and all is forgotten.
+        """
+        if min(part.requests, part.errors, part.other_requests, part.other_errors) < 0:
+            self._parts.clear()
+            return False
+        if part.requests or part.other_requests:
+            self._parts.append(part)
+        while self._parts and self._parts[0].at <= part.at - self.window:
+            self._parts.popleft()
+        requests = errors = other_requests = other_errors = 0
+        for one in self._parts:
+            requests += one.requests
+            errors += one.errors
+            other_requests += one.other_requests
+            other_errors += one.other_errors
+        if requests < self.minimum or not errors or 0 <= erred < UNITS:
+            return False
+        self.numbers = {
+            "window": self.window,
+            "requests": requests,
+            "errors": errors,
+            "error_percent": round(100.0 * errors / requests, 3),
+            "other_requests": other_requests,
+            "other_errors": other_errors,
+            "tolerated": self.tolerated,
+            "units": None if erred < 0 else erred,
+        }
+        self.reason = f"{errors} of {requests} requests failed within {self.window:g} s"
+        if not other_requests:
+            self.reason += ", and there is no other version to compare with"
+            return errors >= ALONE * requests
+        self.reason += f", {other_errors} of {other_requests} elsewhere"
+        brake = Brake()
+        for one in self._parts:
+            if one.requests and one.other_requests:  # where only one of them had any, errors compare nothing
+                share = one.requests / (one.requests + one.other_requests)
+                brake.add(Odds(share, self.tolerated), one.errors, one.other_errors)
+        self.numbers["ln_evidence"] = round(brake.evidence(), 3)
+        return brake.pulled
