@@ -127,6 +127,8 @@ class Evidences:
         self._counted_at: float = -1.0
         self._identities: dict[str, str] = {}
         self._limits: dict[str, dict[str, int]] = {}
+        self._upstreams: dict[str, dict[str, str]] = {}  # by route and version
+        self._shadows: dict[str, str] = {}  # by route, the version that gets copies and no users
         self._read_of: Spec | None = None
         self._prometheus: Prometheus | None = None  # made when first asked
         self._asked: dict[str, float] = {}
@@ -324,6 +326,10 @@ class Evidences:
     def _followed(self, rollout: Rollout) -> Look:
         """The look at this rollout, at its step and weights."""
         route, now = rollout.route, self._clock()
+        if rollout.shadow > 0:
+            self._shadows[route] = rollout.arms[1]
+        else:
+            self._shadows.pop(route, None)
         number = zlib.crc32(json.dumps([rollout.began, rollout.weights], sort_keys=True).encode())
         look = self._looks.get(route)
         if look is None or (look.revision, look.started) != (rollout.revision, rollout.started):
@@ -404,7 +410,13 @@ class Evidences:
         if fresh or not known or now - self._counted_at > 0.5:
             self._counts = self._measures.of({route, *self._looks})
             self._counted_at = now
-        return {version: counts for (name, version), counts in self._counts.items() if name == route}
+        counts = {version: counts for (name, version), counts in self._counts.items() if name == route}
+        shadow = self._shadows.get(route)
+        if shadow is not None:  # it has no users yet: what it has had are copies
+            self._read_spec()
+            upstream = self._upstreams.get(route, {}).get(shadow, "")
+            counts[shadow] = self._measures.copied(route, upstream)
+        return counts
 
     def _read_spec(self) -> None:
         spec = self._spec()
@@ -413,6 +425,9 @@ class Evidences:
         self._read_of = spec
         limits = {one["name"]: int(one["limits"]["requests"]) for one in spec["upstreams"]}
         self._identities = {one["name"]: identity_of([unit["kind"] for unit in one["unit"]]) for one in spec["routes"]}
+        self._upstreams = {
+            one["name"]: {version["name"]: version["upstream"] for version in one["versions"]} for one in spec["routes"]
+        }
         self._limits = {
             one["name"]: {version["name"]: limits.get(version["upstream"], 0) for version in one["versions"]}
             for one in spec["routes"]
