@@ -139,11 +139,7 @@ class Rollouts:
     def effects(self, files: Mapping[str, Weights]) -> dict[str, Effect]:
         """What is moved, by route, where these are the file's weights."""
         found = {name: self._effect(name, file) for name, file in files.items()}
-        return {
-            name: one
-            for name, one in found.items()
-            if one is not None and one.changes(files[name])
-        }
+        return {name: one for name, one in found.items() if one is not None and one.changes(files[name])}
 
     def _effect(self, name: str, file: Weights) -> Effect | None:
         hand = self.hands.holding(name, file)

@@ -96,20 +96,21 @@ def _ratio(
     samples = (new.units << evidence.level, other.units << evidence.level)
     pairs = [(new.sums.get(column, Clusters()), other.sums.get(column, Clusters())) for _, column in places]
     effect = max((_times(ours, theirs) for ours, theirs in pairs), default=nan)
+    shown = effect if isfinite(effect) else None  # where nobody has any, there is no ratio
     counted = f"{what} of {firsts[0]} units at `{evidence.new}` and {firsts[1]} at `{evidence.reference}`"
     if reached >= -log(allowance.alpha):
         return Verdict(
             name, "fail",
             f"{name}: more {what} than tolerated: {counted} by first events, {_words(effect)} times the share"
             f" (E = {_big(reached)}, limit {_big(-log(allowance.alpha))})",
-            "ratio", effect, None, None, reached, samples, "units", 0.0, allowance.alpha,
+            "ratio", shown, None, None, reached, samples, "units", 0.0, allowance.alpha,
         )  # fmt: skip
     highs = [_upper(ours, theirs, beta, harmful) for ours, theirs in pairs]
     high = max((one for one, _ in highs), default=inf)
     if share and all(passes for _, passes in highs) and highs:
         told = f"at most {exp(high):.2f} times" if isfinite(high) else f"at most {NEGLIGIBLE:.0%} more units"
         return Verdict(
-            name, "pass", f"{name}: {told} the {what} ({counted})", "ratio", effect,
+            name, "pass", f"{name}: {told} the {what} ({counted})", "ratio", shown,
             None, exp(high) if high < inf else None, reached, samples, "units", 0.0, allowance.alpha,
         )  # fmt: skip
     why = (
@@ -121,7 +122,7 @@ def _ratio(
         soon = seconds_to_abort(reached, allowance.alpha, share, max(effect, tolerated * 1.01), rate, tolerated)
         seconds = min(soon, inf if seconds is None else seconds)
     return Verdict(
-        name, "insufficient", f"{name}: {why}", "ratio", effect, None, exp(high) if high < inf else None,
+        name, "insufficient", f"{name}: {why}", "ratio", shown, None, exp(high) if high < inf else None,
         reached, samples, "units", seconds, allowance.alpha,
     )  # fmt: skip
 

@@ -60,7 +60,12 @@ def shown(run: Run) -> object:
     return (
         run.counts,
         0 if stretch is None else stretch.level,
-        {(version, column): one.values() for version, columns in sums.items() for column, one in columns.items() if one.units},
+        {
+            (version, column): one.values()
+            for version, columns in sums.items()
+            for column, one in columns.items()
+            if one.units
+        },
     )
 
 
@@ -85,7 +90,8 @@ def gathered(made: list[tuple[int, bool, float, int, int, bool]], workers: int, 
 def plain(run: Run) -> object:
     counts, level, sums = shown(run)  # type: ignore[misc]
     counts = {
-        stretch: {version: places for version, places in versions.items() if any(places)} for stretch, versions in counts.items()
+        stretch: {version: places for version, places in versions.items() if any(places)}
+        for stretch, versions in counts.items()
     }
     return ({one: versions for one, versions in counts.items() if versions}, level, sums)
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 import proxy
-from proxy.surfaces.admin import openapi_explain, openapi_exposures
+from proxy.surfaces.admin import openapi_events, openapi_explain, openapi_exposures
 from proxy.surfaces.admin import openapi_parts as parts
 from proxy.surfaces.admin.openapi_parts import Schema
 
@@ -120,6 +120,7 @@ def document() -> Schema:
                 ),
             },
             **openapi_exposures.paths(),
+            **openapi_events.paths(),
             "/api/v1/openapi.json": _get(
                 "openapi", "This document", {"200": _json("The document", {"type": "object"})}
             ),
@@ -221,6 +222,7 @@ def document() -> Schema:
                     },
                 ),
                 **openapi_exposures.schemas(),
+                **openapi_events.schemas(),
                 "Fault": _object(
                     label=_STRING,
                     kind={"enum": ["delay", "abort", "reset", "slow_body"]},
