@@ -93,8 +93,8 @@ class Rollouts:
         counted: Callable[[Rollout], Spec | None] | None = None,
     ) -> None:
         """`publish` sends a plan with what `lay` gives, and raises LedgerFullError. `clock` gives Unix seconds, `monotonic` seconds
-        that only go forward. `closed` says why a rollout's schedule lets no step be taken at a time, "" where it does. `counted` says
-        what workers are to count of a rollout from the next plan on."""
+        that only go forward. `closed` says why a rollout's schedule lets no step be taken at a time, "" where it does. `counted`
+        says what workers are to count of a rollout from the next plan on."""
         self.book: Final = Book(journal, clock, facts, None if people is None else people.tell)
         self.hands: Final = HandWeights(journal, clock, facts.by_hand)
         self.routes: dict[str, Spec] = {}
@@ -126,6 +126,11 @@ class Rollouts:
     def asking(self, rollout: Rollout) -> bool:
         """Whether somebody is being asked if it may go on."""
         return self._asking.get(rollout.route) == rollout.sequence
+
+    @property
+    def plans(self) -> dict[str, Spec]:
+        """The file's plans by route, with the keys of their hooks."""
+        return {name: route[ROLLOUT_KEY] for name, route in self.routes.items() if route.get(ROLLOUT_KEY)}
 
     # What is laid over the file.
 

@@ -1,8 +1,8 @@
 """Asks and tells somebody else's program around the steps of a rollout.
 
 A hook is called `before_start`, `before_step`, `after_step` or `after_end`. One with `veto` is asked: the rollout goes on only
-after a yes, and whatever is not a yes (a no, an error, silence, after all tries) holds it. One without is told: what becomes of
-that is counted and logged, and holds nothing.
+after a yes, and whatever is not a yes (a no, an error, silence, after all tries) holds it. One without is told: what becomes
+of that is counted and logged, and holds nothing.
 
 Yes is a status of 2xx, unless the body is a JSON object with `"allow": false`; its `reason` is shown to people. A status that does
 not say "later" (408, 425, 429, 5xx) is final. The same call has the same `id` however often it is tried, also by a control process
@@ -57,41 +57,37 @@ YES: Final = Answer(allowed=True)
 class Hooks:
     """Calls the hooks of all rollouts. `counts` has how many calls came to what, by (when, outcome)."""
 
-    def __init__(self, sender: Sender, now: Callable[[], float]) -> None:
+    def __init__(self, sender: Sender, now: Callable[[], float], counts: Counter[tuple[str, str]]) -> None:
         """`now`: Unix seconds, for the signatures."""
         self._sender: Final = sender
         self._now: Final = now
         self._under_way = 0
-        self.counts: Final[Counter[tuple[str, str]]] = Counter()
+        self.counts: Final = counts
 
-    async def before(self, hooks: Sequence[Spec], when: str, facts: Mapping[str, Any]) -> Answer:
-        """Ask the hooks of this moment, in the order of the file, until one says no.
+    async def ask(self, hooks: Sequence[Spec], when: str, facts: Mapping[str, Any]) -> Answer:
+        """Ask those of this moment that may veto, in the order of the file, until one says no.
 
-        `hooks` are `webhooks` of the plan; `facts` what they are told. Hooks without veto are told and not heeded.
+        `hooks` are `webhooks` of the plan with their secrets; `facts` are what they are told (telling.facts_of).
         """
-        return await self._round(hooks, when, facts, heed=True)
+        return await self._round([one for one in hooks if one["when"] == when and one["veto"]], when, facts)
 
-    async def after(self, hooks: Sequence[Spec], when: str, facts: Mapping[str, Any]) -> None:
-        """Tell the hooks of this moment. What they say changes nothing any more."""
-        await self._round(hooks, when, facts, heed=False)
+    async def tell(self, hooks: Sequence[Spec], when: str, facts: Mapping[str, Any]) -> None:
+        """Tell those of this moment that may not. What they say changes nothing."""
+        await self._round([one for one in hooks if one["when"] == when and not one["veto"]], when, facts)
 
-    async def _round(self, hooks: Sequence[Spec], when: str, facts: Mapping[str, Any], *, heed: bool) -> Answer:
-        called = [one for one in hooks if one["when"] == when]
+    async def _round(self, called: Sequence[Spec], when: str, facts: Mapping[str, Any]) -> Answer:
         if not called:
             return YES
         if self._under_way >= UNDER_WAY:
             self.counts[when, DROPPED] += len(called)
             log.error("%s: %s hooks were not called: %s rounds are under way", facts["route"], when, UNDER_WAY)
-            vetoing = heed and any(one["veto"] for one in called)
-            return Answer(not vetoing, "too many hooks are under way" if vetoing else "", DROPPED)
+            return Answer(allowed=False, reason="too many hooks are under way", outcome=DROPPED)
         self._under_way += 1
         try:
-            body = as_body(
-                {"event": when, "id": f"{facts['id']}/{when}", **{k: v for k, v in facts.items() if k != "id"}}
-            )
+            body = as_body({**facts, "event": when, "id": f"{facts['id']}/{when}"})
             for one in called:
                 answer = await self._call(one, when, facts["route"], body)
-                if heed and one["veto"] and not answer.allowed:
+                if one["veto"] and not answer.allowed:
                     return answer
             return YES
         finally:

@@ -40,12 +40,12 @@ Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
 class Notices:
     """Sends notices in the background. `counts` has what became of them, by (event, outcome)."""
 
-    def __init__(self, sender: Sender, spawn: Spawn) -> None:
+    def __init__(self, sender: Sender, spawn: Spawn, counts: Counter[tuple[str, str]]) -> None:
         """`spawn` runs work in the background under a name."""
         self._sender: Final = sender
         self._spawn: Final = spawn
         self._queues: Final[dict[str, deque[tuple[str, bytes]]]] = {}
-        self.counts: Final[Counter[tuple[str, str]]] = Counter()
+        self.counts: Final = counts
 
     def tell(self, targets: Sequence[Spec], event: str, facts: Mapping[str, Any]) -> None:
         """Tell those of `targets` (`notify` of the plan) that want this event. Returns at once."""

@@ -1,24 +1,16 @@
 """Sends a small JSON document to somebody's URL, again and again within bounds, and says what came of it.
 
-Hooks and notices share it. Redirects are not followed: a signed request goes where the file says and nowhere else. No more than
-AT_ONCE requests are under way; an answer's body is read up to LARGEST bytes.
+Hooks and notices share it. One try is somebody else's (http_sending.py): this is about how often, how long, and when to stop.
 """
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-import aiohttp
-
 from proxy.core.backoff import Backoff, Rng
 
-LARGEST: Final = 16 << 10
-"""Bytes of an answer that are read; the rest is left."""
-AT_ONCE: Final = 32
-"""Requests under way, of all hooks and notices together."""
 FIRST_WAIT: Final = 0.5
 """Seconds before the second try, doubled for each further one (Flagger tries a hook once a minute, Stripe after seconds)."""
 LONGEST_WAIT: Final = 10.0
@@ -32,7 +24,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What was answered: the status and the first LARGEST bytes of the body."""
+    """What was answered: the status and the beginning of the body."""
 
     status: int
     body: bytes
@@ -57,51 +49,6 @@ class Send(Protocol):
 
     async def __call__(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Reply:
         """POST `body` and wait `seconds` for the answer. Raises SendError."""
-
-
-class HttpSender:
-    """Sends over HTTP. The session is made with the first request, so that who has no hooks has none."""
-
-    def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
-        self._room: Final = asyncio.Semaphore(AT_ONCE)
-
-    async def __call__(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Reply:
-        """POST `body` as JSON. Raises SendError."""
-        limit = aiohttp.ClientTimeout(total=seconds)
-        async with self._room:
-            if self._session is None:
-                self._session = aiohttp.ClientSession(
-                    headers={"user-agent": "tidegate", "content-type": "application/json"},
-                    auto_decompress=False,
-                    cookie_jar=aiohttp.DummyCookieJar(),
-                )
-            try:
-                async with self._session.post(
-                    url, data=body, headers=headers, timeout=limit, allow_redirects=False
-                ) as response:
-                    return Reply(response.status, await _beginning(response))
-            except TimeoutError:
-                raise SendError(f"no answer within {seconds:g} s") from None
-            except (aiohttp.ClientError, OSError) as error:
-                raise SendError(f"cannot be reached: {error or type(error).__name__}") from None
-
-    async def close(self) -> None:
-        """Let go of the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
-
-async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """The first bytes of a body. One that breaks off is what came of it: the status has said what counts."""
-    data = b""
-    while len(data) < LARGEST:
-        piece = await response.content.read(LARGEST - len(data))
-        if not piece:
-            break
-        data += piece
-    return data
 
 
 class Sender:

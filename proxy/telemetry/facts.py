@@ -3,6 +3,7 @@
 The control process fills a `Facts` in as things happen; a scrape reads it.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,6 +127,12 @@ class RolloutFacts:
     """By kind: journal (it could not be written), publish (there was no room for the plan), look (something unexpected)."""
     by_hand: set[str] = field(default_factory=set)
     """Routes whose weights were set by hand."""
+    hooks: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Calls of webhooks by when and outcome (rollout/hooks.py)."""
+    notices: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Notices by event and outcome (rollout/notices.py)."""
+    reports: dict[str, int] = field(default_factory=dict)
+    """Reports of aborts: written, failed."""
 
 
 @dataclass(slots=True)

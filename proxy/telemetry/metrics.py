@@ -141,6 +141,17 @@ ROLLOUT_FAILURES: Final = Metric(
     "What kept rollouts from moving: journal (it could not be written), publish (no room for the plan), look (an exception that"
     " nothing expected).",
 )  # fmt: skip
+ROLLOUT_HOOKS: Final = Metric(
+    "tidegate_rollout_hooks_total", COUNTER, ("when", "outcome"),
+    "Calls of webhooks of rollouts: ok, vetoed, failed (no answer, or an error, after all tries), dropped (too many under way).",
+)  # fmt: skip
+ROLLOUT_NOTICES: Final = Metric(
+    "tidegate_rollout_notices_total", COUNTER, ("event", "outcome"),
+    "Notices of rollouts: sent, failed (after all tries), dropped (too many wait for the same place).",
+)  # fmt: skip
+ROLLOUT_REPORTS: Final = Metric(
+    "tidegate_rollout_reports_total", COUNTER, ("outcome",), "Reports of aborted rollouts: written, failed."
+)  # fmt: skip
 WEIGHTS_BY_HAND: Final = Metric(
     "tidegate_weights_by_hand", GAUGE, ("route",), "1 while weights that somebody set by hand hold for the route."
 )
@@ -327,8 +338,9 @@ METRICS: Final[tuple[Metric, ...]] = (
     LIMITED, QUEUED, CONCURRENCY_LIMIT, CACHE,
     EXPOSURES, EXPOSURE_FAILURES, EXPOSURE_RECORDS, EXPOSURE_BYTES, SAMPLE_RATIO,
     FLAG_EVALUATIONS, FLAG_REQUESTS, FLAG_STREAMS,
+    ROLLOUT_STATE, ROLLOUT_STEP, ROLLOUT_TRANSITIONS, ROLLOUT_FAILURES, ROLLOUT_HOOKS, ROLLOUT_NOTICES,
+    ROLLOUT_REPORTS, WEIGHTS_BY_HAND,
     VERDICT, EVIDENCE_DROPPED, BRAKES, EVENTS, QUERIES,
-    ROLLOUT_STATE, ROLLOUT_STEP, ROLLOUT_TRANSITIONS, ROLLOUT_FAILURES, WEIGHTS_BY_HAND,
     FAULTS, CHOICES, MARKED_REQUESTS, MARKED_ERRORS,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,

@@ -2,9 +2,8 @@
 
 import re
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-REDACTED: Final = "(redacted)"
+from proxy.rollout.redacting import REDACTED, without_secrets
 
 _SECRET_FIELD: Final = re.compile(r"auth|cookie|token|secret|key|password|credential", re.IGNORECASE)
 _USERINFO: Final = re.compile(r"(?<=://)[^/@]*@")
@@ -53,26 +52,8 @@ def _route(route: Spec) -> Spec:
             **rewrite,
             "set_headers": _fields(rewrite["set_headers"]),
         },
-        "rollout": route.get("rollout") and rollout_shown(route["rollout"]),
+        "rollout": route.get("rollout") and without_secrets(route["rollout"]),
     }
-
-
-def rollout_shown(plan: Spec) -> Spec:
-    """A copy of a rollout's plan to be shown: without the keys of its hooks, and without their paths, which are keys too."""
-    return {
-        **plan,
-        "webhooks": [
-            {**one, "url": _host_of(one["url"]), "secret": REDACTED if one["secret"] else None}
-            for one in plan["webhooks"]
-        ],
-        "notify": [{**one, "url": _host_of(one["url"])} for one in plan["notify"]],
-    }
-
-
-def _host_of(url: str) -> str:
-    parts = urlsplit(url)
-    bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    return bare if parts.path in {"", "/"} and not parts.query else f"{bare}/{REDACTED}"
 
 
 def _fields(fields: dict[str, str]) -> dict[str, str]:

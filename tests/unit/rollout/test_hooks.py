@@ -6,6 +6,7 @@ import hmac
 import json
 import logging
 import socket
+from collections import Counter
 
 import pytest
 from aiohttp import web
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from proxy.rollout import hooks as module
 from proxy.rollout.hooks import DROPPED, FAILED, OK, VETOED, Hooks, read_answer
-from proxy.rollout.sending import LARGEST, HttpSender, Reply, Sender
+from proxy.rollout.http_sending import LARGEST, HttpSender
+from proxy.rollout.sending import Reply, Sender
 from tests.unit.rollout.receiver import HANG, Receiver, Waits
 
 NOW = 1_700_000_000.9
@@ -33,7 +35,7 @@ class Bench:
     def __init__(self, draw=0.0):
         self.waits = Waits()
         self.http = HttpSender()
-        self.hooks = Hooks(Sender(self.http, self.waits, lambda: draw), lambda: NOW)
+        self.hooks = Hooks(Sender(self.http, self.waits, lambda: draw), lambda: NOW, Counter())
 
     async def __aenter__(self):
         return self.hooks
@@ -55,7 +57,7 @@ def play(story, *answers):
 
 def ask(*answers, facts=FACTS, **given):
     async def story(hooks, receiver, waits):
-        answer = await hooks.before([hook(receiver.url(), **given)], "before_step", facts)
+        answer = await hooks.ask([hook(receiver.url(), **given)], "before_step", facts)
         return answer, receiver, waits.seconds, hooks.counts
 
     return play(story, *answers)
@@ -125,7 +127,7 @@ def test_waits_are_shortened_by_up_to_half():
     async def run():
         bench = Bench(draw=0.999)
         async with Receiver(500) as receiver, bench as hooks:
-            await hooks.before([hook(receiver.url())], "before_step", FACTS)
+            await hooks.ask([hook(receiver.url())], "before_step", FACTS)
         return bench.waits.seconds
 
     assert asyncio.run(run()) == pytest.approx([0.25, 0.5, 1.0], abs=0.01)
@@ -154,7 +156,7 @@ def test_one_whose_body_does_not_end_counts_as_hanging():
         receiver = Receiver()
         receiver._answer = drip
         async with receiver, bench as hooks:
-            return await hooks.before([hook(receiver.url(), timeout=0.05, retries=0)], "before_step", FACTS)
+            return await hooks.ask([hook(receiver.url(), timeout=0.05, retries=0)], "before_step", FACTS)
 
     assert "no answer within" in asyncio.run(run()).reason
 
@@ -167,7 +169,7 @@ def test_nobody_there_holds_the_rollout():
         bench = Bench()
         async with bench as hooks:
             url = f"http://me:secret@127.0.0.1:{port}/gate?token=secret"
-            return await hooks.before([hook(url, retries=1)], "before_step", FACTS), bench.waits.seconds
+            return await hooks.ask([hook(url, retries=1)], "before_step", FACTS), bench.waits.seconds
 
     answer, waits = asyncio.run(run())
     assert not answer.allowed
@@ -181,44 +183,54 @@ def test_a_huge_answer_is_not_read_to_its_end():
     assert answer.allowed
 
 
-@pytest.mark.parametrize("answer", [500, 403, {"allow": False}])
-def test_without_veto_nothing_holds_it(answer):
-    allowed, _, _, counts = ask(answer, veto=False, retries=0)
-    assert allowed.allowed
-    assert counts == {("before_step", OK if isinstance(answer, dict) else FAILED): 1}
+@pytest.mark.parametrize(("answer", "outcome"), [(500, FAILED), (403, FAILED), ({"allow": False}, OK), (200, OK)])
+def test_one_that_is_told_is_counted_and_holds_nothing(answer, outcome):
+    async def story(hooks, receiver, waits):
+        called = [hook(receiver.url(), veto=False, retries=0)]
+        asked = await hooks.ask(called, "before_step", FACTS)
+        assert not receiver.requests
+        await hooks.tell(called, "before_step", FACTS)
+        return asked, hooks.counts
+
+    asked, counts = play(story, answer)
+    assert asked.allowed
+    assert counts == {("before_step", outcome): 1}
 
 
 def test_only_hooks_of_the_moment_are_called_and_none_after_the_first_no():
     async def story(hooks, receiver, waits):
         called = [
             hook(receiver.url("/told"), veto=False),
-            hook(receiver.url("/other"), when="after_step"),
-            hook(receiver.url("/asked")),
+            hook(receiver.url("/other"), when="after_step", veto=False),
+            hook(receiver.url("/start"), when="before_start"),
+            hook(receiver.url("/first")),
+            hook(receiver.url("/second")),
             hook(receiver.url("/never")),
         ]
-        answer = await hooks.before(called, "before_step", FACTS)
-        await hooks.after(called, "after_step", FACTS)
+        answer = await hooks.ask(called, "before_step", FACTS)
+        await hooks.tell(called, "before_step", FACTS)
+        await hooks.tell(called, "after_step", FACTS)
         return answer, [request.path for request, _ in receiver.requests]
 
     answer, paths = play(story, 200, 403, 200)
     assert not answer.allowed
-    assert paths == ["/told", "/asked", "/other"]
+    assert paths == ["/first", "/second", "/told", "/other"]
 
 
 def test_after_a_step_a_no_changes_nothing():
     async def story(hooks, receiver, waits):
-        called = [hook(receiver.url("/a"), when="after_end"), hook(receiver.url("/b"), when="after_end")]
-        await hooks.after(called, "after_end", FACTS)
+        called = [hook(receiver.url(path), when="after_end", veto=False) for path in ("/a", "/b")]
+        await hooks.tell(called, "after_end", FACTS)
         return [request.path for request, _ in receiver.requests], hooks.counts
 
     paths, counts = play(story, 403)
     assert paths == ["/a", "/b"]
-    assert counts == {("after_end", VETOED): 2}
+    assert counts == {("after_end", FAILED): 2}
 
 
 def test_a_round_without_hooks_sends_nothing():
     bench = Bench()
-    assert asyncio.run(bench.hooks.before([], "before_step", FACTS)).allowed
+    assert asyncio.run(bench.hooks.ask([], "before_step", FACTS)).allowed
     assert bench.http._session is None
 
 
@@ -228,8 +240,8 @@ def test_signature_is_that_of_the_body_and_the_time_and_made_anew_for_each_try()
     async def run():
         async with Receiver(500, 200) as receiver:
             http = HttpSender()
-            hooks = Hooks(Sender(http, Waits(), lambda: 0.0), lambda: next(ticks))
-            await hooks.before([hook(receiver.url(), secret="schlüssel")], "before_step", FACTS)
+            hooks = Hooks(Sender(http, Waits(), lambda: 0.0), lambda: next(ticks), Counter())
+            await hooks.ask([hook(receiver.url(), secret="schlüssel")], "before_step", FACTS)
             await http.close()
             return receiver.requests
 
@@ -246,24 +258,22 @@ def test_without_a_secret_there_is_no_signature():
     assert "x-tidegate-signature" not in receiver.requests[0][0].headers
 
 
-def test_too_many_rounds_hold_one_that_is_asked_and_let_go_one_that_is_told(monkeypatch, caplog):
+def test_too_many_rounds_hold_one_that_is_asked_and_are_counted(monkeypatch, caplog):
     monkeypatch.setattr(module, "UNDER_WAY", 1)
 
     async def story(hooks, receiver, waits):
-        first = asyncio.ensure_future(hooks.before([hook(receiver.url())], "before_step", FACTS))
+        first = asyncio.ensure_future(hooks.ask([hook(receiver.url())], "before_step", FACTS))
         await receiver.wait_for(1)
-        asked = await hooks.before([hook(receiver.url())], "before_step", FACTS)
-        told = await hooks.before([hook(receiver.url(), veto=False)], "before_step", FACTS)
+        asked = await hooks.ask([hook(receiver.url())], "before_step", FACTS)
+        await hooks.tell([hook(receiver.url(), veto=False)], "before_step", FACTS)
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
-        again = await hooks.before([hook(receiver.url(), veto=False, timeout=0.05, retries=0)], "before_step", FACTS)
-        return asked, told, again, hooks.counts
+        await hooks.tell([hook(receiver.url(), veto=False, timeout=0.05, retries=0)], "before_step", FACTS)
+        return asked, hooks.counts
 
-    asked, told, again, counts = play(story, HANG)
+    asked, counts = play(story, HANG)
     assert not asked.allowed
     assert "too many" in asked.reason
-    assert told.allowed
-    assert again.allowed
     assert counts == {("before_step", DROPPED): 2, ("before_step", FAILED): 1}
     assert "were not called" in caplog.text
 

@@ -4,14 +4,16 @@ import asyncio
 import json
 import logging
 import re
+from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.control.tasks import Tasks
 from proxy.rollout import notices as module
+from proxy.rollout.http_sending import HttpSender
 from proxy.rollout.notices import DROPPED, FAILED, QUEUE, SENT, TRIES, Notices, as_slack
-from proxy.rollout.sending import HttpSender, Sender
+from proxy.rollout.sending import Sender
 from proxy.rollout.telling import ABORTED, COMPLETED, EVENTS, STARTED, STEP, facts_of
 from tests.unit.rollout.receiver import HANG, Receiver, Waits
 from tests.unit.rollout.rollouts import a_rollout
@@ -41,7 +43,7 @@ def play(story, *answers):
 
     async def run():
         waits, http, tasks = Waits(), HttpSender(), Tasks()
-        notices = Notices(Sender(http, waits, lambda: 0.0), tasks.spawn)
+        notices = Notices(Sender(http, waits, lambda: 0.0), tasks.spawn, Counter())
         async with Receiver(*answers) as receiver:
             result = await story(notices, receiver, waits)
             await tasks.close()

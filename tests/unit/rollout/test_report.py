@@ -162,7 +162,7 @@ def test_nothing_is_slower_than_nothing():
 
 
 def test_secrets_that_are_not_there_are_seen_not_to_be():
-    hook = {"url": "http://a/b", "when": "after_end", "veto": False, "secret": None, "timeout": 5.0, "retries": 0}
+    hook = {"url": "http://a", "when": "after_end", "veto": False, "secret": None, "timeout": 5.0, "retries": 0}
     rollout = a_rollout(plan=a_rollout().plan | {"webhooks": [hook]})
     value = json.loads(files_of(Incident(rollout, 0.0, []))["report.json"])
     assert value["plan"]["webhooks"] == [hook]
