@@ -146,7 +146,8 @@ def _as_it_is(metric: Metric, evidence: Evidence, places: Sequence[int], what: s
         ours = max(ours, bad[0] / new.requests)
         theirs = max(theirs, bad[1] / other.requests)
     limit = max(harmful * theirs, theirs + NEGLIGIBLE)
-    beside = f"{theirs:.2%} at `{evidence.reference}`, allowed {limit:.2%} (not randomised)"
+    before = " in the step before" if evidence.earlier else ""
+    beside = f"{theirs:.2%} at `{evidence.reference}`{before}, allowed {limit:.2%} (not randomised)"
     said = f"{name}: {what} in {ours:.2%} of the requests, {beside}"
     return Verdict(
         name, "fail" if ours > limit else "pass", said, "share", ours, None, None, None, samples, "requests", 0.0

@@ -1,4 +1,4 @@
-"""Before any user, a version is judged by the copies it gets: shares of requests side by side, and nothing that wants chance."""
+"""Where no units are dealt by chance, shares of requests stand side by side: copies before any user, and after the last step."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
@@ -139,12 +139,36 @@ def test_with_the_next_step_its_own_users_count(room: Room, tmp_path: Path) -> N
     assert room.evidence.samples(dealt)["canary"].requests == 0
 
 
-def test_after_the_last_step_there_is_nothing_to_compare_with(room: Room, tmp_path: Path) -> None:
+def canary(room: Room, count: int, errors: int) -> None:
+    slot = room.spec["routes"][0]["versions"][1]["slot"]
+    room.view[slot + V_DURATION + 50] += count
+    room.view[slot + V_FLAGS + 3] += errors
+
+
+@pytest.mark.parametrize(("errors", "result"), [(12, "pass"), (60, "fail")])
+def test_after_the_last_step_it_is_held_against_what_the_old_version_had_before(
+    room: Room, tmp_path: Path, errors: int, result: str
+) -> None:
+    dealt = told(rollout(tmp_path), "skip", at=NOW + 60)
+    room.evidence.wish(dealt)
+    room.serve(1000, 10)
+    watching = told(dealt, "promote", at=NOW + 120)
+    room.evidence.wish(watching)
+    canary(room, 1000, errors)
+    for _ in range(10):
+        watching = tick(watching, 1.0)
+    room.now += 10.0
+    found = room.evidence.verdict(watching, NOW + 130)
+    assert found is not None
+    assert (found.result, "1.00% at `stable` in the step before" in found.reason) == (result, True)
+
+
+def test_what_went_to_the_end_at_once_has_nothing_to_be_held_against(room: Room, tmp_path: Path) -> None:
     watching = told(rollout(tmp_path), "promote")
     room.evidence.wish(watching)
-    slot = room.spec["routes"][0]["versions"][1]["slot"]
-    room.view[slot + V_DURATION + 50] += 1000
-    room.view[slot + V_FLAGS + 3] += 50
+    canary(room, 1000, 50)
+    room.now += 10.0
     found = room.evidence.verdict(watching, NOW)
     assert found is not None
     assert found.result == "insufficient"
+    assert "0 of 100 requests at `stable`" in found.reason
