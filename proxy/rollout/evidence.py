@@ -72,6 +72,7 @@ class Evidence:
     """All of it. `seconds` since it began; `slow` the thresholds, ascending; `series` points by version and name, the newest last.
 
     `identity` says what a unit is, "" where it is somebody. `randomised`: units were dealt by chance between the versions compared.
+    `earlier`: what the old version has had is of the step before, for it has no units any more.
     """
 
     route: str
@@ -93,6 +94,7 @@ class Evidence:
     """Why a query had none, by metric."""
     identity: str = ""
     randomised: bool = True
+    earlier: bool = False
     dropped: Mapping[str, int] = field(default_factory=dict)
     events_since: float = 0.0
     """Unix seconds since when posted events are counted; 0.0 where none are asked for."""

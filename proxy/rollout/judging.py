@@ -132,20 +132,22 @@ def _as_it_is(metric: Metric, evidence: Evidence, places: Sequence[int], what: s
     name, harmful = metric["name"], float(metric["harmful"])
     new, other = evidence.version(evidence.new).counts, evidence.version(evidence.reference).counts
     samples = (new.requests, other.requests)
-    if new.requests < LEAST_REQUESTS:
-        return Verdict(
-            name, "insufficient", f"{name}: {new.requests} of {LEAST_REQUESTS} requests at `{evidence.new}` (not randomised)",
-            samples=samples, unit="requests",
-        )  # fmt: skip
+    for version, requests in zip((evidence.new, evidence.reference), samples, strict=True):
+        if requests < LEAST_REQUESTS:  # after the last step the old version has none: nothing to compare with
+            return Verdict(
+                name, "insufficient", f"{name}: {requests} of {LEAST_REQUESTS} requests at `{version}` (not randomised)",
+                samples=samples, unit="requests",
+            )  # fmt: skip
     ours, theirs = 0.0, 0.0
     for place in places:
         bad = [
             one.errors if place == 0 else _slower_than(evidence.slow[place - 1], one.durations) for one in (new, other)
         ]
         ours = max(ours, bad[0] / new.requests)
-        theirs = max(theirs, bad[1] / other.requests if other.requests else 0.0)
+        theirs = max(theirs, bad[1] / other.requests)
     limit = max(harmful * theirs, theirs + NEGLIGIBLE)
-    beside = f"{theirs:.2%} at `{evidence.reference}`, allowed {limit:.2%} (not randomised)"
+    before = " in the step before" if evidence.earlier else ""
+    beside = f"{theirs:.2%} at `{evidence.reference}`{before}, allowed {limit:.2%} (not randomised)"
     said = f"{name}: {what} in {ours:.2%} of the requests, {beside}"
     return Verdict(
         name, "fail" if ours > limit else "pass", said, "share", ours, None, None, None, samples, "requests", 0.0
