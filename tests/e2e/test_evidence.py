@@ -1,6 +1,8 @@
 """From real requests to a verdict: a version that fails is found out, one that is well passes, and what is not known never does."""
 
+import os
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -41,6 +43,7 @@ def rolled(stable: Origin, canary: Origin, metrics: list[Config], steps: list[An
             {
                 "name": "shop",
                 "unit": [{"header": "x-user-id"}],
+                "debug": {"from": ["127.0.0.0/8"]},
                 "versions": {"stable": {"upstream": "v1", "weight": 100}, "canary": {"upstream": "v2", "weight": 0}},
                 "rollout": rollout | more,
             }
@@ -160,3 +163,36 @@ def test_a_query_of_prometheus_guards_and_a_misspelt_one_never_passes(tmp_path: 
         wait_for(lambda: proxy.metrics().value("tidegate_queries_total", outcome="empty") > 0, "a query")
         assert "misspelt?" in proxy.log()
         wait_for(lambda: proxy.metrics().value("tidegate_queries_total", outcome="answered") > 0, "an answer")
+
+
+def test_without_control_a_worker_stops_what_fails_and_control_decides_when_it_is_back(tmp_path: Path) -> None:
+    """The guardian is held, so that control stays away for as long as it takes."""
+    steps = [{"weight": 50, "hold": "10m"}, 100]
+    with (
+        Origin(failing(0), record=False) as stable,
+        Origin(failing(0), record=False) as canary,
+        Proxy(rolled(stable, canary, [ERRORS], steps), tmp_path) as proxy,
+        Users(proxy) as users,
+    ):
+        wait_for(lambda: state(proxy) == "progressing" and users.answered > 2000, "the first step", 30.0)
+        proxy.workers()
+        control = proxy.control()
+        proxy.signal(signal.SIGSTOP)
+        os.kill(control, signal.SIGKILL)
+        canary.respond = failing(2)
+        try:
+            wait_for(lambda: served(proxy) == {b"stable"}, "the version to be taken out", 30.0)
+        finally:
+            proxy.signal(signal.SIGCONT)
+        wait_for(proxy.ready, "control", 30.0)
+        wait_for(lambda: state(proxy) == "aborted", "the end of it", 30.0)
+        assert served(proxy) == {b"stable"}
+        assert proxy.metrics().value("tidegate_brakes_total", route="shop", version="canary") >= 1
+        assert "there is no control process, and canary of route shop is taken out of service" in proxy.log()
+
+
+def served(proxy: Proxy) -> set[bytes]:
+    """The versions that fifty users get now."""
+    with proxy.connect(record=False) as wire:
+        wire.send(b"".join(b"GET / HTTP/1.1\r\nHost: a\r\nX-User-Id: user-%d\r\n\r\n" % user for user in range(1, 51)))
+        return {wire.response().get(b"x-tidegate-version") or b"" for _ in range(50)}

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from proxy.rollout.machine import advance, begin, due, tick
 from proxy.rollout.rollout import Cause, Rollout, Samples
 from proxy.rollout.states import FINAL, TABLE, CauseKind, State, allowed, following
 from proxy.rollout.weights import step_weights
+from proxy.settings import load
 from proxy.settings.models.rollout import Rollout as Model
 from proxy.settings.rollout_steps import written_out
 from tests.specs import plan_spec, request_head, route_spec
@@ -216,6 +218,52 @@ def test_beside_another_version_nobody_comes_back(percents: list[float], beside:
         assert not [
             pair for pair, share in pairs.items() if share > 1e-12 and (pair[0] == "canary" or pair[1] == "stable")
         ]
+
+
+FAMILIES = (
+    "tidegate", "flagd-v1", "flagd-v3", "unleash", "{family: unleash, variants: true}", "{family: split, seed: 5}",
+    "{family: optimizely, experiment: e}", "{family: launchdarkly, salt: s}", "growthbook",
+)  # fmt: skip
+OTHERS = """
+listen: 127.0.0.1:80
+state: sqlite:x.db
+secrets: {cookie: [abcdefghijklmnop]}
+upstreams: {u: {endpoints: [http://127.0.0.1:1]}}
+routes:
+  - name: shop
+    unit: [{header: x-user-id}]
+    versions: {stable: {upstream: u, weight: 100}, baseline: {upstream: u, weight: 0}, canary: {upstream: u, weight: 0}}
+    default: stable
+    hash: HASH
+    rollout: {revision: v1, to: canary, baseline: baseline}
+"""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nobody_enters_and_leaves_whoever_deals(family: str, tmp_path: Path) -> None:
+    """In the order that `validate` asks for, other systems move units one way, too."""
+    file = tmp_path / "x.yaml"
+    file.write_text(OTHERS.replace("HASH", family))
+    loaded = load(file, {})
+    assert loaded.warnings == []
+    (spec,) = loaded.spec["routes"]
+    names = [one["name"] for one in spec["versions"]]
+    weights = [
+        step_weights({"stable": 100.0, "canary": 0.0, "baseline": 0.0}, ("stable", "canary", "baseline"), percent)
+        for percent in (0.0, 1.0, 5.0, 33.0, 40.0, 75.0, 100.0)
+    ]
+    routes = [
+        build_plan(
+            plan_spec({**spec, "versions": [{**one, "weight": each[one["name"]]} for one in spec["versions"]]})
+        ).routes[0]
+        for each in weights
+    ]
+    for unit in UNITS:
+        request = request_head()
+        request.unit = unit
+        places = [names.index(version.name) for one in routes if (version := decide(one, request, unit).version)]
+        assert len(places) == len(routes)
+        assert places == sorted(places)
 
 
 ramps = st.one_of(
