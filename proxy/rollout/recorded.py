@@ -31,7 +31,7 @@ def read_recorded(text: str, old: str, new: str) -> Callable[[float], Recorded]:
         raise BadRecordError(f"is no JSON: {error}") from None
     course = value.get("course") if isinstance(value, dict) else value
     try:
-        moments = Track.of([{"percent": 0.0, "evidence": {}, **one} for one in course]).moments
+        moments = Track.of([{"percent": 0.0, "evidence": {}, **one} for one in course or ()]).moments
     except (KeyError, TypeError, ValueError) as error:
         raise BadRecordError(
             f'has no points such as {{"at": 0, "counts": {{"stable": [requests, errors]}}}} ({error!r})'
