@@ -287,6 +287,8 @@ class Control:
             self._courses,
             self.facts.rollouts,
             plans=lambda: self._rollouts.plans,
+            witness=self._evidence,
+            witness=self._evidence,
             clock=time.time,
             rng=random.random,
             spawn=self._tasks.spawn,
@@ -298,6 +300,10 @@ class Control:
             time.monotonic,
             self.facts.rollouts,
             self._tasks.spawn,
+            judge=self._evidence,
+            counted=self._evidence.wish,
+            judge=self._evidence,
+            counted=self._evidence.wish,
             people=self._outside,
         )
         self._rollout_desk = RolloutDesk(self._rollouts, self._outside)

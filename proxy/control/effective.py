@@ -28,6 +28,12 @@ class Effect:
     version: str = ""
     ring: str | None = None
     shadow: float = 0.0
+    counted: Spec | None = None
+    """What workers are to count of the route's units (control/evidence.py)."""
+
+    def changes(self, file: Weights) -> bool:
+        """Whether anything is otherwise than the file, with these weights, says."""
+        return self.weights != file or self.ring is not None or self.shadow > 0 or self.counted is not None
 
 
 def file_weights(route: Spec) -> Weights:
@@ -48,6 +54,8 @@ def _route(route: Spec, effect: Effect | None, copies: Callable[[str, float], Sp
     if effect is None or effect.bound != file_weights(route):
         return route
     route["versions"] = [{**one, "weight": effect.weights.get(one["name"], one["weight"])} for one in route["versions"]]
+    if effect.counted is not None:
+        route["evidence"] = effect.counted
     if effect.ring is not None:
         route["rings"] = [_opened(one, effect) for one in route["rings"]]
     if effect.shadow > 0:

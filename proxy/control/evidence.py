@@ -213,7 +213,6 @@ class Evidences:
             ended = self._looks.pop(route, None)
             if ended is not None:
                 self._ended[route] = ended
-                self._facts.verdicts.pop(route, None)
                 self._save()
             return None
         look = self._followed(rollout)

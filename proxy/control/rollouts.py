@@ -90,9 +90,11 @@ class Rollouts:
         judge: Judge | None = None,
         people: People | None = None,
         closed: Callable[[Rollout, float], str] | None = None,
+        counted: Callable[[Rollout], Spec | None] | None = None,
     ) -> None:
         """`publish` sends a plan with what `lay` gives, and raises LedgerFullError. `clock` gives Unix seconds, `monotonic` seconds
-        that only go forward. `closed` says why a rollout's schedule lets no step be taken at a time, "" where it does."""
+        that only go forward. `closed` says why a rollout's schedule lets no step be taken at a time, "" where it does. `counted` says
+        what workers are to count of a rollout from the next plan on."""
         self.book: Final = Book(journal, clock, facts, None if people is None else people.tell)
         self.hands: Final = HandWeights(journal, clock, facts.by_hand)
         self.routes: dict[str, Spec] = {}
@@ -108,6 +110,7 @@ class Rollouts:
         self._judge: Final = judge
         self._people: Final = people
         self._closed: Final = closed
+        self._counted: Final = counted
         self._seen: Final[dict[str, tuple[int, Seen]]] = {}
         self._asking: Final[dict[str, int]] = {}  # by route, the transition after which somebody is asked
         self._laid: dict[str, Effect] = {}
@@ -144,7 +147,7 @@ class Rollouts:
         return {
             name: one
             for name, one in found.items()
-            if one is not None and (one.weights != files[name] or one.ring is not None or one.shadow > 0)
+            if one is not None and one.changes(files[name])
         }
 
     def _effect(self, name: str, file: Weights) -> Effect | None:
@@ -154,7 +157,9 @@ class Rollouts:
             return None if hand is None else Effect(file, hand.weights)
         wanted = self.book.retreats.get(name, rollout)
         weights = wanted.weights if hand is None else hand.weights
-        return Effect(file, weights, rollout.arms[1], wanted.ring, wanted.shadow)
+        ours = self._counted is not None and hand is None and wanted is rollout
+        counted = self._counted(rollout) if ours and self._counted is not None else None
+        return Effect(file, weights, rollout.arms[1], wanted.ring, wanted.shadow, counted)
 
     def bring(self) -> None:
         """Publish where what is in force is not what it should be."""

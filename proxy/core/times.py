@@ -39,8 +39,12 @@ class Window:
         return self._offsets[max(0, bisect_right(self._since, at) - 1)]
 
     def holds(self, request: Request) -> bool:
-        """Whether the request came within the window: the start is, the end is not."""
-        local = int(request.at) + self.offset(request.at)
+        """Whether the request came within the window."""
+        return self.covers(request.at)
+
+    def covers(self, at: float) -> bool:
+        """Whether the moment, in Unix seconds, is within the window: the start is, the end is not."""
+        local = int(at) + self.offset(at)
         second = local % DAY
         weekday = (local // DAY + _THURSDAY) % 7
         if self.start < self.end:
@@ -68,8 +72,12 @@ class Period:
         self.end: Final[float] = spec["to"]
 
     def holds(self, request: Request) -> bool:
-        """Whether the request came within the period: the beginning is, the end is not."""
-        return self.start <= request.at and (not self.end or request.at < self.end)
+        """Whether the request came within the period."""
+        return self.covers(request.at)
+
+    def covers(self, at: float) -> bool:
+        """Whether the moment is within the period: the beginning is, the end is not."""
+        return self.start <= at and (not self.end or at < self.end)
 
     def show(self, at: float) -> str:
         """The moment, for people."""

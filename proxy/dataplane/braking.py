@@ -1,7 +1,7 @@
 """The early brake in a worker, while there is no control process: it takes a version out of service by itself.
 
-Each worker goes by its own counters. What it does is what a kill of the version does: whoever would have got it gets what the others
-leave, with the reason `kill` and the rule `rollout.brake`. It stays so until a plan comes with another stretch: control has then
+Each worker goes by its own counters. What it does is what a kill of the version does: whoever would have got it is dealt among the
+others, with the reason `kill`. It stays so until a plan comes with another stretch: control has then
 decided. One that comes back is told, and sends the plan it had at first, in which the brake stays on.
 """
 

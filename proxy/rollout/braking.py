@@ -44,8 +44,8 @@ class RouteBrake:
         self._before = {}
 
     def look(self, counts: Mapping[str, Counts], now: float, erred: int) -> bool:
-        """Whether `counts` pull it at `now`, seconds of a clock that only goes forward. `erred`: units with errors of the version in
-        this stretch, -1 where units are not counted."""
+        """Whether `counts` pull it at `now`, seconds of a clock that only goes forward. `erred`: units with errors of the version
+        in this stretch, -1 where units are not counted."""
         before, self._before = self._before, dict(counts)
         if not before:
             return False

@@ -144,7 +144,8 @@ def _as_it_is(metric: Metric, evidence: Evidence, places: Sequence[int], what: s
         ours = max(ours, bad[0] / new.requests)
         theirs = max(theirs, bad[1] / other.requests if other.requests else 0.0)
     limit = max(harmful * theirs, theirs + NEGLIGIBLE)
-    said = f"{name}: {what} in {ours:.2%} of the requests, {theirs:.2%} at `{evidence.reference}`, allowed {limit:.2%} (not randomised)"
+    beside = f"{theirs:.2%} at `{evidence.reference}`, allowed {limit:.2%} (not randomised)"
+    said = f"{name}: {what} in {ours:.2%} of the requests, {beside}"
     return Verdict(
         name, "fail" if ours > limit else "pass", said, "share", ours, None, None, None, samples, "requests", 0.0
     )  # fmt: skip

@@ -22,6 +22,9 @@ _COUNTED: Final = frozenset({State.PENDING, State.PROGRESSING, State.APPROVAL, S
 _NEXT: Final = frozenset({
     CauseKind.BEGIN, CauseKind.STEP_PASSED, CauseKind.APPROVAL_WANTED, CauseKind.APPROVE, CauseKind.SKIP,
 })  # fmt: skip
+_FORTH: Final = _NEXT | {
+    CauseKind.RESUME, CauseKind.RETRY, CauseKind.PROMOTE, CauseKind.REVERTED, CauseKind.WINDOW_OVER,
+}  # fmt: skip
 _ROLLBACK: Final = (State.ABORTED, State.REVERTING)
 _STOPPED: Final = (State.PAUSED, State.FROZEN)
 _ANEW: Final = frozenset({
@@ -115,6 +118,8 @@ def _idle(rollout: Rollout, cause: Cause) -> bool:
     kind = cause.kind
     if kind is CauseKind.FILE_EDITED:
         return _weights_of(cause) == rollout.bound
+    if kind in _FORTH and not _has_its_versions(rollout):
+        return True
     if kind is CauseKind.OVERRIDDEN:
         return rollout.overruled and rollout.cause is CauseKind.OVERRIDDEN
     if kind is CauseKind.BRAKE and rollout.state is State.PAUSED:
@@ -124,6 +129,11 @@ def _idle(rollout: Rollout, cause: Cause) -> bool:
     if kind is CauseKind.APPROVAL_WANTED:
         return not _is_approval(rollout, rollout.step + 1)
     return False
+
+
+def _has_its_versions(rollout: Rollout) -> bool:
+    """Whether the file still has the versions it is about: without them there is no way forth, only out."""
+    return all(name is None or name in rollout.bound for name in rollout.arms)
 
 
 def _weights_of(cause: Cause) -> dict[str, float]:
@@ -240,6 +250,8 @@ def _going_on(before: Rollout, moved: Rollout, cause: Cause) -> Rollout:
 
 
 def _at(rollout: Rollout, percent: float) -> Rollout:
+    if not _has_its_versions(rollout):
+        return replace(rollout, percent=0.0, weights=dict(rollout.bound))
     return replace(rollout, percent=percent, weights=step_weights(rollout.bound, rollout.arms, percent))
 
 

@@ -24,7 +24,8 @@ AT_ONCE: Final = 8
 
 
 class NoAnswerError(Exception):
-    """Why there is no number; `kind` is a word for counting: unreachable, timeout, refused, empty, many, not_a_number, unreadable."""
+    """Why there is no number; `kind` is a word to count by: unreachable, timeout, refused, empty, many, not_a_number or
+    unreadable."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)

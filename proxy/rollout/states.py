@@ -138,12 +138,25 @@ def allowed(state: State) -> tuple[CauseKind, ...]:
 
 
 def as_markdown() -> str:
-    """The table for docs/rollouts.md: a row a state, with what happens by itself and what a person may ask for."""
-    rows = ["| state | cause | next |", "|---|---|---|"]
-    for (state, kind), entry in sorted(TABLE.items(), key=lambda row: list(State).index(row[0][0])):
-        states = ", ".join(following(state, kind))
-        rows.append(f"| {state} | {kind} | {f'{entry}: {states}' if isinstance(entry, Fork) else states} |")
+    """The table for docs/rollouts.md: a row a state; what it moves to, and the causes that do it."""
+    rows = ["| state | by itself | by hand | by the file, other weights or a newer revision |", "|---|---|---|---|"]
+    elsewhere = (_K.FILE_EDITED, _K.OVERRIDDEN, _K.SUPERSEDED)
+    itself = tuple(kind for kind in CauseKind if kind not in {*HANDS, *elsewhere})
+    for state in State:
+        cells = [_cell(state, kinds) for kinds in (itself, HANDS, elsewhere)]
+        rows.append(f"| **{state}** | {' | '.join(cells)} |")
+    rows += ["", "| where the plan decides | one of |", "|---|---|"]
+    rows += [f"| {fork} | {', '.join(states)} |" for fork, states in FORKS.items()]
     return "\n".join(rows) + "\n"
+
+
+def _cell(state: State, kinds: tuple[CauseKind, ...]) -> str:
+    ways: dict[State | Fork, list[str]] = {}
+    for kind in kinds:
+        entry = TABLE.get((state, kind))
+        if entry is not None:
+            ways.setdefault(entry, []).append(f"`{kind}`")
+    return "<br>".join(f"{', '.join(causes)}: {entry}" for entry, causes in ways.items())
 
 
 __all__ = ["FINAL", "FORKS", "HANDS", "TABLE", "CauseKind", "Fork", "State", "allowed", "as_markdown", "following"]

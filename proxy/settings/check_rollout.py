@@ -143,15 +143,10 @@ def _others(route: Route, rollout: Rollout, here: KeyPath, report: Report) -> No
             WARNING,
         )
     beside = [name for name in weights if name not in members and weights[name] > 0]
-    if not beside or not pool:
-        return
     if route.hash is not None and route.hash.family != "tidegate":
-        report(
-            here,
-            f"`{route.hash.family}` deals {', '.join(f'`{name}`' for name in beside)} anew while the others' weights change:"
-            " units come and go",
-            WARNING,
-        )
+        _other_family(route, rollout, beside, here, report)
+        return
+    if not beside or not pool:
         return
     start, end = {**weights, old: pool, new: 0.0}, {**weights, old: 0.0, new: pool}
     for name in (one for one in (rollout.baseline,) if one is not None):
@@ -162,6 +157,27 @@ def _others(route: Route, rollout: Rollout, here: KeyPath, report: Report) -> No
             here,
             f"{', '.join(f'`{name}`' for name in beside)} keeps its share, but not all of its units: over all steps"
             f" {passing * 100:.3g} % of all units leave it for `{new}`, and as many come from `{old}`",
+            WARNING,
+        )
+
+
+def _other_family(route: Route, rollout: Rollout, beside: list[str], here: KeyPath, report: Report) -> None:
+    """Other systems cut a line into ranges: only what lies at its end, or between two that change, moves units one way."""
+    family = route.hash.family if route.hash is not None else ""
+    names = list(route.versions)
+    old, new = (names.index(one) for one in arms_of(route))
+    if beside:
+        report(
+            here,
+            f"`{family}` deals the units of {', '.join(f'`{name}`' for name in beside)} anew while the others' weights change:"
+            " they come and go",
+            WARNING,
+        )
+    elif rollout.baseline is not None and not min(old, new) < names.index(rollout.baseline) < max(old, new):
+        report(
+            (*here, "baseline"),
+            f"`{family}` goes by the order of the versions: list `{rollout.baseline}` between `{names[old]}` and"
+            f" `{names[new]}`, or units come and go between it and `{names[new]}`",
             WARNING,
         )
 
@@ -234,8 +250,8 @@ def _times(rollout: Rollout, steps: list[tuple[int, Spec]], here: KeyPath, repor
         own = steps_of(rollout)[index].maximum is not None
         report(
             (*here, "steps", index, "maximum") if own else (*here, "maximum"),
-            f"({format_duration(step['maximum'])}) must be longer than the step's `hold` ({format_duration(step['hold'])}):"
-            " nothing is decided before that is over",
+            f"must be longer than the step's `hold` ({format_duration(step['hold'])}), not"
+            f" {format_duration(step['maximum'])}: nothing is decided before that is over",
         )
         if not own:
             return

@@ -59,6 +59,8 @@ def _message(model: type[BaseModel], path: KeyPath, detail: ErrorDetails) -> str
         return f"must be {context['ge']:.12g} or more, not `{value:.12g}`"
     if kind == "less_than_equal":
         return f"must be {context['le']:.12g} or less, not `{value:.12g}`"
+    if kind == "greater_than":
+        return f"must be above {context['gt']:.12g}, not `{value:.12g}`"
     if kind in ("too_short", "string_too_short"):
         least = context.get("min_length", 1)
         return "must not be empty" if least == 1 else f"must have {least} entries, not {context['actual_length']}"

@@ -18,7 +18,7 @@ def parse_web_url(value: object) -> str:
     except ValueError:
         valid = False
     if not valid or re.search(r"[\s\x00-\x20\x7f]", text):
-        refuse("must be a URL such as `https://hooks.example.com/gate`")
+        refuse("must be a URL that begins with `http://` or `https://`")
     if "@" in parts.netloc:
         refuse("must not have a name and password in it: this text is shown by the API")
     return text

@@ -236,7 +236,7 @@ class Route(Part):
         "Where the unit is found: the first that is there. Empty: no unit, so that the default version serves.",
         None,
         shown="`[{mint_cookie: tg_unit}]` when units matter (several versions with weight, rules with units"
-        " or a split, a holdout, a layer, records to keep, or flags to tell of), else `[]`",
+        " or a split, a holdout, a layer, records to keep, flags to tell of, or a rollout), else `[]`",
     )
     salt: Text | None = option(
         "Deals the cards: change it and units are assigned anew.", None, shown="the route's name", min_length=1

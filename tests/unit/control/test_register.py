@@ -61,11 +61,12 @@ class House:
         self.directory = Directory()
         self.served = 0
         self.exposures = Heard()
+        self.evidence = Heard()
         self.ledger = Ledger(cells)
         self.cells = cells
         inventory = Inventory([], cells, self.ledger, legacy or Legacy(0, b""), list(survivors))
         self.make = lambda: Register(
-            inventory, self.facts, self.plans, self.places, self.directory, AccessFile(), self.exposures, self.serve
+            inventory, self.facts, self.plans, self.places, self.directory, AccessFile(), self.exposures, self.evidence, self.serve
         )
 
     def serve(self):

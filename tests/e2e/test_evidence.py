@@ -1,0 +1,162 @@
+"""From real requests to a verdict: a version that fails is found out, one that is well passes, and what is not known never does."""
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .harness.client import Wire
+from .harness.message import Message
+from .harness.origin import Connection, Origin, Respond
+from .harness.proxy import Config, Proxy, configuration, free_port, give_back, upstream
+from .harness.wait import wait_for
+
+BATCH = 200
+"""Requests sent at once on one connection."""
+ERRORS = {"name": "errors", "judge": "error_rate", "weight": "critical"}
+
+
+def failing(every: int, *fields: str) -> Respond:
+    """Every so-many-th user gets a 500, and always does."""
+    lines = "".join(f"{one}\r\n" for one in fields)
+    good = f"HTTP/1.1 200 OK\r\n{lines}Content-Length: 2\r\n\r\nok".encode()
+    bad = b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"
+
+    def respond(connection: Connection, request: Message) -> None:
+        user = int((request.get(b"x-user-id") or b"0").rpartition(b"-")[2])
+        connection.send(bad if every and user % every == 0 else good)
+
+    return respond
+
+
+def rolled(stable: Origin, canary: Origin, metrics: list[Config], steps: list[Any], **more: Any) -> Config:
+    rollout = {"revision": "v2", "steps": steps, "metrics": metrics, "minimum": {"requests": 50}, "fast_rollback": "0s"}
+    return configuration(
+        {"v1": upstream(stable), "v2": upstream(canary)},
+        [
+            {
+                "name": "shop",
+                "unit": [{"header": "x-user-id"}],
+                "versions": {"stable": {"upstream": "v1", "weight": 100}, "canary": {"upstream": "v2", "weight": 0}},
+                "rollout": rollout | more,
+            }
+        ],
+        state="sqlite:state.db",
+    )
+
+
+class Users:
+    """Distinct users, one request each, as long as nobody stops them."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.answered = 0
+
+    def __enter__(self) -> "Users":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        first = 1
+        with self._proxy.connect(record=False) as wire:
+            while not self._stop.is_set():
+                self._ask(wire, range(first, first + BATCH))
+                first += BATCH
+                self._stop.wait(0.1)
+
+    def _ask(self, wire: Wire, users: range) -> None:
+        wire.send(b"".join(b"GET / HTTP/1.1\r\nHost: a\r\nX-User-Id: user-%d\r\n\r\n" % user for user in users))
+        for _ in users:
+            wire.response()
+            self.answered += 1
+
+
+def state(proxy: Proxy) -> str:
+    found = proxy.metrics().by("tidegate_rollout_state", "state", route="shop")
+    return next((name for name, value in found.items() if value), "")
+
+
+def verdict(proxy: Proxy, metric: str) -> str:
+    found = proxy.metrics().by("tidegate_verdict", "verdict", route="shop", metric=metric)
+    return next((name for name, value in found.items() if value), "")
+
+
+def test_a_canary_with_errors_is_failed_by_first_errors(tmp_path: Path) -> None:
+    """5 % of the users at the canary err, .5 % elsewhere; the promise for ratio 10 at weight 5 is some 28 errors, up to four times."""
+    steps = [{"weight": 5, "hold": "10m"}, 100]
+    with (
+        Origin(failing(200), record=False) as stable,
+        Origin(failing(20), record=False) as canary,
+        Proxy(rolled(stable, canary, [ERRORS], steps, brake=False), tmp_path) as proxy,
+    ):
+        wait_for(lambda: state(proxy) == "progressing", "the first step")
+        with Users(proxy) as users:
+            wait_for(lambda: state(proxy) == "aborted", "the end of it", 60.0)
+        errors = proxy.metrics().value("tidegate_errors_total", route="shop")
+        assert errors <= 4 * 28, f"{errors:g} errors of {users.answered} requests"
+        assert verdict(proxy, "errors") == "fail"
+        proxy.wait_metric(0, "tidegate_weight_percent", route="shop", version="canary", source="effective")
+        assert "more errors than tolerated" in proxy.log()
+
+
+def test_a_healthy_canary_passes(tmp_path: Path) -> None:
+    steps = [{"weight": 50, "hold": "1s"}, 100]
+    with (
+        Origin(failing(500), record=False) as stable,
+        Origin(failing(500), record=False) as canary,
+        Proxy(rolled(stable, canary, [ERRORS, {"name": "latency", "judge": "band"}], steps), tmp_path) as proxy,
+        Users(proxy),
+    ):
+        wait_for(lambda: state(proxy) in {"completed", "aborted", "paused"}, "the end of it", 60.0)
+        assert state(proxy) == "completed", proxy.log()
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[str]:
+    """A real one, which scrapes nothing."""
+    program = shutil.which("prometheus")
+    if program is None:
+        pytest.skip("prometheus is not installed")
+    port = free_port()
+    place = tmp_path / "prometheus"
+    place.mkdir()
+    (place / "prometheus.yml").write_text("global: {scrape_interval: 1h}\n")
+    with (place / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, f"--config.file={place}/prometheus.yml", f"--storage.tsdb.path={place}/data",
+             f"--web.listen-address=127.0.0.1:{port}"],
+            stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+        give_back(port)
+
+
+def test_a_query_of_prometheus_guards_and_a_misspelt_one_never_passes(tmp_path: Path, prometheus: str) -> None:
+    held = {"name": "held", "judge": "threshold", "query": "vector(0.5)", "at_most": 0.8, "prometheus": prometheus}
+    misspelt = held | {"name": "misspelt", "query": "avg(rate(no_such_metric_total[5m]))"}
+    steps = [{"weight": 50, "hold": "1s", "maximum": "3s"}, 100]
+    with (
+        Origin(failing(0), record=False) as stable,
+        Origin(failing(0), record=False) as canary,
+        Proxy(rolled(stable, canary, [held, misspelt], steps), tmp_path) as proxy,
+        Users(proxy),
+    ):
+        wait_for(lambda: state(proxy) == "paused", "the pause", 60.0)
+        assert verdict(proxy, "misspelt") == "insufficient"
+        wait_for(lambda: proxy.metrics().value("tidegate_queries_total", outcome="empty") > 0, "a query")
+        assert "misspelt?" in proxy.log()
+        wait_for(lambda: proxy.metrics().value("tidegate_queries_total", outcome="answered") > 0, "an answer")
