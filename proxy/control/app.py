@@ -30,14 +30,12 @@ from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
 from proxy.control.handover import take_stock
 from proxy.control.keys import keep_keys
 from proxy.control.kill_switch import KillSwitch
-from proxy.control.people import LazySender, Outside
 from proxy.control.plans import Plans
 from proxy.control.ports import AdminPorts, Ports
 from proxy.control.register import Register
 from proxy.control.reload import Reloader
-from proxy.control.rollout_course import Courses
 from proxy.control.rollout_desk import RolloutDesk
-from proxy.control.rollouts import Rollouts
+from proxy.control.rollout_room import RolloutRoom
 from proxy.control.run_dir import RunDir
 from proxy.control.sockets import bound_address, close_listeners
 from proxy.control.state import Store, open_store
@@ -49,13 +47,11 @@ from proxy.control.token_keys import TokenKeys
 from proxy.control.unit_lists import UnitLists
 from proxy.control.worker_process import WorkerLauncher
 from proxy.errors import TidegateError
-from proxy.rollout.journal import Journal, open_journal
 from proxy.settings.loader import Loaded, Loader
 from proxy.settings.models.top import Settings
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.logs import LogWriter, install
-from proxy.telemetry.measures import Measures
 from proxy.telemetry.totals import Totals
 
 log = logging.getLogger("tidegate.control")
@@ -102,7 +98,6 @@ class Control:
         self._writer = writer
         self._module: Final = module
         self._tasks: Final = Tasks()
-        self._sender: Final = LazySender()
         self._access: Final = AccessFile()
         self._errand: Final = errand
         self._succeeding: Final = succeeding
@@ -163,7 +158,7 @@ class Control:
     @property
     def evidence(self) -> Evidences:
         """What versions that are compared have had."""
-        return self._evidence
+        return self._rollout_room.evidence
 
     @property
     def lists(self) -> UnitLists:
@@ -173,7 +168,7 @@ class Control:
     @property
     def rollouts(self) -> RolloutDesk:
         """Where people ask of rollouts, and set weights by hand."""
-        return self._rollout_desk
+        return self._rollout_room.desk
 
     def not_ready(self) -> list[str]:
         """Why no traffic should be sent here; empty when it should."""
@@ -197,14 +192,11 @@ class Control:
             closing.callback(self._access.close)
             store = open_store(self.settings.state, Path.cwd())
             closing.push_async_callback(store.close)
-            journal = open_journal(self.settings.state, Path.cwd())
-            closing.push_async_callback(journal.close)
-            closing.push_async_callback(self._sender.close)
+            after_tasks = await closing.enter_async_context(AsyncExitStack())
             closing.push_async_callback(self._tasks.close)
-            await self._take_up(store, journal)
-            closing.push_async_callback(self._rollouts.leave)
+            await self._take_up(store)
+            after_tasks.push_async_callback(self._rollout_room.close)
             closing.callback(self._endpoints.close)
-            closing.push_async_callback(self._evidence.close)
             closing.push_async_callback(self._exposures.close)
             await self._exposures.follow(self.settings)
             self._start_workers()
@@ -222,15 +214,13 @@ class Control:
             self._work("lists", self._lists.watch())
             self._work("token keys", self._token_keys.run())
             self._work("resolve", self._plans.resolver.run())
-            self._work("rollouts", self._rollouts.run())
-            self._work("courses of rollouts", self._courses.run(self._rollouts))
-            self._tasks.spawn("missing reports", self._outside.catch_up(self._rollout_desk.all()))
+            self._rollout_room.begin()
             self._work("tick", self._tick())
             self._open_desk(closing)
             self._work("replace workers", self._replace_misfits())
             return await self._leave(hands_over=await self._departure.wait() is None)
 
-    async def _take_up(self, store: Store, journal: Journal) -> None:
+    async def _take_up(self, store: Store) -> None:
         """Find what is there already, and put together what works on it."""
         spec = self._configuration.loaded.spec
         found = [] if self._run_dir is None else find_survivors(self._run_dir)
@@ -268,49 +258,27 @@ class Control:
             self._tasks,
             inherit=bool(inventory.survivors),
         )
-        self._evidence = Evidences(
-            store,
-            Measures(inventory.cells, inventory.ledger),
-            lambda: self._plans.spec,
-            time.time,
-            time.monotonic,
-            self.facts.evidence,
-            self._tasks.spawn,
-        )
-        await self._evidence.load()
         self._exposures = Exposures(self.facts.exposures, lambda: self._plans.spec, self._briefing.forget)
-        self._courses = Courses(Measures(inventory.cells, inventory.ledger).of, time.time)
-        self._outside = Outside(
-            self._sender,
-            journal,
+        self._rollout_room = RolloutRoom(
+            self.settings.state,
+            store,
+            inventory,
             self._exposures,
-            self._courses,
-            self.facts.rollouts,
-            plans=lambda: self._rollouts.plans,
-            witness=self._evidence,
-            witness=self._evidence,
-            clock=time.time,
-            rng=random.random,
-            spawn=self._tasks.spawn,
-        )
-        self._rollouts = Rollouts(
-            journal,
+            self.facts,
+            self._tasks,
+            lambda: self._plans.spec,
             self._republish,
-            time.time,
-            time.monotonic,
-            self.facts.rollouts,
-            self._tasks.spawn,
-            judge=self._evidence,
-            counted=self._evidence.wish,
-            judge=self._evidence,
-            counted=self._evidence.wish,
-            people=self._outside,
         )
-        self._rollout_desk = RolloutDesk(self._rollouts, self._outside)
-        await self._rollouts.load()
-        await self._rollouts.follow(spec)
+        await self._rollout_room.load(spec)
         self._plans = Plans(
-            spec, inventory, keys, self._faults, self._endpoints, self._briefing, self.facts, self._rollouts.lay
+            spec,
+            inventory,
+            keys,
+            self._faults,
+            self._endpoints,
+            self._briefing,
+            self.facts,
+            self._rollout_room.rollouts.lay,
         )
         self._flags = FlagPort(lambda: self._plans.spec, self._lists.tables, time.time, self.facts)
 
@@ -345,7 +313,7 @@ class Control:
             self._run_dir,
             self._access,
             self._exposures,
-            self._evidence,
+            self._rollout_room.evidence,
             self._send_strangers_away,
         )
         launcher = WorkerLauncher(
@@ -457,8 +425,7 @@ class Control:
         self._lists.bring(loaded.lists)
         await self._token_keys.bring(loaded.spec["jwt"])
         if await self._configuration.take(loaded, self._plans.publish):
-            await self._rollouts.follow(loaded.spec)
-            self._rollouts.bring()
+            await self._rollout_room.follow(loaded.spec)
             await self._apply(old.settings, loaded.settings)
             self._resize()
         else:

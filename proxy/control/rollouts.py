@@ -93,8 +93,8 @@ class Rollouts:
         counted: Callable[[Rollout], Spec | None] | None = None,
     ) -> None:
         """`publish` sends a plan with what `lay` gives, and raises LedgerFullError. `clock` gives Unix seconds, `monotonic` seconds
-        that only go forward. `closed` says why a rollout's schedule lets no step be taken at a time, "" where it does. `counted` says
-        what workers are to count of a rollout from the next plan on."""
+        that only go forward. `closed` says why a rollout's schedule lets no step be taken at a time, "" where it does. `counted`
+        says what workers are to count of a rollout from the next plan on."""
         self.book: Final = Book(journal, clock, facts, None if people is None else people.tell)
         self.hands: Final = HandWeights(journal, clock, facts.by_hand)
         self.routes: dict[str, Spec] = {}
@@ -144,11 +144,7 @@ class Rollouts:
     def effects(self, files: Mapping[str, Weights]) -> dict[str, Effect]:
         """What is moved, by route, where these are the file's weights."""
         found = {name: self._effect(name, file) for name, file in files.items()}
-        return {
-            name: one
-            for name, one in found.items()
-            if one is not None and one.changes(files[name])
-        }
+        return {name: one for name, one in found.items() if one is not None and one.changes(files[name])}
 
     def _effect(self, name: str, file: Weights) -> Effect | None:
         hand = self.hands.holding(name, file)

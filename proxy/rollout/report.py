@@ -53,7 +53,8 @@ class Incident:
 
     `timeline`: records of the journal, oldest first, as plain values (at, before, after, step, cause, actor, reason, numbers).
     `affected`: by version, how many units were exposed since the rollout began; None where nobody recorded it, and `recorded`
-    says why. `erred`: by version, the units whose first error was there. `samples`: requests by id, as plain values (request_id, at, unit, version, what).
+    says why. `erred`: by version, the units whose first error was there. `samples`: requests by id, as plain values
+    (request_id, at, unit, version, what).
     """
 
     rollout: Rollout

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from proxy.control.endpoints import Endpoints
 from proxy.control.exposures import Exposures
 from proxy.control.kill_switch import KillSwitch
+from proxy.control.rollout_desk import RolloutDesk
 from proxy.control.unit_lists import UnitLists
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts
@@ -41,6 +42,10 @@ class State(Protocol):
     @property
     def exposures(self) -> Exposures:
         """Who got which version, and why."""
+
+    @property
+    def rollouts(self) -> RolloutDesk:
+        """Where people ask of rollouts, and set weights by hand."""
 
     @property
     def lists(self) -> UnitLists:

@@ -10,9 +10,12 @@ from proxy.control.exposures import Exposures
 from proxy.control.health import Prober
 from proxy.control.kill_switch import KillSwitch
 from proxy.control.probe import Result
+from proxy.control.rollout_desk import RolloutDesk
+from proxy.control.rollouts import Rollouts
 from proxy.control.state import MemoryStore
 from proxy.control.tasks import Tasks
 from proxy.control.unit_lists import UnitLists
+from proxy.rollout.journal import SqliteJournal
 from proxy.settings.unit_files import UnitFiles
 from proxy.telemetry.counters import E_DOWN, E_IN_FLIGHT, V_FLAGS, V_IN_FLIGHT
 from proxy.telemetry.exposition import Exposition
@@ -63,6 +66,11 @@ class StandIn:
         view[self.spec["upstreams"][2]["endpoints"][0]["slot"] + E_IN_FLIGHT] = 4
         self.store = MemoryStore()
         self.told = []
+        self.journal = SqliteJournal(None)
+        running = Rollouts(self.journal, lambda: None, lambda: 12.5, lambda: 0.0, self.facts.rollouts, lambda *_: None)
+        running.routes = {route["name"]: route for route in self.spec["routes"]}
+        self.running = running
+        self.rollouts = RolloutDesk(running, None)
         self.timers = Timers()
         self.failing = False
         self.endpoints = self.look_after()

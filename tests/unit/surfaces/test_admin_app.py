@@ -20,11 +20,15 @@ from tests.unit.telemetry.memory import endpoint_spec, shop_spec
 READ_PATHS = {
     "/", "/metrics", "/healthz", "/readyz",
     "/api/v1/config", "/api/v1/routes", "/api/v1/upstreams", "/api/v1/segments", "/api/v1/faults",
-    "/api/v1/exposures", "/api/v1/exposures/summary",
+    "/api/v1/exposures", "/api/v1/exposures/summary", "/api/v1/rollouts",
     "/api/v1/openapi.json",
 }  # fmt: skip
 ADMIN_PATHS = READ_PATHS | {"/api/v1/faults/kill", "/api/v1/explain"}
-TEMPLATES = {"/api/v1/upstreams/{upstream}", "/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain"}
+TEMPLATES = {
+    "/api/v1/upstreams/{upstream}", "/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain",
+    "/api/v1/routes/{route}/weights", "/api/v1/rollouts/{route}", "/api/v1/rollouts/{route}/history",
+    "/api/v1/rollouts/{route}/{action}",
+}  # fmt: skip
 
 
 def ask(application, *requests):
