@@ -72,7 +72,7 @@ class Firsts:
 
     def __init__(self, run: str, limit: int = FIRSTS) -> None:
         self.run: Final = run
-        self.limit: Final = limit
+        self.limit: int = limit
         self.seen: Final[dict[str, int]] = {}  # by unit hash, the mask of what it has had
         self.records: Final = bytearray()
         self.versions: Final[list[str]] = []

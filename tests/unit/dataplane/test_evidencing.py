@@ -244,7 +244,7 @@ def test_first_events_without_room_are_dropped_and_counted(stage_of: StageOf) ->
     stage = stage_of(compared())
     tally = stage.plan.routes[0].evidence
     assert tally is not None
-    tally.firsts.limit = 1  # type: ignore[misc] - 50,000 units would take long
+    tally.firsts.limit = 1  # 50,000 units would take long
     control, users = Control(stage), Users(stage)
     for unit in ("u", "v", "w"):
         users.ask(unit, BAD)
