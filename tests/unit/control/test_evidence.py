@@ -225,6 +225,15 @@ def test_the_brake_leaves_alone_who_is_well_and_what_one_user_does(room: Room) -
     assert room.evidence.brake(rollout(plan={"brake": None}, revision="v3"), room.now) is None
 
 
+def test_one_client_that_fails_often_is_no_degradation(room: Room) -> None:
+    wish = room.evidence.wish(rollout())
+    assert wish is not None
+    room.evidence.take(told(wish, firsts=[(unit, int(unit < 5)) for unit in range(100)]))
+    assert braked(room, 30, errors=4, stable=2) is None  # forty percent fail, of as many users as its share is
+    room.evidence.take(told(wish, firsts=[(unit, 1) for unit in range(200, 230)]))
+    assert braked(room, 30, errors=4, stable=2) is not None
+
+
 def test_what_a_worker_has_stopped_is_a_cause(room: Room) -> None:
     wish = room.evidence.wish(rollout())
     assert wish is not None
