@@ -5,7 +5,7 @@ have nothing against it, schedules are open, and a query of Prometheus finds its
 waits for a person ends there.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from random import Random
@@ -20,7 +20,7 @@ from proxy.rollout.states import CauseKind, State
 from proxy.rollout.telling import verdicts_of
 from proxy.rollout.track import Track
 from proxy.rollout.units import Run
-from proxy.rollout.world import Assumed, Recorded, World
+from proxy.rollout.world import Assumed, Recorded, World, allowed_value
 
 Spec = dict[str, Any]
 
@@ -225,7 +225,7 @@ class Game:
             route=rollout.route, old=old, new=new, baseline=baseline, began=rollout.began, seconds=rollout.held,
             versions=versions_of(since, self._run), stretches=stretches_of(self._run), slow=self._slow,
             series=self._series.values, points=self._series.points,
-            answers={one["name"]: _allowed(one) for one in rollout.plan["metrics"] if one.get("query")},
+            answers={one["name"]: allowed_value(one) for one in rollout.plan["metrics"] if one.get("query")},
             identity=self._identity, randomised=all(weighty),
         )  # fmt: skip
 
@@ -269,12 +269,6 @@ def _wanted(plan: Spec) -> frozenset[str]:
     of = {one.get("of") for one in plan["metrics"] if one["judge"] == "mean" and not one.get("event")}
     wanted |= {"bytes"} if "response_bytes" in of else set()
     return frozenset(wanted | ({"microseconds"} if of - {"response_bytes", None} else set()))
-
-
-def _allowed(metric: Spec) -> float:
-    """What a query is assumed to find: the limit, which is still allowed."""
-    limit = metric["at_most"] if metric["at_most"] is not None else metric["at_least"]
-    return float(limit if limit is not None else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,16 +336,14 @@ class Setting:
     identity: str = ""
 
 
-def simulate(setting: Setting, runs: int, seed: int, done: Callable[[int], None] | None = None) -> Outlook:
-    """Play so many runs; the same seed gives the same. `done` hears how many are played."""
+def simulate(setting: Setting, runs: Iterable[int], seed: int) -> list[Play]:
+    """Play the runs of these numbers; the same seed and number give the same, whatever else is played."""
     plays = []
-    for number in range(runs):
+    for number in runs:
         rng = Random(f"{seed}/{number}")  # noqa: S311 - a game, and it must be the same again
         game = Game(
             setting.plan, setting.bound, setting.assumed, rng,
             route=setting.route, recorded=setting.recorded, identity=setting.identity,
         )  # fmt: skip
         plays.append(game.play())
-        if done is not None:
-            done(number + 1)
-    return Outlook(tuple(plays))
+    return plays

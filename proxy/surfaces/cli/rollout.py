@@ -11,6 +11,7 @@ from urllib.parse import quote
 import click
 
 from proxy.surfaces.cli.loading import config_option, print_json
+from proxy.surfaces.cli.rollout_foresight import plan_command, simulate_command
 
 Spec = dict[str, Any]
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -288,3 +289,6 @@ def _action(name: str, meaning: str) -> click.Command:
 
 for _name, _meaning in ACTIONS.items():
     _action(_name, _meaning)
+
+command.add_command(simulate_command)
+command.add_command(plan_command)
