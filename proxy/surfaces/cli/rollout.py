@@ -11,7 +11,8 @@ from urllib.parse import quote
 import click
 
 from proxy.surfaces.cli.loading import config_option, print_json
-from proxy.surfaces.cli.rollout_foresight import plan_command, simulate_command
+from proxy.surfaces.cli.rollout_plan import plan_command
+from proxy.surfaces.cli.rollout_simulate import simulate_command
 
 Spec = dict[str, Any]
 Command = TypeVar("Command", bound=Callable[..., Any])
