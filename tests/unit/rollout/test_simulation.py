@@ -50,10 +50,12 @@ def test_five_times_the_errors_are_stopped_early_by_errors_or_the_brake(tmp_path
 
 
 @pytest.mark.slow
-def test_everything_failing_is_stopped_by_the_brake_within_seconds(tmp_path):
+def test_everything_failing_is_stopped_within_seconds_also_by_the_brake(tmp_path):
     outlook, ends = played(tmp_path, errors=90.0)
     assert ends == {STOPPED: 6}
-    assert outlook.counted(STOPPED)[0] == {"brake": 6}
+    by, _ = outlook.counted(STOPPED)
+    assert set(by) <= {"errors", "brake"}
+    assert by["brake"] > 0
     assert max(play.seconds for play in outlook.plays) <= 20.0
 
 
