@@ -136,18 +136,13 @@ def _as_it_is(metric: Metric, evidence: Evidence, places: Sequence[int], what: s
             name, "insufficient", f"{name}: {new.requests} of {LEAST_REQUESTS} requests at `{evidence.new}` (not randomised)",
             samples=samples, unit="requests",
         )  # fmt: skip
-    if other.requests < LEAST_REQUESTS:  # all of it is promoted, say: what it would be compared with is not there
-        return Verdict(
-            name, "insufficient", f"{name}: {other.requests} requests at `{evidence.reference}` to compare with (not randomised)",
-            samples=samples, unit="requests",
-        )  # fmt: skip
     ours, theirs = 0.0, 0.0
     for place in places:
         bad = [
             one.errors if place == 0 else _slower_than(evidence.slow[place - 1], one.durations) for one in (new, other)
         ]
         ours = max(ours, bad[0] / new.requests)
-        theirs = max(theirs, bad[1] / other.requests)
+        theirs = max(theirs, bad[1] / other.requests if other.requests else 0.0)
     limit = max(harmful * theirs, theirs + NEGLIGIBLE)
     beside = f"{theirs:.2%} at `{evidence.reference}`, allowed {limit:.2%} (not randomised)"
     said = f"{name}: {what} in {ours:.2%} of the requests, {beside}"
