@@ -39,6 +39,8 @@ ASK_EVERY: Final = 10.0
 """Seconds between two rounds of queries."""
 ANSWERS_LAST: Final = 35.0
 """Seconds after which an answer is too old to count."""
+JUDGE_EVERY: Final = 5.0
+"""Seconds that a verdict is good for, where no unit has had anything for the first time: it costs a millisecond."""
 _KEY: Final = "evidence"
 
 Spec = dict[str, Any]
@@ -66,6 +68,8 @@ class Look:
     gates: Gates
     units: Run
     brake: RouteBrake | None
+    earlier: Counts | None = None
+    """What the old version has had in the step before the one that took all its units: what the new one is held against then."""
     pulled: bool = False
     """Whether the brake was pulled in this stretch."""
     series: Series = field(default_factory=Series)
@@ -74,6 +78,9 @@ class Look:
     answers: Answers = field(default_factory=Answers)
     answered: float = -1e9
     judgement: Judgement | None = None
+    judged: tuple[int, bool, int, float] | None = None
+    """What it was made of: the stretch, whether at the gate, how many first events, when queries were answered."""
+    judged_at: float = -1e9
     dropped: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -94,6 +101,7 @@ class Look:
             "memory": self.memory,
             "weights": self.weights,
             "before": {name: counts.to_json() for name, counts in self.before.items()},
+            "earlier": None if self.earlier is None else self.earlier.to_json(),
         }
 
 
@@ -127,6 +135,8 @@ class Evidences:
         self._counted_at: float = -1.0
         self._identities: dict[str, str] = {}
         self._limits: dict[str, dict[str, int]] = {}
+        self._upstreams: dict[str, dict[str, str]] = {}  # by route and version
+        self._shadows: dict[str, str] = {}  # by route, the version that gets copies and no users
         self._read_of: Spec | None = None
         self._prometheus: Prometheus | None = None  # made when first asked
         self._asked: dict[str, float] = {}
@@ -235,12 +245,16 @@ class Evidences:
         if self.wish(rollout) is None:
             return None
         look = self._looks[rollout.route]
-        evidence = self.evidence(rollout, now)
         self._ask(rollout)
         step = rollout.current
         held = step is None or rollout.held >= step["hold"]
+        key = (look.stretch, held, look.units.changes, look.answered)
+        since = self._monotonic() - look.judged_at
+        if look.judgement is not None and key == look.judged and since < JUDGE_EVERY:
+            return look.judgement
+        evidence = self.evidence(rollout, now)
         judgement = look.gates.judge(evidence, gate=held)
-        look.judgement = judgement
+        look.judgement, look.judged, look.judged_at = judgement, key, self._monotonic()
         self._facts.verdicts[rollout.route] = {one.metric: one.outcome for one in judgement.verdicts}
         return judgement
 
@@ -291,6 +305,8 @@ class Evidences:
         look.series.add(counts, new, self._monotonic(), self._limits.get(rollout.route, {}))
         fresh = self._monotonic() - look.answered < ANSWERS_LAST
         queries = [name for name, _, _ in queries_of(rollout.plan)]
+        if look.earlier is not None:
+            since = {**since, old: look.earlier}
         weighty = [look.weights.get(name, 0.0) > 0.0 for name in (new, baseline or old)]
         return Evidence(
             route=rollout.route, old=old, new=new, baseline=baseline, began=look.since,
@@ -299,7 +315,7 @@ class Evidences:
             level=_level(look.units), series=look.series.values, points=look.series.points,
             answers={name: look.answers.values.get(name, nan) if fresh else nan for name in queries},
             problems=look.answers.problems if fresh else dict.fromkeys(queries, "Prometheus has not answered lately"),
-            identity=self._identities.get(rollout.route, ""), randomised=all(weighty),
+            identity=self._identities.get(rollout.route, ""), randomised=all(weighty), earlier=look.earlier is not None,
             dropped=dict(look.dropped),
             events_since=look.events_since if look.units.events else 0.0,
         )  # fmt: skip
@@ -324,6 +340,10 @@ class Evidences:
     def _followed(self, rollout: Rollout) -> Look:
         """The look at this rollout, at its step and weights."""
         route, now = rollout.route, self._clock()
+        if rollout.shadow > 0:
+            self._shadows[route] = rollout.arms[1]
+        else:
+            self._shadows.pop(route, None)
         number = zlib.crc32(json.dumps([rollout.began, rollout.weights], sort_keys=True).encode())
         look = self._looks.get(route)
         if look is None or (look.revision, look.started) != (rollout.revision, rollout.started):
@@ -337,8 +357,10 @@ class Evidences:
             self._put(rollout, fresh, now)
             look = fresh
         elif look.stretch != number:
+            counts = dict(self._counts_of(route, fresh=True))
+            look.earlier = self._earlier(rollout, look, counts)
             look.stretch, look.since = number, now
-            look.before, look.memory = dict(self._counts_of(route, fresh=True)), self._measures.memory()
+            look.before, look.memory = counts, self._measures.memory()
             look.weights = dict(rollout.weights)
             look.series.clear()
             look.gates.begin_step()
@@ -349,6 +371,16 @@ class Evidences:
             self._save()
         look.began, look.step = rollout.began, rollout.step
         return look
+
+    def _earlier(self, rollout: Rollout, look: Look, counts: Mapping[str, Counts]) -> Counts | None:
+        """What the old version has had in the stretch that ends, where it has no units any more in the one that begins."""
+        old = rollout.arms[0]
+        if rollout.weights.get(old, 0.0) > 0.0 or look.memory != self._measures.memory():
+            return None
+        if look.weights.get(old, 0.0) <= 0.0:
+            return look.earlier
+        ended = total_of(counts, look.before)
+        return None if ended is None else ended.get(old)
 
     def _first(self, rollout: Rollout, number: int, run: int, now: float) -> Look:
         events = [one["name"] for one in rollout.plan.get("events", []) if not one.get("field")]
@@ -371,6 +403,8 @@ class Evidences:
             if kept["stretch"] == number:
                 look.before = {name: Counts.from_json(values) for name, values in kept["before"].items()}
                 look.since, look.memory = float(kept["since"]), str(kept["memory"])
+                earlier = kept.get("earlier")
+                look.earlier = None if earlier is None else Counts.from_json(earlier)
         except (KeyError, TypeError, ValueError) as error:
             log.warning(
                 "route %s: the evidence kept of it is not understood (%r); it begins anew", rollout.route, error
@@ -404,7 +438,13 @@ class Evidences:
         if fresh or not known or now - self._counted_at > 0.5:
             self._counts = self._measures.of({route, *self._looks})
             self._counted_at = now
-        return {version: counts for (name, version), counts in self._counts.items() if name == route}
+        counts = {version: counts for (name, version), counts in self._counts.items() if name == route}
+        shadow = self._shadows.get(route)
+        if shadow is not None:  # it has no users yet: what it has had are copies
+            self._read_spec()
+            upstream = self._upstreams.get(route, {}).get(shadow, "")
+            counts[shadow] = self._measures.copied(route, upstream)
+        return counts
 
     def _read_spec(self) -> None:
         spec = self._spec()
@@ -413,6 +453,9 @@ class Evidences:
         self._read_of = spec
         limits = {one["name"]: int(one["limits"]["requests"]) for one in spec["upstreams"]}
         self._identities = {one["name"]: identity_of([unit["kind"] for unit in one["unit"]]) for one in spec["routes"]}
+        self._upstreams = {
+            one["name"]: {version["name"]: version["upstream"] for version in one["versions"]} for one in spec["routes"]
+        }
         self._limits = {
             one["name"]: {version["name"]: limits.get(version["upstream"], 0) for version in one["versions"]}
             for one in spec["routes"]
@@ -488,5 +531,4 @@ def _level(run: Run) -> int:
 
 def _erred(run: Run, version: str) -> int:
     stretch = run.units()
-    errors = None if stretch is None else stretch.sums.get(version, {}).get("errors")
-    return 0 if errors is None else errors.affected
+    return 0 if stretch is None else stretch.erred(version)

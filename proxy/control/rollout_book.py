@@ -172,11 +172,13 @@ def _without_secrets(plan: Spec) -> Spec:
 
 def _log(before: Rollout | None, after: Rollout) -> None:
     level = logging.WARNING if after.state in _WORSE else logging.INFO
-    log.log(
-        level, "route %s: the rollout of %s is %s (%s by %s): %s",
-        after.route, after.revision, after.state, after.cause, after.actor, after.reason,
-        extra={"fields": {
-            "route": after.route, "revision": after.revision, "before": "" if before is None else str(before.state),
-            "state": str(after.state), "step": after.step + 1, "weights": after.weights, "numbers": after.numbers,
-        }},
-    )  # fmt: skip
+    # The text whole: the log holds back what it takes for a repetition by its template, and no transition is one.
+    text = (
+        f"route {after.route}: the rollout of {after.revision} is {after.state} ({after.cause} by {after.actor}):"
+        f" {after.reason or 'no reason given'}"
+    )
+    fields = {
+        "route": after.route, "revision": after.revision, "before": "" if before is None else str(before.state),
+        "state": str(after.state), "step": after.step + 1, "weights": after.weights, "numbers": after.numbers,
+    }  # fmt: skip
+    log.log(level, text, extra={"fields": fields})

@@ -24,6 +24,8 @@ FIRSTS: Final = 50_000
 """Units whose first events are kept, of one route, by one worker. Some 8 MB when full; the next ones are dropped and counted."""
 SAMPLES: Final = 20
 """First events of a stretch that are told with the id of their request."""
+LARGEST: Final = 1e9
+"""Of a value that an event brings."""
 SLOW_LIMIT: Final = 8
 """Thresholds at most."""
 _DEEPEST: Final = 31  # the share is decided by 31 bits of a hash
@@ -70,7 +72,7 @@ class Firsts:
 
     def __init__(self, run: str, limit: int = FIRSTS) -> None:
         self.run: Final = run
-        self.limit: Final = limit
+        self.limit: int = limit
         self.seen: Final[dict[str, int]] = {}  # by unit hash, the mask of what it has had
         self.records: Final = bytearray()
         self.versions: Final[list[str]] = []
@@ -110,7 +112,7 @@ class Tally:
         self.mask: int = 0  # of a hash whose unit is in the share, these bits are 0
         self.known: int = 0  # units in `fresh`, `leaving` and `kept`
         self.again: bool = False  # what is leaving was told before, if not to this control process
-        self.changed: bool = False  # there is news that is not of units: samples, the brake
+        self.changed: bool = False  # there is news that is not of units: samples, the brake, a smaller share
         self.braked: Spec | None = None  # the version was taken out in this stretch, and why
         self.samples: Final[list[list[str | int | float]]] = []
         # By version, by unit hash: not told yet; about to be; told.
@@ -163,7 +165,9 @@ class Tally:
         return sums
 
     def _thin(self) -> None:
-        """Half the share, and half again, until there is room."""
+        """Half the share, and half again, until there is room. That is told even where nothing else is: who was in the share and is
+        missing now would pass for somebody who has had nothing."""
+        self.changed = True
         while self.known > self.limit and self.level < _DEEPEST:
             self.level += 1
             self.mask = (1 << self.level) - 1
@@ -209,7 +213,7 @@ class Tally:
             self.leaving[version] = kept
             self.kept[version] = {}
         self.again = any(self.leaving)
-        self.changed = bool(self.samples) or self.braked is not None
+        self.changed = bool(self.samples) or self.braked is not None or self.level > 0
 
     def erred(self, version: int) -> int:
         """Units whose first error in this stretch was of this version, or who are tracked and had one: the larger number."""
@@ -251,6 +255,29 @@ def _merge(into: dict[str, list[int]], unit: str, sums: list[int]) -> None:
         return
     for place, value in enumerate(sums):
         known[place] += value
+
+
+def events_in(tally: Tally | None, fields: dict[bytes, bytes]) -> list[tuple[int, float]] | None:
+    """What an answer says that its unit did: number of the event, and value. A value that is no number is 0.0."""
+    if tally is None:
+        return None
+    found: list[tuple[int, float]] = []
+    number = 0
+    for _, field in tally.wish.events:
+        said = fields.get(field)
+        if said is not None:
+            found.append((number, value_of(said)))
+        number += 1
+    return found or None
+
+
+def value_of(said: bytes) -> float:
+    """The number in a field, at least 0 and at most LARGEST; 0.0 where it is none."""
+    try:
+        value = float(said)
+    except ValueError:
+        return 0.0
+    return value if 0.0 <= value <= LARGEST else 0.0
 
 
 def wish_of(spec: Spec | None, versions: list[str]) -> EvidenceWish | None:

@@ -72,6 +72,7 @@ class Evidence:
     """All of it. `seconds` since it began; `slow` the thresholds, ascending; `series` points by version and name, the newest last.
 
     `identity` says what a unit is, "" where it is somebody. `randomised`: units were dealt by chance between the versions compared.
+    `earlier`: what the old version has had is of the step before, for it has no units any more.
     """
 
     route: str
@@ -93,6 +94,7 @@ class Evidence:
     """Why a query had none, by metric."""
     identity: str = ""
     randomised: bool = True
+    earlier: bool = False
     dropped: Mapping[str, int] = field(default_factory=dict)
     events_since: float = 0.0
     """Unix seconds since when posted events are counted; 0.0 where none are asked for."""
@@ -133,13 +135,13 @@ def clusters_of(sums: Sums) -> Clusters:
 def versions_of(counts: Mapping[str, Counts], run: Run | None) -> dict[str, VersionEvidence]:
     """By version; `counts` are those since the step began."""
     stretch = None if run is None else run.units()
+    every = {} if stretch is None else stretch.sums
     found: dict[str, VersionEvidence] = {}
     for name, one in counts.items():
-        sums = {} if stretch is None else stretch.sums.get(name, {})
-        requests = sums.get("requests")
+        sums = every.get(name, {})
         found[name] = VersionEvidence(
             one,
-            0 if requests is None else requests.units,
+            0 if stretch is None else stretch.units(name),
             {column: clusters_of(each) for column, each in sums.items()},
             0 if stretch is None else stretch.counted.get(name, 0),
         )

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from math import nan
 from typing import Any, Final
 
-from proxy.analysis.budget import Budget
+from proxy.analysis.budget import Budget, Weight
 from proxy.analysis.verdict import Outcome, Verdict, together
 from proxy.rollout import judging
 from proxy.rollout.evidence import Evidence, plain
@@ -21,6 +21,8 @@ ANSWERS: Final = 16
 """Answers of a query that are kept."""
 _ANEW: Final = frozenset({"band", "mean", "proportion", "sample_ratio"})
 """Judges whose test begins again with each step."""
+_BY_CHANCE: Final = frozenset({"mean", "proportion", "sample_ratio"})
+"""Judges of units that were dealt by chance. Where none are, as in rings and copies, they are shown and decide nothing."""
 _HELD_UP: Final = frozenset({"error_rate", "exceedance", "mean", "proportion"})
 """Judges that go by units, and say so where a unit is nobody."""
 
@@ -82,7 +84,10 @@ class Gates:
             mine.append(answer)
             del mine[:-ANSWERS]
         verdicts = [self._one(metric, evidence) for metric in self._metrics]
-        weights = {one["name"]: one["weight"] for one in self._metrics}
+        weights: dict[str, Weight] = {
+            one["name"]: one["weight"] if evidence.randomised or one["judge"] not in _BY_CHANCE else "watch"
+            for one in self._metrics
+        }
         found = together(weights, verdicts, gate=gate, on_no_data="wait")
         reason = found.reason
         outcome = found.outcome

@@ -96,20 +96,21 @@ def _ratio(
     samples = (new.units << evidence.level, other.units << evidence.level)
     pairs = [(new.sums.get(column, Clusters()), other.sums.get(column, Clusters())) for _, column in places]
     effect = max((_times(ours, theirs) for ours, theirs in pairs), default=nan)
+    shown = effect if isfinite(effect) else None  # where nobody has any, there is no ratio
     counted = f"{what} of {firsts[0]} units at `{evidence.new}` and {firsts[1]} at `{evidence.reference}`"
     if reached >= -log(allowance.alpha):
         return Verdict(
             name, "fail",
             f"{name}: more {what} than tolerated: {counted} by first events, {_words(effect)} times the share"
             f" (E = {_big(reached)}, limit {_big(-log(allowance.alpha))})",
-            "ratio", effect, None, None, reached, samples, "units", 0.0, allowance.alpha,
+            "ratio", shown, None, None, reached, samples, "units", 0.0, allowance.alpha,
         )  # fmt: skip
     highs = [_upper(ours, theirs, beta, harmful) for ours, theirs in pairs]
     high = max((one for one, _ in highs), default=inf)
     if share and all(passes for _, passes in highs) and highs:
         told = f"at most {exp(high):.2f} times" if isfinite(high) else f"at most {NEGLIGIBLE:.0%} more units"
         return Verdict(
-            name, "pass", f"{name}: {told} the {what} ({counted})", "ratio", effect,
+            name, "pass", f"{name}: {told} the {what} ({counted})", "ratio", shown,
             None, exp(high) if high < inf else None, reached, samples, "units", 0.0, allowance.alpha,
         )  # fmt: skip
     why = (
@@ -121,7 +122,7 @@ def _ratio(
         soon = seconds_to_abort(reached, allowance.alpha, share, max(effect, tolerated * 1.01), rate, tolerated)
         seconds = min(soon, inf if seconds is None else seconds)
     return Verdict(
-        name, "insufficient", f"{name}: {why}", "ratio", effect, None, exp(high) if high < inf else None,
+        name, "insufficient", f"{name}: {why}", "ratio", shown, None, exp(high) if high < inf else None,
         reached, samples, "units", seconds, allowance.alpha,
     )  # fmt: skip
 
@@ -131,20 +132,22 @@ def _as_it_is(metric: Metric, evidence: Evidence, places: Sequence[int], what: s
     name, harmful = metric["name"], float(metric["harmful"])
     new, other = evidence.version(evidence.new).counts, evidence.version(evidence.reference).counts
     samples = (new.requests, other.requests)
-    if new.requests < LEAST_REQUESTS:
-        return Verdict(
-            name, "insufficient", f"{name}: {new.requests} of {LEAST_REQUESTS} requests at `{evidence.new}` (not randomised)",
-            samples=samples, unit="requests",
-        )  # fmt: skip
+    for version, requests in zip((evidence.new, evidence.reference), samples, strict=True):
+        if requests < LEAST_REQUESTS:  # after the last step the old version has none: nothing to compare with
+            return Verdict(
+                name, "insufficient", f"{name}: {requests} of {LEAST_REQUESTS} requests at `{version}` (not randomised)",
+                samples=samples, unit="requests",
+            )  # fmt: skip
     ours, theirs = 0.0, 0.0
     for place in places:
         bad = [
             one.errors if place == 0 else _slower_than(evidence.slow[place - 1], one.durations) for one in (new, other)
         ]
         ours = max(ours, bad[0] / new.requests)
-        theirs = max(theirs, bad[1] / other.requests if other.requests else 0.0)
+        theirs = max(theirs, bad[1] / other.requests)
     limit = max(harmful * theirs, theirs + NEGLIGIBLE)
-    beside = f"{theirs:.2%} at `{evidence.reference}`, allowed {limit:.2%} (not randomised)"
+    before = " in the step before" if evidence.earlier else ""
+    beside = f"{theirs:.2%} at `{evidence.reference}`{before}, allowed {limit:.2%} (not randomised)"
     said = f"{name}: {what} in {ours:.2%} of the requests, {beside}"
     return Verdict(
         name, "fail" if ours > limit else "pass", said, "share", ours, None, None, None, samples, "requests", 0.0

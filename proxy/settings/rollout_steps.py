@@ -14,6 +14,9 @@ FAST_ROLLBACK: Final = 1800.0
 REQUESTS: Final = 500
 WHOLE: Final = 100.0
 
+BY_CHANCE: Final = frozenset({"mean", "proportion", "sample_ratio"})
+"""Judges that decide nothing while no units are dealt by chance: in rings, and of copies."""
+
 _CANARY: Final = (1.0, 5.0, 25.0, 50.0, 100.0)
 _SHADOW: Final = 10.0
 
@@ -56,7 +59,8 @@ def written_out(rollout: Rollout) -> list[tuple[int, Spec]]:
     Each says all that holds while it lasts: the weight and the ring of those before it stay. Copies do not. Never more than
     MOST_STEPS and one.
     """
-    gates = any(metric.weight != "watch" for metric in metrics_of(rollout))
+    deciding = [metric.judge for metric in metrics_of(rollout) if metric.weight != "watch"]
+    gates = {False: any(judge not in BY_CHANCE for judge in deciding), True: bool(deciding)}
     weight, ring = 0.0, None
     found: list[tuple[int, Spec]] = []
     for index, step in enumerate(steps_of(rollout)):
@@ -64,7 +68,7 @@ def written_out(rollout: Rollout) -> list[tuple[int, Spec]]:
         ring = step.ring if step.ring is not None else ring
         for each in [weight] if weights is None else weights:
             weight = each
-            found.append((index, _spec(rollout, step, weight, ring, gates=gates)))
+            found.append((index, _spec(rollout, step, weight, ring, gates=gates[weight > 0])))
             if len(found) > MOST_STEPS:
                 return found
     return found

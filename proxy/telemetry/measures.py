@@ -13,6 +13,13 @@ from proxy.errors import FLAGS
 from proxy.telemetry.counters import (
     BUCKETS,
     LIMITED_CAUSES,
+    M_CODES,
+    M_DURATION,
+    M_FAILURES,
+    M_OUTCOMES,
+    M_TIMEOUTS,
+    MIRROR_OUTCOMES,
+    MIRROR_SLOTS,
     V_DURATION,
     V_FLAGS,
     V_IN_FLIGHT,
@@ -110,10 +117,35 @@ class Measures:
             if route in routes
         }
 
+    def copied(self, route: str, upstream: str) -> Counts:
+        """What the copies of a route's requests have come to at a shadow: those without an answer count as errors."""
+        offset = next((place for key, place in self._ledger.blocks("mirror") if key == (route, upstream)), None)
+        return NOTHING if offset is None else _copies(Snapshot(self._cells).read(offset, MIRROR_SLOTS))
+
     def memory(self) -> str:
         """Names the memory that is counted in, among all since the machine was started: other memory, other counts."""
         found = os.fstat(self._cells.descriptor)
         return f"{found.st_dev}:{found.st_ino}"
+
+
+_UNREACHABLE: Final = M_OUTCOMES + MIRROR_OUTCOMES.index("dropped_unreachable")
+_SERVER_ERROR: Final = 500
+_ALL_CODES: Final = 600
+
+
+def _copies(values: list[int] | None) -> Counts:
+    if values is None:
+        return NOTHING
+    answers = values[M_DURATION + 1 : M_DURATION + 1 + BUCKETS]
+    lost = values[M_TIMEOUTS] + values[M_FAILURES] + values[_UNREACHABLE]
+    failed = sum(values[M_CODES + _SERVER_ERROR : M_CODES + _ALL_CODES])
+    answers[-1] += values[M_TIMEOUTS]  # slower than all there is
+    return Counts(
+        requests=sum(values[M_DURATION + 1 : M_DURATION + 1 + BUCKETS]) + lost,
+        errors=failed + lost,
+        seconds=values[M_DURATION] / 1e9,
+        durations=tuple(answers),
+    )
 
 
 def _counts(values: list[int] | None) -> Counts:

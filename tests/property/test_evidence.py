@@ -47,6 +47,7 @@ class Worker:
                 head = self.tally.head() | {"first_versions": self.firsts.versions, "samples": []}
                 records = bytes(self.firsts.records[self.firsts.told : self.firsts.told + 3 * FIRST.size])
                 self.firsts.told += len(records)
+                self.tally.changed = False
                 yield evidence_payload(head, self.tally.take(4), records)
 
 
@@ -60,7 +61,12 @@ def shown(run: Run) -> object:
     return (
         run.counts,
         0 if stretch is None else stretch.level,
-        {(version, column): one.values() for version, columns in sums.items() for column, one in columns.items() if one.units},
+        {
+            (version, column): one.values()
+            for version, columns in sums.items()
+            for column, one in columns.items()
+            if one.units
+        },
     )
 
 
@@ -85,7 +91,8 @@ def gathered(made: list[tuple[int, bool, float, int, int, bool]], workers: int, 
 def plain(run: Run) -> object:
     counts, level, sums = shown(run)  # type: ignore[misc]
     counts = {
-        stretch: {version: places for version, places in versions.items() if any(places)} for stretch, versions in counts.items()
+        stretch: {version: places for version, places in versions.items() if any(places)}
+        for stretch, versions in counts.items()
     }
     return ({one: versions for one, versions in counts.items() if versions}, level, sums)
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from aiohttp import web
 
+from proxy.surfaces.admin.events import EVENTS, EventPaths
 from proxy.surfaces.admin.explain import EXPLAIN, ExplainPath
 from proxy.surfaces.admin.exposures import EXPOSURES, SUMMARY, ExposurePaths
 from proxy.surfaces.admin.faults import FAULTS, KILL, FaultPaths
@@ -87,6 +88,7 @@ def make_app(
         application.router.add_get(EXPOSURES, exposures.find)
         application.router.add_get(SUMMARY, exposures.summary)
         application.router.add_delete(EXPOSURES, exposures.erase)
+        application.router.add_post(EVENTS, EventPaths(state).take)
     return application
 
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 import proxy
-from proxy.surfaces.admin import openapi_explain, openapi_exposures, openapi_rollouts
+from proxy.surfaces.admin import openapi_events, openapi_explain, openapi_exposures, openapi_rollouts
 from proxy.surfaces.admin import openapi_parts as parts
 from proxy.surfaces.admin.openapi_parts import Schema
 
@@ -121,6 +121,7 @@ def document() -> Schema:
                 ),
             },
             **openapi_exposures.paths(),
+            **openapi_events.paths(),
             "/api/v1/openapi.json": _get(
                 "openapi", "This document", {"200": _json("The document", {"type": "object"})}
             ),
@@ -223,6 +224,7 @@ def document() -> Schema:
                     },
                 ),
                 **openapi_exposures.schemas(),
+                **openapi_events.schemas(),
                 **openapi_rollouts.schemas(),
                 "Fault": _object(
                     label=_STRING,

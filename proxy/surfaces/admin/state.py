@@ -7,6 +7,7 @@ control/ must not import surfaces/, yet has to start this server. So `tidegate r
 from typing import Any, Protocol
 
 from proxy.control.endpoints import Endpoints
+from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.kill_switch import KillSwitch
 from proxy.control.rollout_desk import RolloutDesk
@@ -38,6 +39,10 @@ class State(Protocol):
     @property
     def faults(self) -> KillSwitch:
         """The switch that ends all faults."""
+
+    @property
+    def evidence(self) -> Evidences:
+        """What units of rollouts did."""
 
     @property
     def exposures(self) -> Exposures:

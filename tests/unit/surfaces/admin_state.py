@@ -6,6 +6,7 @@ from pathlib import Path
 
 from proxy.control.drained_endpoints import Drained
 from proxy.control.endpoints import Endpoints
+from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.health import Prober
 from proxy.control.kill_switch import KillSwitch
@@ -21,6 +22,7 @@ from proxy.telemetry.counters import E_DOWN, E_IN_FLIGHT, V_FLAGS, V_IN_FLIGHT
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts, weights_of
 from proxy.telemetry.ledger import Ledger
+from proxy.telemetry.measures import Measures
 from proxy.telemetry.totals import Totals
 from tests.specs import upstream_spec
 from tests.unit.control.clock import Timers
@@ -51,6 +53,10 @@ class StandIn:
         self.exposition = Exposition(cells, ledger, self.facts)
         self.totals = Totals(cells, ledger)
         self.exposures = Exposures(self.facts.exposures, lambda: self.spec, lambda unit: None)
+        self.evidence = Evidences(
+            MemoryStore(), Measures(cells, ledger), lambda: self.spec, lambda: 12.5, lambda: 1.0, self.facts.evidence,
+            lambda name, work: work.close(),
+        )  # fmt: skip
         self.files = UnitFiles(Path())
         self.lists = UnitLists(self.files, self.facts, lambda frame: None, Timers(), lambda: True)
         self.told = []

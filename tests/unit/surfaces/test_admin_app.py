@@ -23,7 +23,7 @@ READ_PATHS = {
     "/api/v1/exposures", "/api/v1/exposures/summary", "/api/v1/rollouts",
     "/api/v1/openapi.json",
 }  # fmt: skip
-ADMIN_PATHS = READ_PATHS | {"/api/v1/faults/kill", "/api/v1/explain"}
+ADMIN_PATHS = READ_PATHS | {"/api/v1/faults/kill", "/api/v1/explain", "/api/v1/events"}
 TEMPLATES = {
     "/api/v1/upstreams/{upstream}", "/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain",
     "/api/v1/routes/{route}/weights", "/api/v1/rollouts/{route}", "/api/v1/rollouts/{route}/history",

@@ -51,5 +51,5 @@ def test_it_returns_when_the_old_workers_are_gone(tmp_path: Path, capsys: pytest
 
 
 def test_a_proxy_that_ends_while_the_old_workers_drain_does_not_hold_it_up(tmp_path: Path) -> None:
-    with desk(tmp_path, STATUS), pytest.raises(UpgradeError, match="workers are gone"):
+    with desk(tmp_path, STATUS), pytest.raises(UpgradeError, match="that the old program is gone"):
         upgrade._watch(tmp_path, 1, float("inf"))
