@@ -522,5 +522,4 @@ def _level(run: Run) -> int:
 
 def _erred(run: Run, version: str) -> int:
     stretch = run.units()
-    errors = None if stretch is None else stretch.sums.get(version, {}).get("errors")
-    return 0 if errors is None else errors.affected
+    return 0 if stretch is None else stretch.erred(version)

@@ -110,7 +110,7 @@ class Tally:
         self.mask: int = 0  # of a hash whose unit is in the share, these bits are 0
         self.known: int = 0  # units in `fresh`, `leaving` and `kept`
         self.again: bool = False  # what is leaving was told before, if not to this control process
-        self.changed: bool = False  # there is news that is not of units: samples, the brake
+        self.changed: bool = False  # there is news that is not of units: samples, the brake, a smaller share
         self.braked: Spec | None = None  # the version was taken out in this stretch, and why
         self.samples: Final[list[list[str | int | float]]] = []
         # By version, by unit hash: not told yet; about to be; told.
@@ -163,7 +163,9 @@ class Tally:
         return sums
 
     def _thin(self) -> None:
-        """Half the share, and half again, until there is room."""
+        """Half the share, and half again, until there is room. That is told even where nothing else is: who was in the share and is
+        missing now would pass for somebody who has had nothing."""
+        self.changed = True
         while self.known > self.limit and self.level < _DEEPEST:
             self.level += 1
             self.mask = (1 << self.level) - 1
@@ -209,7 +211,7 @@ class Tally:
             self.leaving[version] = kept
             self.kept[version] = {}
         self.again = any(self.leaving)
-        self.changed = bool(self.samples) or self.braked is not None
+        self.changed = bool(self.samples) or self.braked is not None or self.level > 0
 
     def erred(self, version: int) -> int:
         """Units whose first error in this stretch was of this version, or who are tracked and had one: the larger number."""

@@ -135,13 +135,13 @@ def clusters_of(sums: Sums) -> Clusters:
 def versions_of(counts: Mapping[str, Counts], run: Run | None) -> dict[str, VersionEvidence]:
     """By version; `counts` are those since the step began."""
     stretch = None if run is None else run.units()
+    every = {} if stretch is None else stretch.sums
     found: dict[str, VersionEvidence] = {}
     for name, one in counts.items():
-        sums = {} if stretch is None else stretch.sums.get(name, {})
-        requests = sums.get("requests")
+        sums = every.get(name, {})
         found[name] = VersionEvidence(
             one,
-            0 if requests is None else requests.units,
+            0 if stretch is None else stretch.units(name),
             {column: clusters_of(each) for column, each in sums.items()},
             0 if stretch is None else stretch.counted.get(name, 0),
         )

@@ -52,46 +52,123 @@ class Sums:
         )  # fmt: skip
 
 
+class Arm:
+    """The sums of one version's units, by column. What columns have in common is kept once: most units have an error in none."""
+
+    __slots__ = ("columns", "units", "weight", "weight_squared")
+
+    def __init__(self, width: int) -> None:
+        self.units = 0
+        self.weight = 0
+        self.weight_squared = 0
+        self.columns = [[0, 0, 0, 0] for _ in range(width)]
+        """x, x^2, x n, units with an x."""
+
+    def grow(self, known: list[int], more: Sequence[int]) -> None:
+        """A unit that stood at `known` has had `more`; the first column is n. `known` is brought up to date."""
+        before, added_weight = known[0], more[0]
+        after = before + added_weight
+        if not before and added_weight:
+            self.units += 1
+        self.weight += added_weight
+        self.weight_squared += added_weight * (before + after)
+        columns = self.columns
+        for place in range(1, len(columns)):
+            added, total = more[place], known[place]
+            if added:
+                column = columns[place]
+                column[0] += added
+                column[1] += added * (2 * total + added)
+                column[2] += total * added_weight + added * after
+                if not total:
+                    column[3] += 1
+                known[place] = total + added
+            elif total:
+                columns[place][2] += total * added_weight
+        known[0] = after
+
+    def sums(self, place: int) -> Sums:
+        """Of one column."""
+        found = Sums()
+        found.units, found.weight, found.weight_squared = self.units, self.weight, self.weight_squared
+        if place:
+            found.total, found.total_squared, found.crossed, found.affected = self.columns[place]
+        else:  # n itself
+            found.total, found.total_squared, found.crossed = self.weight, self.weight_squared, self.weight_squared
+            found.affected = self.units
+        return found
+
+
 class Stretch:
-    """The units of one stretch. `sums[version][column]` are over the units that are kept."""
+    """The units of one stretch."""
 
     def __init__(self, columns: Sequence[str], events: Sequence[str], limit: int = TRACKED) -> None:
         """`events` are those that are told of here, not by workers: a unit's count and value of each."""
         self.columns = tuple(columns)
-        """None as long as only events were heard of."""
+        """None as long as only events were heard of. The first is the requests."""
         self.events = tuple(events)
         self.level: int = 0
-        self.sums: dict[str, dict[str, Sums]] = {}
         self.counted: dict[str, int] = {}
         """By version, the units that have been active since events are listened for."""
         self._limit: Final = limit
+        self._arms: dict[str, Arm] = {}
+        self._of_events: dict[str, dict[str, Sums]] = {}
         self._units: dict[str, dict[int, list[int]]] = {}
         self._happened: dict[int, Happened] = {}
         self._active: dict[str, set[int]] = {}
-        self._heard: dict[str, dict[int, Happened]] = {}
 
     @property
     def tracked(self) -> int:
         """Units that are kept, over all versions."""
         return sum(len(units) for units in self._units.values())
 
+    @property
+    def sums(self) -> dict[str, dict[str, Sums]]:
+        """By version and column, over the units that are kept."""
+        found = {
+            version: {column: arm.sums(place) for place, column in enumerate(self.columns)}
+            for version, arm in self._arms.items()
+        }
+        for version, columns in self._of_events.items():
+            found.setdefault(version, {}).update(columns)
+        return found
+
+    def units(self, version: str) -> int:
+        """How many of this version are kept."""
+        return len(self._units.get(version, ()))
+
+    def erred(self, version: str) -> int:
+        """How many of them have had an error."""
+        arm = self._arms.get(version)
+        return 0 if arm is None or "errors" not in self.columns else arm.columns[self.columns.index("errors")][3]
+
     def take(self, versions: Sequence[str], level: int, units: Iterable[Sequence[int]], *, again: bool) -> None:
         """What one message says of units: hash, number of the version in `versions`, and sums since the worker told last."""
         if level > self.level:
             self._deepen(level)
         mask = (1 << self.level) - 1
-        for unit, number, *more in units:
+        width = len(self.columns)
+        arms = [self._arm(version) for version in versions]
+        for record in units:
+            unit, number = record[0], record[1]
             if unit & mask:
                 continue
-            version = versions[number]
-            known = self._units.setdefault(version, {}).get(unit)
+            ours, arm = arms[number]
+            known = ours.get(unit)
             if known is None:
-                known = self._units[version][unit] = [0] * len(self.columns)
-            self._grow(version, known, more)
+                known = ours[unit] = [0] * width
+            arm.grow(known, record[2:])
             if not again:
-                self._activate(version, unit)
+                self._activate(versions[number], unit)
         while self.tracked > self._limit and self.level < _DEEPEST:
             self._deepen(self.level + 1)
+
+    def _arm(self, version: str) -> tuple[dict[int, list[int]], Arm]:
+        ours = self._units.setdefault(version, {})
+        arm = self._arms.get(version)
+        if arm is None:
+            arm = self._arms[version] = Arm(len(self.columns))
+        return ours, arm
 
     def happen(self, unit: int, event: str, count: int, thousandths: int) -> bool:
         """An event of a unit. False where there is no room for it. One whose unit is not in the share is none of ours."""
@@ -129,42 +206,32 @@ class Stretch:
                 self._count(version, event, (0, 0), mine[event])
 
     def _unit_of_events(self, version: str, event: str) -> None:
-        by_column = self.sums.setdefault(version, {})
+        by_column = self._of_events.setdefault(version, {})
         for column in (f"event:{event}", f"value:{event}"):
             by_column.setdefault(column, Sums()).grow(0, 0, 0, 1)
 
     def _count(self, version: str, event: str, before: tuple[int, int], after: tuple[int, int]) -> None:
         if event not in self.events:
             return
-        by_column = self.sums.setdefault(version, {})
+        by_column = self._of_events.setdefault(version, {})
         hits = by_column[f"event:{event}"]
         hits.grow(before[0], 1, after[0] - before[0], 0)
         by_column[f"value:{event}"].grow(before[1], 1, after[1] - before[1], 0)
-
-    def _grow(self, version: str, known: list[int], more: Sequence[int]) -> None:
-        by_column = self.sums.setdefault(version, {})
-        requests, further = known[0], more[0]
-        for place, column in enumerate(self.columns):
-            if column not in by_column:
-                by_column[column] = Sums()
-            by_column[column].grow(known[place], requests, more[place], further)
-        for place, value in enumerate(more):
-            known[place] += value
 
     def _deepen(self, level: int) -> None:
         """A smaller share: forget who is outside, and add the rest up anew."""
         self.level = level
         mask = (1 << level) - 1
         units, active, happened = self._units, self._active, self._happened
-        self._units, self._active, self.sums, self.counted = {}, {}, {}, {}
+        self._units, self._active, self._arms, self._of_events, self.counted = {}, {}, {}, {}, {}
         self._happened = {unit: mine for unit, mine in happened.items() if not unit & mask}
         for version, ours in units.items():
-            kept = self._units[version] = {}
+            kept, arm = self._arm(version)
             for unit, sums in ours.items():
                 if unit & mask:
                     continue
                 kept[unit] = [0] * len(self.columns)
-                self._grow(version, kept[unit], sums)
+                arm.grow(kept[unit], sums)
                 if unit in active.get(version, ()):
                     self._activate(version, unit)
 
@@ -218,7 +285,7 @@ class Run:
         """A worker's message (channel/evidence.py), of this run. Raises KeyError and TypeError for a head that is none."""
         number: int = head["stretch"]
         self._know(number, head["weights"])
-        if units and self._current in (None, number):
+        if (units or head["level"]) and self._current in (None, number):
             stretch = self._stretches.get(number)
             if stretch is not None and not stretch.columns:
                 stretch.columns = tuple(head["columns"])

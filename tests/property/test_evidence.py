@@ -47,6 +47,7 @@ class Worker:
                 head = self.tally.head() | {"first_versions": self.firsts.versions, "samples": []}
                 records = bytes(self.firsts.records[self.firsts.told : self.firsts.told + 3 * FIRST.size])
                 self.firsts.told += len(records)
+                self.tally.changed = False
                 yield evidence_payload(head, self.tally.take(4), records)
 
 
