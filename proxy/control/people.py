@@ -8,6 +8,7 @@ transitions of a rollout. The journal keeps no keys of hooks, so they are read f
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -20,12 +21,11 @@ from proxy.rollout.hooks import AFTER_END, AFTER_STEP, BEFORE_START, BEFORE_STEP
 from proxy.rollout.journal import JournalError, Record
 from proxy.rollout.machine import advance
 from proxy.rollout.notices import Notices
-from proxy.rollout.report import SAMPLES, TIMELINE, Incident, Latency, ReportError, write
+from proxy.rollout.report import SAMPLES, TIMELINE, Incident, ReportError, write
 from proxy.rollout.rollout import Cause, Rollout
 from proxy.rollout.sending import Reply, Send, Sender, Sleep
 from proxy.rollout.states import FINAL, CauseKind, State
 from proxy.rollout.telling import ABORTED, event_of, facts_of
-from proxy.rollout.track import Track
 from proxy.telemetry.facts import RolloutFacts
 
 log = logging.getLogger("tidegate.rollout")
@@ -38,7 +38,6 @@ _SHOWN: Final = 20  # requests that exposures name
 
 Spec = dict[str, Any]
 Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
-Samples = Callable[[str], list[Spec]]
 
 
 class History(Protocol):
@@ -46,6 +45,16 @@ class History(Protocol):
 
     async def history(self, route: str, limit: int) -> list[Record]:
         """The last ones, the newest first. Raises JournalError."""
+
+
+class Witness(Protocol):
+    """Who knows which units had an error first, and of some with which request (control/evidence.py)."""
+
+    def samples_of_requests(self, route: str) -> list[list[Any]]:
+        """Unix seconds, version, unit hash, request id, status, flag of each."""
+
+    def units_affected(self, route: str) -> dict[str, int]:
+        """By version, the units whose first error was there."""
 
 
 class LazySender:
@@ -84,11 +93,10 @@ class Outside:
         clock: Callable[[], float],
         rng: Rng,
         spawn: Spawn,
+        witness: Witness,
         sleep: Sleep = asyncio.sleep,
-        samples: Samples | None = None,
     ) -> None:
-        """`plans` gives the file's plans of rollouts by route, with their keys. `clock` gives Unix seconds. `samples` gives
-        requests of a route that had something first, as report.Incident wants them."""
+        """`plans` gives the file's plans of rollouts by route, with their keys. `clock` gives Unix seconds."""
         sender = Sender(send, sleep, rng)
         self._hooks: Final = Hooks(sender, clock, facts.hooks)
         self._notices: Final = Notices(sender, spawn, facts.notices)
@@ -99,7 +107,7 @@ class Outside:
         self._plans: Final = plans
         self._clock: Final = clock
         self._spawn: Final = spawn
-        self._samples: Final = samples
+        self._witness: Final = witness
 
     # Before.
 
@@ -148,7 +156,8 @@ class Outside:
             if any(one["when"] == when for one in hooks):
                 self._spawn(f"webhooks of {after.route}", self._hooks.tell(hooks, when, facts))
         if event == ABORTED:
-            self._spawn(f"report on {after.route}", self._report(after, self._courses.of(after)))
+            # What is known is gone with the rollout: it is taken now.
+            self._spawn(f"report on {after.route}", self._report(self._seen(after)))
         if after.state in FINAL:
             self._courses.forget(after.route)
 
@@ -170,12 +179,25 @@ class Outside:
             for record in await self._records(rollout):
                 event = event_of(State(record.before or State.PENDING), State(record.after), CauseKind(record.cause))
                 if event == ABORTED and self._clock() - record.at < CATCH_UP:
-                    aborted = record.restored()
-                    await self._report(aborted, self._courses.of(aborted))
+                    await self._report(self._seen(record.restored()))
 
-    async def _report(self, rollout: Rollout, course: tuple[Track, Latency | None]) -> None:
+    def _seen(self, rollout: Rollout) -> Incident:
+        """What is known of it in memory."""
+        route = rollout.route
+        samples = [
+            {"at": at, "version": version, "unit": unit, "request_id": request, "what": _what(status, flag)}
+            for at, version, unit, request, status, flag in self._witness.samples_of_requests(route)
+            if version == rollout.arms[1]
+        ]
+        track, latency = self._courses.of(rollout)
+        return Incident(
+            rollout, rollout.since, (), track, latency, erred=self._witness.units_affected(route), samples=samples
+        )
+
+    async def _report(self, seen: Incident) -> None:
         """Write the report of this abort. What goes wrong is counted and logged: a rollback waits for no report."""
-        incident = await self._incident(rollout, course)
+        rollout = seen.rollout
+        incident = await self._completed(seen)
         try:
             place = await asyncio.to_thread(write, incident, Path.cwd() / rollout.plan["reports"])
         except ReportError as error:
@@ -194,9 +216,11 @@ class Outside:
             return []
         return [one for one in records if one.revision == rollout.revision]
 
-    async def _incident(self, rollout: Rollout, course: tuple[Track, Latency | None]) -> Incident:
+    async def _completed(self, seen: Incident) -> Incident:
+        """With what the journal and the record of exposures have."""
+        rollout = seen.rollout
         timeline = [_row(one) for one in reversed(await self._records(rollout))]
-        samples = [] if self._samples is None else self._samples(rollout.route)[:SAMPLES]
+        samples = list(seen.samples)
         affected: dict[str, int] | None = None
         why = ""
         try:
@@ -208,7 +232,7 @@ class Outside:
             why = f"the record of exposures cannot be read ({error})"
         if affected is not None and not affected:
             affected, why = None, "no exposure of this route was recorded (`exposure: true` on the route)"
-        return Incident(rollout, rollout.since, timeline, *course, affected, why, samples)
+        return replace(seen, timeline=timeline, affected=affected, recorded=why, samples=samples)
 
     def _count(self, outcome: str) -> None:
         self._facts.reports[outcome] = self._facts.reports.get(outcome, 0) + 1
@@ -226,6 +250,11 @@ def _step_of(rollout: Rollout | None) -> Spec | None:
         "shadow": rollout.shadow,
         "weights": dict(rollout.weights),
     }
+
+
+def _what(status: int, flag: str) -> str:
+    """What a unit had first: `first of its unit: 503 UH`."""
+    return f"the unit's first error or slow answer: {status} {flag}".rstrip()
 
 
 def _row(record: Record) -> Spec:

@@ -51,6 +51,7 @@ class RolloutRoom:
             self._courses,
             facts.rollouts,
             plans=lambda: self.rollouts.plans,
+            witness=self.evidence,
             clock=time.time,
             rng=random.random,
             spawn=tasks.spawn,

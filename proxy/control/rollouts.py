@@ -7,8 +7,8 @@ that: the weights of a way back hold although it is not written down, and it is 
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -30,8 +30,13 @@ TICK: Final = 1.0
 """Seconds between two looks."""
 SAVE_EVERY: Final = 10.0
 """Seconds of a hold that a kill may cost: how often the progress of steps is written down."""
+JUDGED_AT_ONCE: Final = 20
+"""Rollouts whose gates are asked in one look. Where more are under way they have their turn, a hundred every five seconds: the
+statistics hold however often one looks, and the brake is asked for all of them every time."""
 ASKED: Final = frozenset({CauseKind.BEGIN, CauseKind.STEP_PASSED, CauseKind.APPROVE})
 """Causes before which webhooks are asked."""
+
+_JUDGED: Final = frozenset({State.PROGRESSING, State.APPROVAL, State.WATCHING})
 
 Spec = dict[str, Any]
 Weights = dict[str, float]
@@ -115,13 +120,14 @@ class Rollouts:
         self._asking: Final[dict[str, int]] = {}  # by route, the transition after which somebody is asked
         self._laid: dict[str, Effect] = {}
         self._failing: Final[dict[str, str]] = {}
+        self._turn = 0
         self._looked = monotonic()
         self._saved = self._looked
 
     def seen(self, rollout: Rollout) -> Seen:
         """What the last look found, where that was after the rollout's last transition."""
         sequence, seen = self._seen.get(rollout.route, (0, Seen()))
-        return seen if sequence == rollout.sequence else Seen(asking=self.asking(rollout))
+        return replace(seen if sequence == rollout.sequence else Seen(), asking=self.asking(rollout))
 
     def asking(self, rollout: Rollout) -> bool:
         """Whether somebody is being asked if it may go on."""
@@ -249,10 +255,12 @@ class Rollouts:
         refused = ""
         concerned = [name for name, one in self.routes.items() if one.get(ROLLOUT_KEY) or name in self.book.rollouts]
         works: list[Callable[[], Coroutine[Any, Any, None]]] = [self._end_hands]
-        works += [partial(self._look_after, name, elapsed, now) for name in concerned]
+        turns = self._turns(concerned)
+        works += [partial(self._look_after, name, elapsed, now, judged=name in turns) for name in concerned]
         for work in [*works, self._save]:
             try:
                 await work()
+                await asyncio.sleep(0)  # others have their turn, however many rollouts there are
             except JournalError as error:  # the others go on: each may have a version to take out
                 refused = str(error)
             except Exception:  # one rollout must not stop the others: counted, and the log has it
@@ -264,34 +272,49 @@ class Rollouts:
             log.info("the journal of rollouts is written again")
         self.bring()
 
-    async def _look_after(self, name: str, elapsed: float, now: float) -> None:
+    def _turns(self, names: Sequence[str]) -> frozenset[str]:
+        """Those of these routes whose gates are asked in this look."""
+        found = [name for name in names if name in self.book.rollouts and self.book.rollouts[name].state in _JUDGED]
+        if len(found) <= JUDGED_AT_ONCE:
+            return frozenset(found)
+        start = self._turn % len(found)
+        self._turn = start + JUDGED_AT_ONCE
+        return frozenset([*found, *found][start : self._turn])
+
+    async def _look_after(self, name: str, elapsed: float, now: float, *, judged: bool) -> None:
         if self._behind(name):
             await self._follow(name)
         rollout = self.book.rollouts.get(name)
         if rollout is not None and not rollout.final and not self.book.lock(name).locked():
-            await self._look_at(tick(rollout, elapsed), now)
+            await self._look_at(tick(rollout, elapsed), now, judged=judged)
 
-    async def _look_at(self, rollout: Rollout, now: float) -> None:
+    async def _look_at(self, rollout: Rollout, now: float, *, judged: bool) -> None:
         name, book = rollout.route, self.book
         book.rollouts[name] = rollout
         hand = self.hands.holding(name, rollout.bound)
         if hand is not None and not rollout.overruled:
             await book.apply(name, self.overridden(hand), rollout.sequence)
             return
-        judge, people = self._judge, self._people
-        verdict = None if judge is None else judge.verdict(rollout, now)
-        samples = None if judge is None else judge.samples(rollout)
-        closed = "" if self._closed is None else self._closed(rollout, now)
+        cause = None if self._judge is None else self._judge.brake(rollout, now)
+        if cause is None and (judged or rollout.state not in _JUDGED):
+            cause = self._due(rollout, now)
         asking = self.asking(rollout)
-        self._seen[name] = (rollout.sequence, Seen(verdict, samples, closed, asking))
-        cause = None if judge is None else judge.brake(rollout, now)
-        cause = cause or due(rollout, now, schedule_open=not closed, verdict=verdict, samples=samples)
         if cause is None or (asking and cause.kind in ASKED):
             return
+        people = self._people
         if people is not None and cause.kind in ASKED and people.asks(rollout, cause):
             self._spawn(f"webhooks of {name}", self._ask_aside(people, rollout, cause))
         else:
             await book.apply(name, cause, rollout.sequence)
+
+    def _due(self, rollout: Rollout, now: float) -> Cause | None:
+        """What is due by its gates, its clock and its schedule."""
+        judge = self._judge
+        verdict = None if judge is None else judge.verdict(rollout, now)
+        samples = None if judge is None else judge.samples(rollout)
+        closed = "" if self._closed is None else self._closed(rollout, now)
+        self._seen[rollout.route] = (rollout.sequence, Seen(verdict, samples, closed))
+        return due(rollout, now, schedule_open=not closed, verdict=verdict, samples=samples)
 
     async def ask(self, people: People, rollout: Rollout, cause: Cause) -> None:
         """Have people asked, and do as they say where nothing else has happened meanwhile. Raises JournalError."""

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import exp, log
@@ -53,7 +53,8 @@ class Incident:
 
     `timeline`: records of the journal, oldest first, as plain values (at, before, after, step, cause, actor, reason, numbers).
     `affected`: by version, how many units were exposed since the rollout began; None where nobody recorded it, and `recorded`
-    says why. `samples`: requests by id, as plain values (request_id, at, unit, version, what).
+    says why. `erred`: by version, the units whose first error was there. `samples`: requests by id, as plain values
+    (request_id, at, unit, version, what).
     """
 
     rollout: Rollout
@@ -63,6 +64,7 @@ class Incident:
     latency: Latency | None = None
     affected: dict[str, int] | None = None
     recorded: str = ""
+    erred: Mapping[str, int] = field(default_factory=dict)
     samples: Sequence[Spec] = ()
 
 
@@ -129,6 +131,7 @@ def as_value(incident: Incident) -> Spec:
         "observed_since": moments[0].at if moments else None,
         "affected": incident.affected,
         "not_recorded": incident.recorded,
+        "erred": dict(incident.erred),
         "samples": list(incident.samples)[:SAMPLES],
         "course": incident.track.values(),
     }

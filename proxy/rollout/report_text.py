@@ -56,6 +56,9 @@ def _impact(value: Mapping[str, Any]) -> str:
         count = affected.get(facts["to"], 0)
         units = "1 unit was" if count == 1 else f"{in_words(count)} units were"
         parts.append(f"**{units} given {new}** since the rollout began, by the record of exposures.")
+    if value["erred"]:
+        each = ", ".join(f"{in_words(count)} at `{_code(name)}`" for name, count in value["erred"].items())
+        parts.append(f"Units that met their first error, by where: {each}.")
     if value["traffic"]:
         rows = [
             (f"`{_code(one['version'])}`", in_words(one["requests"]), in_words(one["errors"]), _percent(one["share"]))

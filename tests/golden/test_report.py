@@ -80,7 +80,7 @@ def incident() -> Incident:
     bell = [1, 3, 9, 30, 90, 180, 240, 200, 120, 70, 40, 24, 14, 8, 4, 2, 1]
     return Incident(
         rollout, abort, timeline, track, Latency(edges, {"stable": [20 * one for one in bell], "canary": bell}),
-        {"stable": 1961, "canary": 104},
+        {"stable": 1961, "canary": 104}, erred={"stable": 183, "canary": 31},
         samples=[{
             "request_id": "f3a1c0de5b1e4f6c9d2a7b8893d1e0aa", "at": abort - 21.0, "unit": "90f1c2d3e4a5b6c7", "version": "canary",
             "what": "first error of the unit",

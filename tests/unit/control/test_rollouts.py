@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.control.rollout_book import Book
+from proxy.control.rollouts import JUDGED_AT_ONCE
 from proxy.rollout.journal import JournalError, Record, SqliteJournal
 from proxy.rollout.machine import LONGEST_TICK
 from proxy.rollout.rollout import Cause
@@ -471,6 +472,36 @@ def test_one_rollout_that_cannot_be_looked_at_does_not_stop_the_others(tmp_path,
 
     assert play(house, script) == ("pending", "progressing")
     assert any(one.message == "a rollout could not be looked at" and one.exc_info for one in caplog.records)
+
+
+def test_many_rollouts_are_judged_in_turn_and_braked_every_second(tmp_path):
+    class Counting(TestJudge):
+        def verdict(self, rollout, now):
+            judged.append(rollout.route)
+            return Verdict("insufficient")
+
+        def brake(self, rollout, now):
+            braked.append(rollout.route)
+
+    judged, braked = [], []
+    count = 2 * JUDGED_AT_ONCE + 5
+    routes = [shop(name=f"r{index}", rollout=plan()) for index in range(count)]
+    house = House(tmp_path / "s.db", *routes, judge=Counting())
+
+    async def script():
+        await house.let(1)
+        judged.clear()
+        braked.clear()
+        await house.let(1)
+        assert len(judged) == JUDGED_AT_ONCE
+        assert len(set(braked)) == count
+        await house.let(8)
+        counts = {judged.count(f"r{index}") for index in range(count)}
+        assert counts == {4}
+        await house.let(55)
+        return {house.at(f"r{index}")[1] for index in range(count)}
+
+    assert play(house, script) == {1}  # and none is forgotten
 
 
 def test_a_plan_without_room_in_the_counters_is_tried_again(house, caplog):
