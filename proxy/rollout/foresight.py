@@ -150,6 +150,8 @@ def expected(plan: Spec, weights: dict[str, float], step: Spec, assumed: Assumed
         share = weights.get(name, 0.0) / total
         if name == new and step["ring"]:
             share = max(share, assumed.ring)
+        if name == new and step["shadow"]:
+            share = max(share, step["shadow"] / 100.0)
         requests = assumed.rate * share * seconds
         versions[name], firsts[name] = _version(plan, assumed, slow, requests, share)
         series[name], one = _series(assumed, share, seconds)

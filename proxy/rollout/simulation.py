@@ -21,6 +21,7 @@ from proxy.rollout.telling import verdicts_of
 from proxy.rollout.track import Track
 from proxy.rollout.units import Run
 from proxy.rollout.world import Assumed, Recorded, World, allowed_value
+from proxy.telemetry.measures import Counts
 
 Spec = dict[str, Any]
 
@@ -97,6 +98,7 @@ class Game:
         self._stretch = 0
         self._key: tuple[Any, ...] = ()
         self._weights: dict[str, float] = {}
+        self._earlier: Counts | None = None
         self._looked = 0.0
         self._now = 0.0
         self.rollout: Rollout = begin(route, plan, bound, 0.0)
@@ -150,7 +152,15 @@ class Game:
         if self._recorded is not None:
             self._world.recorded = self._recorded(self._now)
         self._now += seconds
-        self._world.pass_on(seconds, self._now, rollout.weights, self._run, self._stretch, ring=bool(rollout.ring))
+        self._world.pass_on(
+            seconds,
+            self._now,
+            rollout.weights,
+            self._run,
+            self._stretch,
+            ring=bool(rollout.ring),
+            copied=rollout.shadow / 100.0,
+        )
         left = seconds
         while left > 0.0:
             rollout = tick(rollout, left)
@@ -165,6 +175,11 @@ class Game:
             return
         if self._stretch:
             self._world.tell_units(self._run, self._stretch, self._weights)
+        old = rollout.arms[0]
+        if rollout.weights.get(old, 0.0) > 0.0:
+            self._earlier = None
+        elif self._weights.get(old, 0.0) > 0.0:  # all its users are gone: it is held against what it had before
+            self._earlier = self._world.counts[old].since(self._before[old])
         self._key, self._weights = key, dict(rollout.weights)
         self._stretch += 1
         self._before = dict(self._world.counts)
@@ -208,8 +223,7 @@ class Game:
         if rollout.weights.get(new, 0.0) > 0.0:
             firsts = self._run.counts.get(self._stretch, {}).get(new, [])
             units = self._run.units()
-            sums = {} if units is None else units.sums.get(new, {})
-            erred = max(firsts[0] if firsts else 0, sums["errors"].affected if "errors" in sums else 0)
+            erred = max(firsts[0] if firsts else 0, 0 if units is None else units.erred(new))
         if not brake.look(self._world.counts, self._now, erred):
             return None
         return Cause(CauseKind.BRAKE, "simulation", brake.reason, brake.numbers, self._now)
@@ -219,6 +233,8 @@ class Game:
         rollout = self.rollout
         old, new, baseline = rollout.arms
         since = {name: one.since(self._before[name]) or one for name, one in self._world.counts.items()}
+        if self._earlier is not None:
+            since[old] = self._earlier
         self._series.add(self._world.counts, new, self._now, {})
         weighty = [rollout.weights.get(name, 0.0) > 0.0 for name in (new, baseline or old)]
         return Evidence(
@@ -226,7 +242,7 @@ class Game:
             versions=versions_of(since, self._run), stretches=stretches_of(self._run), slow=self._slow,
             series=self._series.values, points=self._series.points,
             answers={one["name"]: allowed_value(one) for one in rollout.plan["metrics"] if one.get("query")},
-            identity=self._identity, randomised=all(weighty),
+            identity=self._identity, randomised=all(weighty), earlier=self._earlier is not None,
         )  # fmt: skip
 
     def _move(self, cause: Cause) -> None:

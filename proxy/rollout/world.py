@@ -147,11 +147,20 @@ class World:
         return self.assumed.error_share * (self.assumed.errors if name == self.new else 1.0)
 
     def pass_on(
-        self, seconds: float, at: float, weights: Mapping[str, float], run: Run, stretch: int, *, ring: bool
+        self,
+        seconds: float,
+        at: float,
+        weights: Mapping[str, float],
+        run: Run,
+        stretch: int,
+        *,
+        ring: bool,
+        copied: float = 0.0,
     ) -> None:
         """Let so many seconds pass under these weights, and tell `run` of first events.
 
-        `ring`: whether one is open for the new version. `stretch` counts from 1, up when the step or the weights change.
+        `ring`: whether one is open for the new version. `copied`: the share of requests that it gets copies of, before any user.
+        `stretch` counts from 1, up when the step or the weights change.
         """
         assumed, rng, versions = self.assumed, self._rng, self.versions
         rate = assumed.rate if self.recorded is None else self.recorded.rate
@@ -205,6 +214,9 @@ class World:
             self._tell(run, stretch, weights, firsts)
             for whose, event in happened:
                 run.happen(whose, event, 1, 1000)
+        if copied > 0.0:  # they are answered, and nobody sees the answers
+            requests[1] = poisson(rng, rate * seconds * copied)
+            errors[1] = binomial(rng, requests[1], min(_MOST_LIKELY, shares[1]))
         for index, served in enumerate(versions):
             self._count(served, requests[index], errors[index], seconds)
 

@@ -166,8 +166,6 @@ def _notes(setting: Any) -> list[str]:
         notes.append(f"{setting.identity}; here a unit is one user")
     if plan["schedule"]:
         notes.append("the schedule was taken to be open: closed hours come on top")
-    if any(step["shadow"] for step in plan["steps"]):
-        notes.append("copies have no users, and nothing of them was played")
     if any(one.get("query") for one in plan["metrics"]):
         notes.append("queries of Prometheus were taken to find what is just allowed")
     return notes
