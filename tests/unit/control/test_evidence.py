@@ -81,7 +81,7 @@ def room() -> Iterator[Room]:
 
 def told(
     wish: dict[str, Any], units: list[tuple[int, int, int]] = [], firsts: list[tuple[int, int]] = [], **more: Any
-) -> bytes:  # noqa: B006
+) -> bytes:
     """A worker's message: units as (hash, version, errors) with ten requests each, first errors as (hash, version)."""
     head = {
         "route": "shop", "run": wish["run"], "stretch": wish["stretch"], "weights": wish["weights"],
