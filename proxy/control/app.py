@@ -244,7 +244,7 @@ class Control:
         )
         self._exposures = Exposures(self.facts.exposures, lambda: self._plans.spec, self._briefing.forget)
         self._plans = Plans(spec, inventory, keys, self._faults, self._endpoints, self._briefing, self.facts)
-        self._flags = FlagPort(lambda: self._plans.spec, self._lists.tables, time.time, self.facts)
+        self._flags = FlagPort(lambda: self._plans.spec, self._lists.tables, time.time, self.facts, self._token_keys)
 
     async def _leave(self, *, hands_over: bool) -> int:
         if hands_over:

@@ -58,6 +58,11 @@ class TokenKeys:
         self._failures = 0
         self._changed: Final = asyncio.Event()
 
+    @property
+    def keys(self) -> list[Spec]:
+        """Those that count now: another list after each change."""
+        return self._keys
+
     async def bring(self, spec: Spec | None) -> None:
         """Have these in force (a plan's `jwt`); called before the plan that names them is sent."""
         before, self._spec = self._spec, spec

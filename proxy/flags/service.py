@@ -11,6 +11,7 @@ from proxy.core.build import build_flags
 from proxy.core.flags import Evaluation, FlagSet
 from proxy.core.request import Request
 from proxy.core.unit_table import UnitList
+from proxy.flags.identity import Identity, KeySource, NoKeys
 from proxy.telemetry.facts import Facts
 
 Spec = dict[str, Any]
@@ -28,8 +29,9 @@ class FlagService:
         lists: Callable[[], Mapping[str, UnitList]],
         clock: Callable[[], float],
         facts: Facts,
+        keys: KeySource | None = None,
     ) -> None:
-        """`spec` gives that of the plan in force, `clock` the time in Unix seconds."""
+        """`spec` gives that of the plan in force, `clock` the time in Unix seconds. `keys` are those of tokens."""
         self._spec: Final = spec
         self._lists: Final = lists
         self.clock: Final = clock
@@ -39,6 +41,7 @@ class FlagService:
         self.since = 0.0
         """When this revision was first seen, in Unix seconds."""
         self.trusted = Networks([])
+        self.identity: Final = Identity(keys or NoKeys(), facts.flags)
         self._flags = FlagSet([], {}, {})
         self._built: Spec | None = None
         self._taken = -1
@@ -47,6 +50,7 @@ class FlagService:
     def look(self) -> None:
         """Take up what has changed. Called before each question, and every second."""
         spec = self._spec()
+        self.identity.look(spec["jwt"])
         taken = sum(one.taken for one in self._all_facts.lists.values())
         if spec is self._built and taken == self._taken:
             return
@@ -84,7 +88,8 @@ class FlagService:
     def tag(self, request: Request, flags: list[Spec]) -> str:
         """The quoted tag of a bulk answer: another for each context, each configuration, and each outcome."""
         attributes = sorted((request.attributes or {}).items())
-        text = repr((self.revision, request.unit, attributes)).encode() + json.dumps(flags).encode()
+        claims = sorted((request.claims or {}).items())
+        text = repr((self.revision, request.unit, attributes, claims)).encode() + json.dumps(flags).encode()
         return f'"{blake2b(text, digest_size=16).hexdigest()}"'
 
     def _answer(self, found: Evaluation, request: Request) -> Spec:

@@ -86,6 +86,8 @@ class FlagFacts:
     """By kind and status code."""
     streams: int = 0
     """Streams of events open now."""
+    tokens: dict[str, int] = field(default_factory=dict)
+    """By outcome (core/bearer.TOKEN_OUTCOMES), tokens that came with a question."""
 
 
 @dataclass(slots=True)

@@ -122,6 +122,10 @@ FLAG_REQUESTS: Final = Metric(
     "tidegate_flag_requests_total", COUNTER, ("kind", "code"),
     "Requests on the port of flags: single, bulk, events, preflight, other; by status code.",
 )  # fmt: skip
+FLAG_TOKENS: Final = Metric(
+    "tidegate_flag_tokens_total", COUNTER, ("outcome",),
+    "Tokens that came with a question for flags, by what became of them; all but verified are no identity.",
+)  # fmt: skip
 FLAG_STREAMS: Final = Metric("tidegate_flag_streams", GAUGE, (), "Streams of changes of flags that are open now.")
 CACHE: Final = Metric(
     "tidegate_cache_total", COUNTER, ("route", "version", "outcome"),
@@ -286,7 +290,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     RETRIES, RETRYING, HEDGES, BREAKER_STATE, BREAKER_OPENED,
     LIMITED, QUEUED, CONCURRENCY_LIMIT, CACHE,
     EXPOSURES, EXPOSURE_FAILURES, EXPOSURE_RECORDS, EXPOSURE_BYTES, SAMPLE_RATIO,
-    FLAG_EVALUATIONS, FLAG_REQUESTS, FLAG_STREAMS,
+    FLAG_EVALUATIONS, FLAG_REQUESTS, FLAG_TOKENS, FLAG_STREAMS,
     FAULTS, CHOICES, MARKED_REQUESTS, MARKED_ERRORS,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from proxy.core.bearer import SIGNATURE, TOKEN_OUTCOMES, TokenPolicy
-from proxy.dataplane.identifying import ALLOWED, Identifying, Kept
+from proxy.dataplane.identifying import Identifying
 from proxy.telemetry.counters import W_TOKENS
 from proxy.tokens import Verdict, Verifier
+from proxy.verdicts import ALLOWED, Kept
 from tests.issuer import NOW, jwk, token, token_spec
 from tests.specs import request_head
 from tests.unit.dataplane.stage import OK, Stage, get, pool_spec, shop, version_spec

@@ -29,7 +29,10 @@ class House:
         self.facts = Facts()
         self.service = FlagService(lambda: self.spec, dict, lambda: 1_700_000_000.0, self.facts)
         settings = {"listen": "127.0.0.1:0", **settings}
-        self.server = TestServer(OfrepServer(self.service, Ofrep.model_validate(settings)).application())
+        self.server = TestServer(self.build(Ofrep.model_validate(settings)).application())
+
+    def build(self, settings: Ofrep) -> OfrepServer:
+        return OfrepServer(self.service, settings)
 
     def play(self, scene: Callable[["House"], Awaitable[None]]) -> None:
         async def run() -> None:
