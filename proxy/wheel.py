@@ -31,7 +31,8 @@ HOT: Final = (
 )
 INTERPRETED: Final = (
     "__init__.py",
-    "explanation.py",  # control's, as health and movement are
+    "explanation.py",  # control's, as those that follow are
+    "flag_explanation.py",
     "movement.py",
     "health.py",
     "link.py",  # one channel a worker; its base is asyncio's

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from proxy.core.build import build_flags, build_plan
 from proxy.core.decide import decide
+from proxy.core.flag_explanation import explain_flag
 from tests.specs import plan_spec, request_head, route_spec
 from tests.unit.core.test_flags import asked, flag, flags
 
@@ -31,6 +32,41 @@ def test_route_and_flag_agree_for_every_unit(shares: tuple[float, ...], named: l
         version = decide(plan.routes[0], request, unit).version
         assert version is not None
         assert found.evaluate("shop", asked(unit), unit).value == version.name
+
+
+RULES = [
+    {"units": ["unit-1"], "variant": "on", "until": 5.0},
+    {"where": {"source": "attribute", "name": "country", "test": "in", "value": ["NO"]}, "split": {"on": 1.0}},
+    {"units": ["unit-1"], "split": {"on": 0.0}},
+    {"units": ["unit-2"], "variant": "off"},
+]
+made = st.fixed_dictionaries(
+    {
+        "on": st.sampled_from([True, True, False]),
+        "until": st.sampled_from([0.0, 5.0]),
+        "rules": st.lists(st.sampled_from(RULES), max_size=3).map(
+            lambda rules: [{"label": f"rules[{place}]"} | one for place, one in enumerate(rules)]
+        ),
+        "split": st.sampled_from([None, {"on": 1.0, "off": 1.0}, {"on": 0.0}]),
+        "prerequisites": st.sampled_from([{}, {"base": ["on"]}, {"base": ["off"]}]),
+    }
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(made, st.sampled_from([None, b"unit-1", b"unit-2", b"unit-3"]), st.sampled_from([0.0, 5.0]), st.booleans())
+def test_the_path_of_an_explanation_decides_as_the_evaluation_does(
+    parts: dict[str, Any], unit: bytes | None, at: float, norway: bool
+) -> None:
+    found = flags(flag("base", rules=[{"label": "rules[0]", "units": ["unit-2"], "variant": "off"}]), flag(**parts))
+    request = asked(unit, at, **({"country": "NO"} if norway else {}))
+    trace = explain_flag(found, "f", request, unit, "asked", {})
+    came = found.evaluate("f", request, unit)
+    assert [one["variant"] for one in trace["path"] if one["outcome"] == "decides"] == [came.variant]
+    assert (trace["reason"], trace["detail"], trace["rule"]) == (came.reason, came.detail, came.rule)
+    after = [one["outcome"] for one in trace["path"] if one["outcome"].startswith("would have")]
+    assert after == ["would have been next", *["would have come later"] * (len(after) - 1)][: len(after)]
+    assert {one["kind"] for one in trace["path"]} == {"off", "over", "prerequisite", "rule", "split", "default"}
 
 
 @settings(max_examples=25, deadline=None)
