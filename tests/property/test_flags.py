@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from proxy.core.build import build_flags, build_plan
 from proxy.core.decide import decide
 from proxy.core.flag_explanation import explain_flag
+from proxy.settings.flag_changes import compare_flags
 from tests.specs import plan_spec, request_head, route_spec
 from tests.unit.core.test_flags import asked, flag, flags
 
@@ -92,3 +93,36 @@ def test_two_flags_and_a_route_are_dealt_apart() -> None:
         with_route += version is not None and version.name == a
     assert abs(both / len(MANY) - 0.5) < 0.015
     assert abs(with_route / len(MANY) - 0.5) < 0.015
+
+
+splits = st.none() | st.fixed_dictionaries({"on": weights, "off": weights, "other": weights})
+sides = st.fixed_dictionaries(
+    {
+        "split": splits,
+        "default": st.sampled_from(["on", "off"]),
+        "on": st.sampled_from([True, True, True, False]),
+        "salt": st.sampled_from(["one", "one", "two"]),
+        "route": st.sampled_from(["", "", "shop"]),
+    }
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(sides, sides, st.tuples(weights, weights, weights), st.tuples(weights, weights, weights))
+def test_as_many_units_get_another_variant_as_was_told(
+    one: dict[str, Any], other: dict[str, Any], before: tuple[float, ...], after: tuple[float, ...]
+) -> None:
+    variants = {name: name for name in ("on", "off", "other")}
+    specs = [
+        plan_spec(
+            route_spec(weights=dict(zip(variants, shares, strict=True)), default="off"),
+            flags=[flag(variants=variants, **(side | ({"split": None, "default": "off"} if side["route"] else {})))],
+        )
+        for side, shares in ((one, before), (other, after))
+    ]
+    told = {change.flag: change.moved for change in compare_flags(*specs, 0.0)}
+    was, now = (build_flags(spec) for spec in specs)
+    moved = sum(
+        was.evaluate("f", asked(unit), unit).variant != now.evaluate("f", asked(unit), unit).variant for unit in MANY
+    )
+    assert abs(moved / len(MANY) - told.get("f", 0.0)) < 0.02
