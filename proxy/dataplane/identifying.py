@@ -1,10 +1,13 @@
 """Who a request's token says it is from: judged by what is known of it (proxy/verdicts.py), counted, and told."""
 
 import asyncio
+import json
 import logging
+from collections.abc import Callable
 from math import inf
 from typing import Any, Final
 
+from proxy.channel import messages
 from proxy.core.bearer import TOKEN_OUTCOMES, VERIFIED, TokenPolicy
 from proxy.core.plan import Plan
 from proxy.core.request import Request
@@ -59,6 +62,13 @@ class Identifying:
             for source in [one for one in self._keys if one != policy.source]:
                 del self._keys[source]
         self._judge.use(verifier)
+
+    def flush(self, send: Callable[[int, bytes], bool]) -> None:
+        """Tell control where a token named a key that is not there. Called four times a second or so."""
+        if self._judge.lacking and self._made_of is not None:
+            said = {"source": self._made_of[0]["source"]}
+            if send(messages.LACKING, json.dumps(said).encode()):
+                self._judge.lacking = False
 
     # What requests ask.
 

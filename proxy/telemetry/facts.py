@@ -120,6 +120,8 @@ class TokenKeyFacts:
     """How often they were read and used."""
     refused: int = 0
     """How often they could not be."""
+    early: int = 0
+    """How often they were fetched before their time, for a token that named another."""
     problem: str = ""
     """Why those that are there now are not used; empty when they are."""
 

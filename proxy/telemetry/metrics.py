@@ -237,6 +237,12 @@ TOKEN_KEYS_TIME: Final = Metric(
 TOKEN_KEY_READS: Final = Metric(
     "tidegate_token_key_reads_total", COUNTER, ("outcome",), "Times the keys were read: taken, or refused."
 )
+TOKEN_KEYS_EARLY: Final = Metric(
+    "tidegate_token_keys_early_total",
+    COUNTER,
+    (),
+    "Fetches of keys before their time: a token named one that was not there.",
+)
 WORKER_UP: Final = Metric("tidegate_worker_up", GAUGE, _WORKER, "1 while the worker serves a plan.")
 WORKER_RESTARTS: Final = Metric(
     "tidegate_worker_restarts_total", COUNTER, _WORKER, "Times the worker's process was replaced."
@@ -297,7 +303,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     HEALTH_CHECKS,
     GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
     LIST_UNITS, LIST_CURRENT, LIST_TIME, LIST_READS, LIST_SKIPPED,
-    TOKENS, TOKEN_KEYS, TOKEN_KEYS_CURRENT, TOKEN_KEYS_TIME, TOKEN_KEY_READS,
+    TOKENS, TOKEN_KEYS, TOKEN_KEYS_CURRENT, TOKEN_KEYS_TIME, TOKEN_KEY_READS, TOKEN_KEYS_EARLY,
     WORKER_UP, WORKER_RESTARTS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
     CONNECTIONS, ACCEPTED, REFUSED, RATE_KEYS_FORGOTTEN, DEADLINES_IGNORED, FAULTS_KILLED, TUNNELS, TUNNELS_RETIRED,
     ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,
