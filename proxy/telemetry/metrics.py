@@ -89,7 +89,8 @@ FAULTS: Final = Metric(
 )  # fmt: skip
 CHOICES: Final = Metric(
     "tidegate_choices_total", COUNTER, ("route", "version", "outcome"),
-    "Requests to the page where units choose a version: by the version chosen or left, else by the one assigned.",
+    "Requests to the page where units choose a version: by the version chosen or left, else by the one assigned. Chosen less"
+    " left: who has it by choice.",
 )  # fmt: skip
 MARKED_REQUESTS: Final = Metric(
     "tidegate_marked_requests_total", COUNTER, _ROUTE,
