@@ -92,7 +92,14 @@ records = st.none() | st.builds(
     st.sampled_from([0, 59, 60, 3599, 3600]),
 )
 choices = st.none() | st.builds(
-    lambda names, segment: {"versions": sorted(names), "segment": segment, "path": "/c", "cookie": "c"},
+    lambda names, segment: {
+        "versions": sorted(names),
+        "segment": segment,
+        "path": "/c",
+        "cookie": "c",
+        "rate": 1.0,
+        "burst": 30,
+    },
     st.sets(versions, min_size=1),
     st.none() | st.sampled_from(SEGMENTS),
 )

@@ -311,7 +311,14 @@ def kept_path(
     ]
     route = route_spec(
         versions=versions,
-        choice={"versions": ["canary", "dead"], "segment": "beta", "path": "/c", "cookie": "mine"},
+        choice={
+            "versions": ["canary", "dead"],
+            "segment": "beta",
+            "path": "/c",
+            "cookie": "mine",
+            "rate": 1.0,
+            "burst": 30,
+        },
         stickiness={"mode": "pinned", "cookie": "kept", "max_age": 7200.0, "drain": 1800.0},
     )
     where = {"source": "header", "name": "beta", "test": "exists", "value": True}
