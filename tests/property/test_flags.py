@@ -9,7 +9,8 @@ from proxy.core.build import build_flags, build_plan
 from proxy.core.decide import decide
 from proxy.core.flag_explanation import explain_flag
 from proxy.settings.flag_changes import compare_flags
-from tests.specs import plan_spec, request_head, route_spec
+from tests.families import SPECS
+from tests.specs import plan_spec, request_head, route_spec, version_spec
 from tests.unit.core.test_flags import asked, flag, flags
 
 UNITS = [b"unit-%d" % number for number in range(200)]
@@ -17,22 +18,49 @@ MANY = [b"unit-%d" % number for number in range(20_000)]
 weights = st.sampled_from([0.0, 1.0, 5.0, 50.0])
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.tuples(weights, weights, weights), st.lists(st.sampled_from(UNITS), max_size=3), st.booleans())
-def test_route_and_flag_agree_for_every_unit(shares: tuple[float, ...], named: list[bytes], deny: bool) -> None:
-    rules: list[dict[str, Any]] = [
-        {"label": "rules[0]", "units": [one.decode() for one in named]} | ({"deny": "b"} if deny else {"version": "b"})
-    ]
-    route = route_spec(weights=dict(zip("abc", shares, strict=True)), rules=rules if named else [])
-    variants = {name: name for name in "abc"}
-    spec = plan_spec(route, flags=[flag("shop", route="shop", variants=variants, default="a", off="a")])
+def agreed(route: dict[str, Any], unit: bytes | None) -> None:
+    """What an application is told, what an upstream is told in a field, and what the route decides are one."""
+    variants = {version["name"]: version["name"] for version in route["versions"]}
+    shop = flag("shop", route="shop", variants=variants, default=route["default"], off=route["default"])
+    spec = plan_spec(route | {"inject_flags": ["shop"]}, flags=[shop])
     plan, found = build_plan(spec), build_flags(spec)
-    for unit in UNITS:
-        request = request_head()
-        request.unit = unit
-        version = decide(plan.routes[0], request, unit).version
-        assert version is not None
-        assert found.evaluate("shop", asked(unit), unit).value == version.name
+    request = request_head()
+    request.unit = unit
+    version = decide(plan.routes[0], request, unit).version
+    assert found.evaluate("shop", asked(unit), unit).value == (None if version is None else version.name)
+    assert plan.flags is not None
+    told = b"" if version is None else b"x-tidegate-flag-shop: " + version.name.encode() + b"\r\n"
+    assert plan.flags.lines(["shop"], request, unit) == told
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.none() | st.sampled_from(SPECS),
+    st.tuples(weights, weights, weights),
+    st.lists(st.sampled_from(UNITS), max_size=3),
+    st.sampled_from(["version", "deny"]),
+    st.lists(st.booleans(), min_size=3, max_size=3),
+    st.none() | st.sampled_from([5.0, 50.0]),
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40), max_size=20),
+)
+def test_route_and_flag_agree_for_every_unit_and_every_hash_family(
+    family: dict[str, Any] | None,
+    shares: tuple[float, ...],
+    about: list[bytes],
+    effect: str,
+    killed: list[bool],
+    held_out: float | None,
+    texts: list[str],
+) -> None:
+    versions = [
+        version_spec(name, share, kill={"until": 0.0} if dead else None)
+        for name, share, dead in zip("abc", shares, killed, strict=True)
+    ]
+    rules: list[dict[str, Any]] = [{"label": "rules[0]", "units": [one.decode() for one in about], effect: "b"}]
+    holdout = None if held_out is None else {"name": "h", "salt": "h", "percent": held_out, "until": 0.0}
+    route = route_spec(versions=versions, rules=rules if about else [], hash=family, holdout=holdout, default="a")
+    for unit in (None, *UNITS[:40], *(text.encode() for text in texts)):
+        agreed(route, unit)
 
 
 RULES = [
