@@ -18,9 +18,9 @@ from proxy.analysis.sequence import Interval, around
 
 HARMFUL: Final = 2.0
 """r1: a canary with so many times the errors must not be promoted."""
-LEAST_AFFECTED: Final = 10
+LEAST_AFFECTED: Final = 20
 """Units with errors that a version needs before its variance is believed."""
-LEAST_SPREAD: Final = 20.0
+LEAST_SPREAD: Final = 30.0
 """Units of equal weight (Clusters.spread) that each version needs."""
 
 

@@ -12,7 +12,7 @@ from typing import Final, Self
 from proxy.analysis.clusters import Clusters
 from proxy.analysis.sequence import BEST_AT, Interval, around, effective, half_width
 
-LEAST_UNITS: Final = 20.0
+LEAST_UNITS: Final = 30.0
 """Units of each version before its variance is believed; of equal weight, where they differ (Clusters.spread)."""
 
 
