@@ -7,9 +7,11 @@ without a difference until they stop as few of those as Tidegate may, which is s
 
 import argparse
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
@@ -27,6 +29,7 @@ from proxy.analysis.latency import EXCEEDED
 from proxy.analysis.log_ratio import HARMFUL
 from proxy.core.brake import ALPHA as BRAKE_ALPHA
 
+POPULATIONS = (HEAVY, SATURATING)
 RATIOS = (1.5, 2.0, 3.0, 5.0, 10.0)
 SHIFTS = (1.1, 1.2, 1.5)
 REFERENCE = {
@@ -200,45 +203,52 @@ def false_alarms_of_streams(seed: int, runs: int, most: int) -> dict[str, float]
     return found
 
 
-def measure(seed: int, sizes: "Sizes", say: Callable[[str], None]) -> dict[str, Any]:
-    """Everything."""
-    results: dict[str, Any] = {"populations": {}}
-    for place, who in enumerate((HEAVY, SATURATING)):
-        say(f"{who.name}: {sizes.sound} rollouts without a difference")
-        sound = simulate((seed, place, 0), who, sizes.sound)
-        worse: dict[float, Seen] = {}
-        for at, ratio in enumerate(RATIOS):
-            say(f"{who.name}: {sizes.bad} with {ratio:g} times the errors")
-            rollouts = sizes.harmful if ratio == HARMFUL else sizes.bad
-            worse[ratio] = simulate((seed, place, 1, at), who, rollouts, ratio=ratio, what="errors")
-        slow: dict[float, Seen] = {}
-        for at, shift in enumerate(SHIFTS):
-            say(f"{who.name}: {sizes.bad} that are {shift:g} times as slow")
-            slow[shift] = simulate((seed, place, 2, at), who, sizes.bad, shift=shift, what="latency")
-        say(f"{who.name}: tuning the others")
-        harmful = worse[HARMFUL].ours
-        before_abort = [
-            promoted if promoted < stop else NEVER
-            for promoted, stop in zip(harmful["promoted"], harmful["errors"], strict=True)
-        ]
-        results["populations"][who.name] = {
-            "users": who.users, "requests": who.requests, "share": who.share,
-            "sound": {name: rate(times) for name, times in sound.ours.items()},
-            "as used": as_used(sound),
-            "healthy promoted after": delay(sound.ours["promoted"]),
-            "harmful promoted": rate(harmful["promoted"]),
-            "harmful promoted before abort": rate(before_abort),
-            "harmful promoted by first errors": rate(harmful["promoted by first errors"]),
-            "ours": {
-                **{f"errors {ratio:g}": _both(seen, ("errors", "first errors", "log ratio", "brake")) for ratio, seen in worse.items()},
-                **{f"latency {shift:g}": _both(seen, ("latency", "exceedance", "ln latency")) for shift, seen in slow.items()},
-            },
-            "thresholds": {"errors": tuned(sound, worse, "errors", ALPHA), "latency": tuned(sound, slow, "latency", ALPHA)},
-            "kayenta": {
-                "errors": tuned_kayenta(sound, worse, "errors", ALPHA),
-                "latency": tuned_kayenta(sound, slow, "latency", ALPHA),
-            },
-        }  # fmt: skip
+def population(place: int, seed: int, sizes: "Sizes", say: Callable[[str], None]) -> dict[str, Any]:
+    """Everything about one kind of users."""
+    who = POPULATIONS[place]
+    say(f"{who.name}: {sizes.sound} rollouts without a difference")
+    sound = simulate((seed, place, 0), who, sizes.sound)
+    worse: dict[float, Seen] = {}
+    for at, ratio in enumerate(RATIOS):
+        say(f"{who.name}: {sizes.bad} with {ratio:g} times the errors")
+        rollouts = sizes.harmful if ratio == HARMFUL else sizes.bad
+        worse[ratio] = simulate((seed, place, 1, at), who, rollouts, ratio=ratio, what="errors")
+    slow: dict[float, Seen] = {}
+    for at, shift in enumerate(SHIFTS):
+        say(f"{who.name}: {sizes.bad} that are {shift:g} times as slow")
+        slow[shift] = simulate((seed, place, 2, at), who, sizes.bad, shift=shift, what="latency")
+    say(f"{who.name}: tuning the others")
+    harmful = worse[HARMFUL].ours
+    before_abort = [
+        promoted if promoted < stop else NEVER
+        for promoted, stop in zip(harmful["promoted"], harmful["errors"], strict=True)
+    ]
+    return {
+        "users": who.users, "requests": who.requests, "share": who.share,
+        "sound": {name: rate(times) for name, times in sound.ours.items()},
+        "as used": as_used(sound),
+        "healthy promoted after": delay(sound.ours["promoted"]),
+        "harmful promoted": rate(harmful["promoted"]),
+        "harmful promoted before abort": rate(before_abort),
+        "harmful promoted by first errors": rate(harmful["promoted by first errors"]),
+        "ours": {
+            **{f"errors {ratio:g}": _both(seen, ("errors", "first errors", "log ratio", "brake")) for ratio, seen in worse.items()},
+            **{f"latency {shift:g}": _both(seen, ("latency", "exceedance", "ln latency")) for shift, seen in slow.items()},
+        },
+        "thresholds": {"errors": tuned(sound, worse, "errors", ALPHA), "latency": tuned(sound, slow, "latency", ALPHA)},
+        "kayenta": {
+            "errors": tuned_kayenta(sound, worse, "errors", ALPHA),
+            "latency": tuned_kayenta(sound, slow, "latency", ALPHA),
+        },
+    }  # fmt: skip
+
+
+def measure(seed: int, sizes: "Sizes", jobs: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Everything, by `jobs` processes."""
+    places = range(len(POPULATIONS))
+    with ProcessPoolExecutor(jobs) as pool:
+        each = [pool.submit(population, place, seed, sizes, say) for place in places]
+        results: dict[str, Any] = {"populations": {POPULATIONS[place].name: each[place].result() for place in places}}
     say("streams of errors")
     results["streams"] = streams(seed, sizes.streams)
     results["streams sound"] = false_alarms_of_streams(seed, sizes.sound, 2000)
@@ -261,7 +271,12 @@ class Sizes:
     streams: int
 
 
-FULL, QUICK = Sizes(2000, 200, 600, 300), Sizes(50, 10, 20, 30)
+FULL, QUICK = Sizes(2000, 150, 400, 300), Sizes(50, 10, 20, 30)
+
+
+def say(what: str) -> None:
+    """What is being done."""
+    print(f"{datetime.now(UTC):%H:%M:%S}  {what}", flush=True)
 
 
 def main() -> int:
@@ -270,6 +285,7 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(prog="python -m bench.judges", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a first look: fifty rollouts, about a minute")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, of up to two")
     parser.add_argument("--seed", type=int, default=20261121)
     parser.add_argument("--out", type=Path, help="write the tables here")
     parser.add_argument("--json", type=Path, help="write the figures here")
@@ -277,16 +293,20 @@ def main() -> int:
     sizes = QUICK if chosen.quick else FULL
     begun = time.monotonic()
 
-    def say(what: str) -> None:
-        print(f"{time.monotonic() - begun:6.0f} s  {what}", flush=True)
-
-    results = measure(chosen.seed, sizes, say)
-    options = "".join([" --quick" if chosen.quick else "", f" --seed {chosen.seed}"])
+    results = measure(chosen.seed, sizes, chosen.jobs, say)
+    options = "".join(
+        [
+            " --quick" if chosen.quick else "",
+            f" --seed {chosen.seed}",
+            f" --jobs {chosen.jobs}" if chosen.jobs > 1 else "",
+        ]
+    )
     files = "".join(f" --{name} {path}" for name, path in (("out", chosen.out), ("json", chosen.json)) if path)
     facts = {
         "command": f"python -m bench.judges{options}{files}",
         "date": datetime.now(UTC).date().isoformat(),
         "seconds": round(time.monotonic() - begun),
+        "cpu seconds": round(sum(os.times()[:4])),
         "python": f"{platform.python_implementation()} {platform.python_version()}, numpy {np.__version__}",
         "sizes": {"sound": sizes.sound, "bad": sizes.bad, "harmful": sizes.harmful, "streams": sizes.streams},
     }

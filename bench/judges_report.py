@@ -95,7 +95,7 @@ def markdown(results: dict[str, Any], facts: dict[str, Any]) -> str:
     lines = [
         "# How often judges are wrong, and how soon they are right",
         "",
-        f"Made by `{facts['command']}` on {facts['date']} in {facts['seconds']:,} s of one core ({facts['python']}); do not edit. What is simulated and",
+        f"Made by `{facts['command']}` on {facts['date']} in {facts['cpu seconds']:,} s of CPU time ({facts['python']}); do not edit. What is simulated and",
         "how the others are tuned stands in [README.md](README.md); what the tests are, in [docs/statistics.md](../docs/statistics.md).",
         "",
         f"{sizes['sound']:,} simulated days without a difference for each kind of users, {sizes['bad']:,} for each size of difference ({sizes['harmful']:,} for the",

@@ -14,7 +14,7 @@ LOOKS_PER_MINUTE = 6
 _TABLE = 1 << 16
 _LOWEST, _BUCKETS, _WIDTH = -3.0, 150, 0.05
 """Of ln latency, around the median: buckets 5 % wide, as the proxy's own."""
-WINDOWS = (1, 5, 15, 60)
+WINDOWS = (1, 2, 5, 10, 15, 60)
 """Minutes over which others' thresholds look at a percentile."""
 
 

@@ -74,8 +74,10 @@ def test_outliers_lie_beyond_the_fences():
 
 
 def test_answer_depends_on_the_unit_of_measure_as_theirs_does():
-    canary, baseline = [value * 1e-5 for value in FIVE], [value * 1e-5 for value in (1, 2.2, 1.1, 2.5, 3)]
-    assert judge_metric(canary, baseline, _rule()).label == "Pass"
+    canary = [35, 39, 41, 26, 26, 12, 31, 35, 33, 49]
+    baseline = [12, 16, 24, 1, 16, 2, 10, 23, 28, 20]
+    assert judge_metric(canary, baseline).label == "High"
+    assert judge_metric([one * 1e-5 for one in canary], [one * 1e-5 for one in baseline]).label == "Pass"
 
 
 def test_root_is_found_by_interpolation_and_at_a_leap():
