@@ -1,7 +1,9 @@
-"""When each judge would stop a simulated day: ours (proxy/analysis, as it is), thresholds as Flagger and Argo run them, Kayenta's judge.
+"""When each judge would stop a simulated day: ours (proxy/analysis, as it is), thresholds as Flagger and Argo run them,
+Kayenta's judge.
 
-Ours is only called at looks where it could possibly fire: the likelihood ratio of the best alternative bounds every e-value, and 2.5
-standard errors bound every confidence sequence. What is skipped could not have fired, so nothing is changed by that but the time.
+Ours is only called at looks where it could possibly fire: the likelihood ratio of the best alternative bounds every e-value,
+and 2.5 standard errors bound every confidence sequence. What is skipped could not have fired, so nothing is changed by that
+but the time.
 """
 
 from collections.abc import Callable, Iterator
@@ -112,7 +114,7 @@ def promoted(sums: Sums, harmful: float, beta: float) -> float:
     """Seconds until the upper end of the clustered log error ratio lies below ln `harmful`."""
     estimate, error = _standing(sums, logarithm=True)
     with np.errstate(all="ignore"):
-        # One error more shifts and widens, so below 2.5 of the plain standard errors it cannot pass. No errors: looked at each minute.
+        # One error more shifts and widens: below 2.5 plain standard errors it cannot pass. No errors: looked at each minute.
         bare = (sums.total[:, 1] == 0) & (np.arange(LOOKS) % LOOKS_PER_MINUTE == 0)
         possible = np.flatnonzero(((log(harmful) - estimate) / error >= _SURE) | bare)
     for look in possible:
@@ -240,8 +242,9 @@ TOLERANCE = 0.25
 def kayenta_levels(points: Callable[[int], tuple[np.ndarray, np.ndarray]], kind: str) -> list[tuple[float, float]]:
     """At each look, seconds and the highest z at which the metric would still be High.
 
-    Lower end above the bound is the same as: the rank test, at a shift of the bound, still objects at z. `points(minutes)` gives canary
-    and others. That this is proxy/analysis/kayenta's own answer is checked against it in tests/unit/test_bench_judges.py.
+    Lower end above the bound is the same as: the rank test, at a shift of the bound, still objects at z. `points(minutes)`
+    gives canary and others. That this is proxy/analysis/kayenta's own answer is checked against it in
+    tests/unit/test_bench_judges.py.
     """
     minutes, lookback = KAYENTA[kind]
     canary, others = points(minutes)

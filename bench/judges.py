@@ -1,8 +1,9 @@
 """How often are the judges wrong, and how soon are they right? `python -m bench.judges` (twenty minutes of one core; wants numpy).
 
-Rollouts are simulated (simulated.py) and judged by Tidegate's own functions, by thresholds as Flagger and Argo Rollouts check them, and by
-Kayenta's judge (contenders.py). Thresholds and Kayenta are shown twice: as their users begin with them, and tuned on the very rollouts
-without a difference until they stop as few of those as Tidegate may, which is stronger than anybody could run them.
+Rollouts are simulated (simulated.py) and judged by Tidegate's own functions, by thresholds as Flagger and Argo Rollouts check
+them, and by Kayenta's judge (contenders.py). Thresholds and Kayenta are shown twice: as their users begin with them, and
+tuned on the very rollouts without a difference until they stop as few of those as Tidegate may, which is stronger than
+anybody could run them.
 """
 
 import argparse

@@ -52,10 +52,12 @@ class Sums:
 
 @dataclass(frozen=True)
 class Day:
-    """One rollout's day. `firsts`: errors that are a user's first, by look (LOOKS x 2, summed up). `slow_firsts`: the same for each T.
+    """One rollout's day. `firsts`: errors that are a user's first, by look (LOOKS x 2, summed up). `slow_firsts`: the same
+    for each T.
 
-    `requests` and `failed`: by minute (1440 x 2), not summed up. `percentiles`: by minutes of the window, an array windows x 2 x 3 of
-    the mean of ln latency and its 95th and 99th percentile."""
+    `requests` and `failed`: by minute (1440 x 2), not summed up. `percentiles`: by minutes of the window, an array windows x
+    2 x 3 of the mean of ln latency and its 95th and 99th percentile.
+    """
 
     errors: Sums | None
     firsts: np.ndarray | None

@@ -63,7 +63,7 @@ def _once(sums: dict[str, tuple[Clusters, Clusters]], histogram: list[int], poin
 
 
 def cost(repeats: int = 15) -> dict[str, float]:
-    """Milliseconds, medians: a verdict from sums; and what it takes to make the sums of arrays, which are kept up as requests end."""
+    """Milliseconds, medians: a verdict from sums, and making the sums of arrays; they are kept up as requests end."""
     errors = _units(UNITS // 20, 0.01, 1), _units(UNITS - UNITS // 20, 0.01, 2)
     kept = Clusters.of(*errors[0]), Clusters.of(*errors[1])
     slow = [Clusters.of([log(0.05 + one / 7) * one for one in weights], weights) for _, weights in errors]

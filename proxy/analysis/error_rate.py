@@ -153,7 +153,7 @@ class ErrorRateTest:
         return exp(-self._highest)
 
     def worse(self, alpha: float) -> bool:
-        """Whether E has ever reached 1 / alpha. Where the canary is not worse than tolerated, that is so at most alpha of the time."""
+        """Whether E has ever reached 1 / alpha. Of canaries that are not worse than tolerated, at most alpha get there."""
         return self._highest >= -log(alpha)
 
     def state(self) -> tuple[list[float], float]:

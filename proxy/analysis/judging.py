@@ -1,7 +1,9 @@
-"""The judges of errors and latency: from what was counted of a canary and the others to a verdict with its numbers and a reason in words.
+"""The judges of errors and latency: from what was counted of a canary and the others to a verdict with its numbers and a
+reason in words.
 
-Each takes an Allowance (budget): what it may spend of the rollout's error budget. Those that rest on two tests give half to each; of a
-two-sided interval only the lower end stops a canary, and half of what it was made for is what that end may err. None passes for lack of evidence: a pass is an interval that lies below what would be harmful.
+Each takes an Allowance (budget): what it may spend of the rollout's error budget. Those that rest on two tests give half to
+each; of a two-sided interval only the lower end stops a canary, and half of what it was made for is what that end may err.
+None passes for lack of evidence: a pass is an interval that lies below what would be harmful.
 """
 
 from math import exp, inf, isfinite, log, sqrt
@@ -32,8 +34,8 @@ def judge_errors(
 ) -> Verdict:
     """Errors: fail by first errors (error_rate) or by the clustered ratio (log_ratio), pass by the ratio alone.
 
-    `canary` and `others` are errors and requests by unit, over the `seconds` so far. Raises ValueError for a harmful ratio that is not
-    above the tolerated one.
+    `canary` and `others` are errors and requests by unit, over the `seconds` so far. Raises ValueError for a harmful ratio
+    that is not above the tolerated one.
     """
     if harmful <= first.tolerated:
         raise ValueError("the harmful ratio is above the tolerated one")
@@ -62,7 +64,7 @@ def judge_errors(
         )
 
     if first.worse(half):
-        return verdict("fail", f"chance alone would do that less than once in {times_in_words(first.p)}", 0.0)
+        return verdict("fail", f"chance alone would do that once in {times_in_words(first.p)}", 0.0)
     if found.low > log(first.tolerated):
         return verdict("fail", f"that is at least {exp(found.low):.2f} times the errors", 0.0)
     if high < log(harmful):
@@ -159,7 +161,9 @@ def judge_latency(
 
 
 def judge_band(metric: str, found: Slower, samples: tuple[int, int], allowance: Allowance) -> Verdict:
-    """The whole distribution. A band can show that a canary is slower; that it is not, nobody can show without a tolerance: insufficient."""
+    """The whole distribution. A band can show that a canary is slower; that it is not, nobody can show without a tolerance:
+    insufficient.
+    """
     share = (
         f"{percent(max(found.by, 0.0))} more of the others' requests than of the canary's are within {found.edge:.3g} s"
     )

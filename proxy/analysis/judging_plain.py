@@ -1,4 +1,6 @@
-"""The other judges: differences of shares and means, ranks, thresholds, burn rates, the sample ratio. As judging.py, for more is worse."""
+"""The other judges: differences of shares and means, ranks, thresholds, burn rates, the sample ratio. As judging.py, for more
+is worse.
+"""
 
 from collections.abc import Sequence
 from math import isfinite, sqrt
@@ -31,7 +33,8 @@ def judge_interval(
     unit: str = "users",
     measure: str = "difference",
 ) -> Verdict:
-    """A difference for which more is worse (negate where less is): fails where it lies above `tolerated`, passes where below `harmful`.
+    """A difference for which more is worse (negate where less is): fails where it lies above `tolerated`, passes where below
+    `harmful`.
 
     Raises ValueError for a harmful difference that is not above the tolerated one.
     """
@@ -124,8 +127,8 @@ def judge_ranks(
 ) -> Verdict:
     """Points by interval, more is worse; look number `look`, from 1. `harmful`: the chance that a canary's point is the higher.
 
-    Passes where the effect lies below `harmful` by 1.6 standard errors, of the widest that a rank test can have. Raises ValueError for
-    a harmful effect of .5 or less.
+    Passes where the effect lies below `harmful` by 1.6 standard errors, of the widest that a rank test can have. Raises
+    ValueError for a harmful effect of .5 or less.
     """
     if harmful <= 0.5:
         raise ValueError("a harmful effect is above .5")

@@ -1,8 +1,9 @@
 """`compat: kayenta`: one metric and a whole canary as Kayenta's judge NetflixACAJudge-v1.0 finds them, faults included.
 
-For those who move over and want the same answers. An interval for the shift between the two versions is found as R's wilcox.test does,
-by solving for the shift at which the rank test would just not object (with Brent's method, 1973, to 1e-4), and the metric is High
-where its lower end lies above a quarter of the estimated shift. What is wrong with that, and better in `rank`:
+For those who move over and want the same answers. An interval for the shift between the two versions is found as R's
+wilcox.test does, by solving for the shift at which the rank test would just not object (with Brent's method, 1973, to 1e-4),
+and the metric is High where its lower end lies above a quarter of the estimated shift. What is wrong with that, and better in
+`rank`:
 
 - the answer depends on the unit of measure: the same points times 1e-5 pass, since the roots are found to 1e-4 of whatever unit;
 - two to four points can fail;
@@ -65,8 +66,8 @@ def judge_metric(
 ) -> Found:
     """One metric: a list of points for each version.
 
-    Where each version is constant, a noise of 1e-5 of the value is added to each point. `draw` gives standard normal numbers for it;
-    without, they are the quantiles of that distribution in order, and the answer is always the same.
+    Where each version is constant, a noise of 1e-5 of the value is added to each point. `draw` gives standard normal numbers
+    for it; without, they are the quantiles of that distribution in order, and the answer is always the same.
     """
     rule = rule or Rule()
     x, y = _prepared(canary, rule), _prepared(baseline, rule)
@@ -158,7 +159,8 @@ def interval(x: Sequence[float], y: Sequence[float], confidence: float) -> tuple
 
 
 def root(function: Callable[[float], float], a: float, b: float, tolerance: float) -> float:
-    """Where a function that has opposite signs at a and b is 0: Brent, "Algorithms for minimization without derivatives", chapter 4.
+    """Where a function that has opposite signs at a and b is 0: Brent, "Algorithms for minimization without derivatives",
+    chapter 4.
 
     Where it leaps over 0, the side of the leap that was found last, to within `tolerance`.
     """
@@ -219,7 +221,8 @@ def score(
 ) -> Score:
     """The canary as a whole. `weights`: percent by group; those without one share the rest evenly.
 
-    A group without data counts 100. A critical metric that does not pass makes it 0, and so does a lack of data for half of the metrics.
+    A group without data counts 100. A critical metric that does not pass makes it 0, and so does a lack of data for half of
+    the metrics.
     """
     by_group: dict[str, list[Label]] = {}
     for one in results:

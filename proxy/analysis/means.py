@@ -1,7 +1,9 @@
-"""The difference of two means, with an interval that holds at all looks (sequence.py): revenue per unit, bytes per answer, ln latency.
+"""The difference of two means, with an interval that holds at all looks (sequence.py): revenue per unit, bytes per answer, ln
+latency.
 
-Two kinds of mean: over units, each with one number (Moments), and per request, summed by unit (clusters.Clusters), whose variance is
-that between units. The mean of ln latency is of the second kind: a difference of .18 is a canary that is 1.2 times as slow.
+Two kinds of mean: over units, each with one number (Moments), and per request, summed by unit (clusters.Clusters), whose
+variance is that between units. The mean of ln latency is of the second kind: a difference of .18 is a canary that is 1.2
+times as slow.
 """
 
 from collections.abc import Iterable

@@ -67,7 +67,8 @@ def sample_ratio(counts: Sequence[int], weights: Sequence[float]) -> float:
 
 
 def single_look(counts: Sequence[int], weights: Sequence[float]) -> float:
-    """p of Pearson's chi-square, for one look at a split that is over. Looked at again and again it is wrong far more often than it says.
+    """p of Pearson's chi-square, for one look at a split that is over. Looked at again and again it is wrong far more often
+    than it says.
 
     Raises ValueError as sample_ratio.
     """

@@ -42,7 +42,7 @@ def test_tolerated_ratio_stands_in_the_place_of_the_share():
     ],
 )
 def test_what_cannot_be_is_an_error(canary, others, share, options):
-    with pytest.raises(ValueError, match="above 0|between 0 and 1"):
+    with pytest.raises(ValueError, match=r"above 0|between 0 and 1"):
         ln_evidence(canary, others, share, **options)
 
 

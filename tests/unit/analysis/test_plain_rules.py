@@ -7,7 +7,12 @@ import pytest
 from proxy.analysis.burn_rate import WINDOWS, Window, burn_rate, burning
 from proxy.analysis.sample_ratio import single_look
 from proxy.analysis.sizes import (
-    errors_needed, gain_per_error, seconds_to_abort, seconds_to_narrow, share_at_most, units_needed,
+    errors_needed,
+    gain_per_error,
+    seconds_to_abort,
+    seconds_to_narrow,
+    share_at_most,
+    units_needed,
 )  # fmt: skip
 from proxy.analysis.threshold import Limits, hold
 
@@ -33,7 +38,7 @@ def test_threshold_over_the_last_intervals(values, limits, outcome):
 
 @pytest.mark.parametrize("limits", [{}, {"least": 2.0, "most": 1.0}, {"most": 1.0, "intervals": 2, "failures": 3}])
 def test_limits_that_mean_nothing_are_errors(limits):
-    with pytest.raises(ValueError, match="least|failure"):
+    with pytest.raises(ValueError, match=r"least|failure"):
         Limits(**limits)
 
 
