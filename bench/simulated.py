@@ -33,8 +33,8 @@ class Population:
     within: float = 0.6
 
 
-HEAVY = Population("heavy-tailed", 4000, 400_000.0, 0.1, steady=False)
-SATURATING = Population("saturating", 600, 165_000.0, 0.25, steady=True)
+HEAVY = Population("heavy-tailed", 2000, 200_000.0, 0.1, steady=False)
+SATURATING = Population("saturating", 400, 110_000.0, 0.25, steady=True)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Final
 
 TOLERATED: Final = 3.0
 """Times the errors of the others that are not the brake's business, but the judge's."""
-WORSE: Final = (2.0, 5.0, 20.0, 100.0)
+WORSE: Final[tuple[float, ...]] = (2.0, 5.0, 20.0, 100.0)
 """How many times worse than tolerated. The last is a version that fails always, beside others that hardly do."""
 ALPHA: Final = 0.001
 """The chance that a version that is no more than `tolerated` times worse is ever stopped."""
