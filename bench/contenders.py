@@ -12,7 +12,7 @@ from math import exp, inf, log, log1p
 
 import numpy as np
 
-from bench.simulated import LOOKS, LOOKS_PER_MINUTE, WINDOWS, Day, Sums
+from bench.simulated import LOOKS, LOOKS_PER_MINUTE, TAILS_FROM, WINDOWS, Day, Sums
 from proxy.analysis.clusters import Clusters
 from proxy.analysis.error_rate import ErrorRateTest, Stretch, ln_evidence
 from proxy.analysis.latency import ExceedanceTest
@@ -167,6 +167,8 @@ def settings(measures: tuple[str, ...]) -> Iterator[Setting]:
     """All of them."""
     for measure in measures:
         for minutes in WINDOWS:
+            if minutes < TAILS_FROM and measure.endswith(("p95", "p99")):
+                continue
             for failures in FAILURES:
                 for in_row in (True, False)[: 1 if failures == 1 else 2]:
                     yield Setting(measure, minutes, failures, in_row)

@@ -45,6 +45,7 @@ AS_USED = {
     "Argo: success >= 95 %, every 5 min, 3 failures": (Setting("canary's error share", 5, 3, in_row=False), 0.05),
 }
 _KAYENTA_Z = 2.326348
+KAYENTA_EVERY = 4
 
 
 @dataclass
@@ -101,14 +102,14 @@ def watch(seen: Seen, one: Day, who: Population, *, kayenta: bool) -> None:
 def simulate(
     seed: Sequence[int], who: Population, rollouts: int, *, ratio: float = 1.0, shift: float = 1.0, what: str = "both"
 ) -> Seen:
-    """So many days, all judged; of those without a difference, which are many, every other by Kayenta, the slowest of the judges."""
+    """So many days, all judged; of the many without a difference, every fourth by Kayenta, the slowest of the judges."""
     rng = np.random.default_rng(list(seed))
     times = usual_times(np.random.default_rng(7), who, EXCEEDED) if what != "errors" else None
     seen = Seen()
     for number in range(rollouts):
         one = day(rng, who, ratio=ratio, shift=shift, errors=what != "latency", times=times)
-        watch(seen, one, who, kayenta=what != "both" or number % 2 == 0)
-        if (number + 1) % 500 == 0:
+        watch(seen, one, who, kayenta=what != "both" or number % KAYENTA_EVERY == 0)
+        if (number + 1) % 250 == 0:
             say(f"{who.name}: {number + 1} rollouts")
     return seen
 

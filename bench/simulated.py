@@ -15,7 +15,9 @@ _TABLE = 1 << 16
 _LOWEST, _BUCKETS, _WIDTH = -3.0, 150, 0.05
 """Of ln latency, around the median: buckets 5 % wide, as the proxy's own."""
 WINDOWS = (1, 2, 5, 10, 15, 60)
-"""Minutes over which others' thresholds look at a percentile."""
+"""Minutes over which others look."""
+TAILS_FROM = 5
+"""Minutes of the shortest window that has percentiles: in a minute the canary has some fifteen requests."""
 
 
 @dataclass(frozen=True)
@@ -144,24 +146,30 @@ def day(
             _, first = np.unique(user[over], return_index=True)
             slow_firsts.append(summed(None, key[over[first]]))
         bucket = np.clip((value - _LOWEST) / _WIDTH, 0, _BUCKETS - 1).astype(np.int64)
-        fine = np.bincount(minute * _BUCKETS + bucket, minlength=2880 * _BUCKETS).reshape(1440, 2, _BUCKETS)
+        fine = (
+            np.bincount(minute * _BUCKETS + bucket, minlength=2880 * _BUCKETS)
+            .reshape(1440, 2, _BUCKETS)
+            .astype(np.int32)
+        )
         totals = np.bincount(minute, value, 2880).reshape(1440, 2)
         for minutes in WINDOWS:
             counts = fine.reshape(-1, minutes, 2, _BUCKETS).sum(axis=1)
-            percentiles[minutes] = _percentiles(counts, totals.reshape(-1, minutes, 2).sum(axis=1))
+            summed_up = totals.reshape(-1, minutes, 2).sum(axis=1)
+            percentiles[minutes] = _percentiles(counts, summed_up, tails=minutes >= TAILS_FROM)
     return Day(error_sums, firsts, requests, failed, latency_sums, slow_firsts, percentiles)
 
 
-def _percentiles(counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
-    """Mean, 95th and 99th percentile by window and version; NaN where a version had no requests."""
-    sums = counts.cumsum(axis=2)
-    every = sums[:, :, -1]
+def _percentiles(counts: np.ndarray, totals: np.ndarray, *, tails: bool) -> np.ndarray:
+    """Mean, 95th and 99th percentile by window and version; NaN where a version had no requests, and for tails that are not wanted."""
+    every = counts.sum(axis=2)
     found = np.full((*every.shape, 3), np.nan, dtype=np.float32)
     there = every > 0
     found[:, :, 0][there] = (totals / np.maximum(every, 1))[there]
-    for place, share in ((1, 0.95), (2, 0.99)):
-        at = (sums >= np.ceil(share * every)[:, :, None]).argmax(axis=2)
-        found[:, :, place] = np.where(there, _LOWEST + _WIDTH * (at + 1), np.nan)
+    if tails:
+        sums = counts.cumsum(axis=2, dtype=np.int32)
+        for place, share in ((1, 0.95), (2, 0.99)):
+            at = (sums >= np.ceil(share * every)[:, :, None]).argmax(axis=2)
+            found[:, :, place] = np.where(there, _LOWEST + _WIDTH * (at + 1), np.nan)
     return found
 
 
