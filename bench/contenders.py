@@ -23,7 +23,7 @@ from proxy.core.brake import Brake, Odds
 MATTERS = log(1.2)
 """A difference of ln latency that a judge of latency is tuned to."""
 _SURE = 2.5
-NEVER = LOOKS * 10.0
+NEVER = LOOKS * 10.0 + 1.0
 """Seconds: not within the day."""
 
 

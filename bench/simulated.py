@@ -160,7 +160,7 @@ def day(
 
 
 def _percentiles(counts: np.ndarray, totals: np.ndarray, *, tails: bool) -> np.ndarray:
-    """Mean, 95th and 99th percentile by window and version; NaN where a version had no requests, and for tails that are not wanted."""
+    """Mean, 95th and 99th percentile by window and version; NaN where there were no requests, and for tails not wanted."""
     every = counts.sum(axis=2)
     found = np.full((*every.shape, 3), np.nan, dtype=np.float32)
     there = every > 0
