@@ -26,6 +26,7 @@ TOLERANCE: Final = 0.25
 CONFIDENCE: Final = 0.98
 _PRECISE: Final = 1e-4
 _NOISE: Final = 1e-5
+_MOST_STEPS: Final = 1000
 _EPSILON: Final = 2.220446049250313e-16
 
 
@@ -166,7 +167,7 @@ def root(function: Callable[[float], float], a: float, b: float, tolerance: floa
     """
     at_a, at_b = function(a), function(b)
     c, at_c = a, at_a
-    while True:
+    for _ in range(_MOST_STEPS):
         step_before = b - a
         if abs(at_c) < abs(at_b):
             a, b, c = b, c, b
@@ -195,6 +196,7 @@ def root(function: Callable[[float], float], a: float, b: float, tolerance: floa
         at_b = function(b)
         if (at_b > 0.0) == (at_c > 0.0):
             c, at_c = a, at_a
+    return b
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,10 @@ below ln r1, r1 the ratio that would be harmful; where the lower end lies above 
 
 Unlike first errors (error_rate) this does not saturate: a user who errs twice as often errs twice as often for good.
 
+All sums are of one stretch of constant weights. Were they added up over several, a canary that got its traffic in a bad hour
+would look bad, and one that got it at night would look good: a new stretch begins anew, and is charged as such (Allowance,
+`anew`).
+
 A version without any error has no logarithm. The canary is therefore given one error more than it has, from a unit of its
 own, before it may be promoted: with few errors the estimate is too high, and the interval is wide.
 """
