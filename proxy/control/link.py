@@ -47,6 +47,9 @@ class LinkEvents(Protocol):
     def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
         """A message of exposures (channel/exposures.py); `done` is to be called once they are stored."""
 
+    def lacking(self, source: str) -> None:
+        """A token named a key that is not among those of this source."""
+
     def drained(self, aborted: int) -> None:
         """Nothing is left in the worker, which exits; `aborted` exchanges were cut off."""
 
@@ -57,8 +60,10 @@ class LinkEvents(Protocol):
 class Link(asyncio.Protocol):
     """The control process's end of a channel."""
 
-    def __init__(self, events: LinkEvents) -> None:
+    def __init__(self, events: LinkEvents, first: bytes = b"") -> None:
+        """`first` is what was read of the channel before it was handed to the event loop."""
         self._events: Final = events
+        self._first = first
         self._reader: Final = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._greeted = False
@@ -169,6 +174,8 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        first, self._first = self._first, b""
+        self.data_received(first)  # now, for what follows may be there before whoever opened the connection goes on
         self._send()
 
     def data_received(self, data: bytes) -> None:
@@ -275,6 +282,8 @@ class Link(asyncio.Protocol):
             self._failed(said["generation"], said["error"])
         elif kind == messages.SETTLED:
             self._events.settled(said["generation"])
+        elif kind == messages.LACKING:
+            self._events.lacking(said["source"])
         elif kind == messages.DRAINED:
             self._events.drained(said["aborted"])
         else:

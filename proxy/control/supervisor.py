@@ -70,6 +70,9 @@ class SupervisorEvents(Protocol):
     def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
         """A message of exposures; `done` is to be called once they are stored."""
 
+    def lacking(self, source: str) -> None:
+        """A token named a key that is not among those of this source."""
+
 
 class _Listener:
     """Ties one link to the process it was made for: words of a process that was replaced mean nothing."""
@@ -111,6 +114,9 @@ class _Listener:
 
     def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
         self._supervisor.events.exposed(payload, done)
+
+    def lacking(self, source: str) -> None:
+        self._supervisor.events.lacking(source)
 
     def drained(self, aborted: int) -> None:
         if aborted:
@@ -347,10 +353,10 @@ class Supervisor:
         self.events.started(place.index, process.pid)
 
     def _connect(self, place: Place, process: Process, channel: socket.socket, first: bytes) -> None:
-        link = Link(_Listener(self, place, process))
+        link = Link(_Listener(self, place, process), first)
         place.link = link
         self._briefing.tell(link)
-        opening = self._tasks.spawn(f"link to worker {place.index}", _open(link, channel, first))
+        opening = self._tasks.spawn(f"link to worker {place.index}", _open(link, channel))
         opening.add_done_callback(lambda task: channel.close() if task.cancelled() else None)
 
     # What happens to workers.
@@ -431,7 +437,5 @@ class Supervisor:
         return Place(index, Backoff(0.1, 10.0, self._rng))
 
 
-async def _open(link: Link, channel: socket.socket, first: bytes) -> None:
+async def _open(link: Link, channel: socket.socket) -> None:
     await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=channel)
-    if first:
-        link.data_received(first)

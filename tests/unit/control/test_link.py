@@ -72,6 +72,16 @@ def test_nothing_is_sent_before_the_worker_has_spoken(heard, wire):
     assert [kind for kind, _ in wire.taken()] == [messages.LEDGER, messages.PART, messages.PLAN]
 
 
+def test_what_was_read_before_there_was_a_loop_comes_before_what_the_loop_reads(heard, wire):
+    said = encode_json(messages.HELLO, {"generation": 3}) + encode(messages.ACCESS, b"2026-11-21T19:20:37 GET /\n")
+    for cut in range(len(said)):
+        link = Link(heard, said[:cut])
+        link.connection_made(wire)
+        link.data_received(said[cut:])
+        assert not wire.closed
+        assert [name for name, *_ in heard.taken()] == ["hello", "accessed"]
+
+
 def test_a_second_plan_brings_only_what_is_missing(link, wire):
     link.publish(plan(1, "a", "b"))
     ready(link, 1)
@@ -167,12 +177,14 @@ def test_the_ledger_goes_before_the_plan_that_needs_it(link, wire):
 def test_what_the_worker_says_is_passed_on(link, heard):
     say(link, messages.SETTLED, {"generation": 3})
     say(link, messages.LOG, {"level": "info", "message": "m"})
+    say(link, messages.LACKING, {"source": "s"})
     say(link, messages.DRAINED, {"aborted": 2})
     link.data_received(encode(messages.ACCESS, b"line\n"))
     link.connection_lost(None)
     assert heard.said[1:] == [
         ("settled", 3),
         ("logged", {"level": "info", "message": "m"}),
+        ("lacking", "s"),
         ("drained", 2),
         ("accessed", b"line\n"),
         ("lost",),
