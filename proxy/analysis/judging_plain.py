@@ -163,8 +163,10 @@ def judge_ranks(
     )
 
 
-def judge_threshold(metric: str, values: Sequence[float], limits: Limits) -> Verdict:
-    """The last intervals against limits. There is no error budget in it."""
+def judge_threshold(metric: str, values: Sequence[float], limits: Limits, *, randomised: bool = True) -> Verdict:
+    """The last intervals against limits. There is no error budget in it. `randomised`: whether units were dealt by chance;
+    not in rings.
+    """
     outcome = hold(values, limits)
     newest = values[-limits.intervals :]
     there = [one for one in newest if isfinite(one)]
@@ -179,7 +181,8 @@ def judge_threshold(metric: str, values: Sequence[float], limits: Limits) -> Ver
     return Verdict(
         metric,
         outcome,
-        f"{metric}: {shown}{lack}; a plain threshold, {NOT_RANDOMISED} and nothing is said of false alarms",
+        f"{metric}: {shown}{lack}; a plain threshold, of false alarms it says nothing"
+        + ("" if randomised else f"; {NOT_RANDOMISED}"),
         "newest value",
         there[-1] if there else None,
         samples=(len(there), 0),

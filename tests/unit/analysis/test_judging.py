@@ -162,6 +162,8 @@ def test_thresholds_and_burn_rates_say_what_they_are():
     assert (found.outcome, found.effect, found.alpha) == ("insufficient", 5.0, None)
     assert found.reason.startswith("queue: 1 of 3 intervals beyond at most 2, 1 missing; a plain threshold")
     assert judge_threshold("queue", [], Limits(least=1.0)).effect is None
+    ring = judge_threshold("queue", [1.0], Limits(most=2.0), randomised=False)
+    assert ring.reason.endswith("it says nothing; the units were not dealt by chance")
     slow = judge_burning("slo", burning(lambda seconds: (round(seconds), round(seconds * 10)), 0.99))
     assert slow.reason == "slo: the objective's budget burns 10.0 times as fast as it may over 360 and 30 min, 6 fails"
     assert judge_burning("slo", burning(lambda _: (0, 0), 0.99)).effect is None
