@@ -13,7 +13,7 @@ from proxy.analysis.budget import BETA, Allowance
 from proxy.analysis.clusters import Clusters
 from proxy.analysis.error_rate import ErrorRateTest
 from proxy.analysis.latency import ExceedanceTest, Slower
-from proxy.analysis.log_ratio import HARMFUL, log_ratio, upper_log_ratio
+from proxy.analysis.log_ratio import HARMFUL, LEAST_AFFECTED, log_ratio, upper_log_ratio
 from proxy.analysis.sequence import information_wanted
 from proxy.analysis.sizes import seconds_to_abort, seconds_to_narrow
 from proxy.analysis.verdict import Outcome, Verdict
@@ -71,7 +71,7 @@ def judge_errors(
         return verdict("pass", f"at most {exp(high):.2f} times the errors, {harmful:g} would be harmful", 0.0)
     if not canary.units or not others.units:
         return verdict("insufficient", "a version has had no traffic", None)
-    left = _left(canary, others, allowance.alpha, beta, harmful, seconds)
+    left = _left(canary, others, allowance.alpha, beta, (first.tolerated, harmful), seconds)
     if isfinite(high):
         why = f"up to {exp(high):.2f} times the errors is possible, {harmful:g} would be harmful"
     else:
@@ -80,9 +80,17 @@ def judge_errors(
 
 
 def _left(
-    canary: Clusters, others: Clusters, alpha: float, beta: float, harmful: float, seconds: float
+    canary: Clusters,
+    others: Clusters,
+    alpha: float,
+    beta: float,
+    limits: tuple[float, float],
+    seconds: float,
 ) -> float | None:
-    """Seconds until the interval lies on one side, if all goes on as it has."""
+    """Seconds until the interval lies above the tolerated ratio or below the harmful one, if all goes on as it has.
+
+    None where nobody can say: where a version has no errors yet, or the ratio lies where it will take a thousand times as long.
+    """
     if canary.total <= 0.0 or others.total <= 0.0 or seconds <= 0.0:
         return None
     estimate = log(canary.ratio / others.ratio)
@@ -90,14 +98,14 @@ def _left(
     if not isfinite(error) or error <= 0.0:
         return None
 
-    def width(level: float) -> float:
-        # From the sequence: the half-width falls nearly with the root of the time.
-        return sqrt(information_wanted(1.0, level)) * error
+    def until(level: float, distance: float) -> float:
+        # The half-width at its best, which falls nearly with the root of the time.
+        width = sqrt(information_wanted(1.0, level)) * error
+        return seconds_to_narrow(lambda times: width / sqrt(times), distance, seconds)
 
-    to_pass = seconds_to_narrow(lambda times: width(beta) / sqrt(times), log(harmful) - estimate, seconds)
-    to_fail = seconds_to_narrow(lambda times: width(alpha) / sqrt(times), estimate, seconds)
-    least = min(to_pass, to_fail)
-    return least if isfinite(least) else None
+    least = min(until(beta, log(limits[1]) - estimate), until(alpha, estimate - log(limits[0])))
+    believed = seconds * (LEAST_AFFECTED / others.affected - 1.0)  # before that there is no interval
+    return max(least, believed) if isfinite(least) else None
 
 
 def judge_latency(

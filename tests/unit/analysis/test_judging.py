@@ -175,3 +175,11 @@ def test_split_that_is_not_what_was_asked_for_fails():
     assert split(900, 9100).outcome == "fail"
     assert split(2, 20).outcome == "insufficient"
     assert judge_sample_ratio("split", inf, (50, 50)).effect == 700.0
+
+
+def test_time_that_is_stated_waits_for_enough_users_with_errors():
+    others = Clusters.of([float(one < 5) for one in range(400)], [20.0] * 400)
+    canary = Clusters.of([float(one < 2) for one in range(160)], [20.0] * 160)
+    found = _errors(canary, others, first=(2, 5))
+    assert (found.outcome, "too few users" in found.reason) == ("insufficient", True)
+    assert found.seconds >= 600.0 * (20 / 5 - 1)
