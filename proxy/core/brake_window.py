@@ -93,7 +93,8 @@ class BrakeWindow:
         return brake.pulled
 
     def confirmed(self, erred: int, others_erred: int, share: float) -> bool:
-        """Whether units say so, too: those with an error of the version, and of the others, where it has this share of the units."""
+        """Whether units say so, too: those with an error of the version, and those of the others, where it has this share of
+        all."""
         self.numbers["units"] = erred
         self.numbers["other_units"] = others_erred
         if erred < UNITS:

@@ -46,8 +46,8 @@ class RouteBrake:
     def look(
         self, counts: Mapping[str, Counts], now: float, units: Mapping[str, int], weights: Mapping[str, float]
     ) -> bool:
-        """Whether `counts` pull it at `now`, seconds of a clock that only goes forward. `units`: those with errors in this stretch, by
-        version; they are asked where the version has a weight."""
+        """Whether `counts` pull it at `now`, seconds of a clock that only goes forward. `units`: those with errors in this stretch,
+        by version; they are asked where the version has a weight."""
         before, self._before = self._before, dict(counts)
         if not before:
             return False

@@ -1,7 +1,7 @@
 """Evidence in the control process: stretches begin and go on, and what is lost or in doubt never helps the new version."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -80,7 +80,10 @@ def room() -> Iterator[Room]:
 
 
 def told(
-    wish: dict[str, Any], units: list[tuple[int, int, int]] = [], firsts: list[tuple[int, int]] = [], **more: Any
+    wish: dict[str, Any],
+    units: Sequence[tuple[int, int, int]] = (),
+    firsts: Sequence[tuple[int, int]] = (),
+    **more: Any,
 ) -> bytes:
     """A worker's message: units as (hash, version, errors) with ten requests each, first errors as (hash, version)."""
     head = {
