@@ -39,6 +39,8 @@ ASK_EVERY: Final = 10.0
 """Seconds between two rounds of queries."""
 ANSWERS_LAST: Final = 35.0
 """Seconds after which an answer is too old to count."""
+JUDGE_EVERY: Final = 5.0
+"""Seconds that a verdict is good for, where no unit has had anything for the first time: it costs a millisecond."""
 _KEY: Final = "evidence"
 
 Spec = dict[str, Any]
@@ -76,6 +78,9 @@ class Look:
     answers: Answers = field(default_factory=Answers)
     answered: float = -1e9
     judgement: Judgement | None = None
+    judged: tuple[int, bool, int, float] | None = None
+    """What it was made of: the stretch, whether at the gate, how many first events, when queries were answered."""
+    judged_at: float = -1e9
     dropped: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -240,12 +245,16 @@ class Evidences:
         if self.wish(rollout) is None:
             return None
         look = self._looks[rollout.route]
-        evidence = self.evidence(rollout, now)
         self._ask(rollout)
         step = rollout.current
         held = step is None or rollout.held >= step["hold"]
+        key = (look.stretch, held, look.units.changes, look.answered)
+        since = self._monotonic() - look.judged_at
+        if look.judgement is not None and key == look.judged and since < JUDGE_EVERY:
+            return look.judgement
+        evidence = self.evidence(rollout, now)
         judgement = look.gates.judge(evidence, gate=held)
-        look.judgement = judgement
+        look.judgement, look.judged, look.judged_at = judgement, key, self._monotonic()
         self._facts.verdicts[rollout.route] = {one.metric: one.outcome for one in judgement.verdicts}
         return judgement
 
@@ -270,11 +279,7 @@ class Evidences:
             return Cause(
                 CauseKind.BRAKE, ITSELF, reason, {**said["numbers"], "requests_seen": look.units.samples[-10:]}, now
             )
-        erred = -1
-        if look.weights.get(rollout.plan["to"], 0.0) > 0.0:
-            firsts = look.units.counts.get(look.stretch, {}).get(rollout.plan["to"], [])
-            erred = max(firsts[0] if firsts else 0, _erred(look.units, rollout.plan["to"]))
-        if not look.brake.look(counts, self._monotonic(), erred):
+        if not look.brake.look(counts, self._monotonic(), look.units.erred(), look.weights):
             return None
         if not look.pulled:
             look.pulled = True
@@ -518,8 +523,3 @@ def _slow_of(plan: Spec) -> list[float]:
 def _level(run: Run) -> int:
     stretch = run.units()
     return 0 if stretch is None else stretch.level
-
-
-def _erred(run: Run, version: str) -> int:
-    stretch = run.units()
-    return 0 if stretch is None else stretch.erred(version)

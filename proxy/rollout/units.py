@@ -137,6 +137,10 @@ class Stretch:
         """How many of this version are kept."""
         return len(self._units.get(version, ()))
 
+    def versions(self) -> list[str]:
+        """Those of which units are kept."""
+        return list(self._units)
+
     def erred(self, version: str) -> int:
         """How many of them have had an error."""
         arm = self._arms.get(version)
@@ -248,6 +252,8 @@ class Run:
         """Of each stretch, in the order in which they were heard of."""
         self.counts: Final[dict[int, dict[str, list[int]]]] = {}
         """By stretch and version, units by what they have had first there: an error, slower than each threshold."""
+        self.changes: int = 0
+        """How often a first event was counted."""
         self.samples: list[list[Any]] = []
         """Some of those, with the ids of their requests; the last ones."""
         self.dropped: Final[dict[str, int]] = {}
@@ -303,6 +309,17 @@ class Run:
             known = {sample[3] for sample in self.samples}
             self.samples = [*self.samples, *(one for one in head["samples"] if one[3] not in known)][-100:]
 
+    def erred(self) -> dict[str, int]:
+        """By version, units with an error in the stretch that is followed: by first errors, or by those that are tracked."""
+        if self._current is None:
+            return {}
+        found = {version: places[0] for version, places in self.counts.get(self._current, {}).items() if places}
+        stretch = self.units()
+        if stretch is not None:
+            for version in stretch.versions():
+                found[version] = max(found.get(version, 0), stretch.erred(version))
+        return found
+
     def happen(self, unit: int, event: str, count: int, thousandths: int) -> bool:
         """An event of a unit, by its hash. False where it is no event of this run's, or there is no room for it."""
         if event not in self.events or self._current is None:
@@ -345,6 +362,7 @@ class Run:
             place += 1
 
     def _count(self, stretch: int, version: str, place: int, more: int) -> None:
+        self.changes += 1
         counts = self.counts.setdefault(stretch, {}).setdefault(version, [])
         while len(counts) <= place:
             counts.append(0)
