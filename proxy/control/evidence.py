@@ -39,6 +39,8 @@ ASK_EVERY: Final = 10.0
 """Seconds between two rounds of queries."""
 ANSWERS_LAST: Final = 35.0
 """Seconds after which an answer is too old to count."""
+JUDGE_EVERY: Final = 5.0
+"""Seconds that a verdict is good for, where no unit has had anything for the first time: it costs a millisecond."""
 _KEY: Final = "evidence"
 
 Spec = dict[str, Any]
@@ -76,6 +78,9 @@ class Look:
     answers: Answers = field(default_factory=Answers)
     answered: float = -1e9
     judgement: Judgement | None = None
+    judged: tuple[int, bool, int, float] | None = None
+    """What it was made of: the stretch, whether at the gate, how many first events, when queries were answered."""
+    judged_at: float = -1e9
     dropped: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -240,12 +245,16 @@ class Evidences:
         if self.wish(rollout) is None:
             return None
         look = self._looks[rollout.route]
-        evidence = self.evidence(rollout, now)
         self._ask(rollout)
         step = rollout.current
         held = step is None or rollout.held >= step["hold"]
+        key = (look.stretch, held, look.units.changes, look.answered)
+        since = self._monotonic() - look.judged_at
+        if look.judgement is not None and key == look.judged and since < JUDGE_EVERY:
+            return look.judgement
+        evidence = self.evidence(rollout, now)
         judgement = look.gates.judge(evidence, gate=held)
-        look.judgement = judgement
+        look.judgement, look.judged, look.judged_at = judgement, key, self._monotonic()
         self._facts.verdicts[rollout.route] = {one.metric: one.outcome for one in judgement.verdicts}
         return judgement
 

@@ -24,6 +24,8 @@ FIRSTS: Final = 50_000
 """Units whose first events are kept, of one route, by one worker. Some 8 MB when full; the next ones are dropped and counted."""
 SAMPLES: Final = 20
 """First events of a stretch that are told with the id of their request."""
+LARGEST: Final = 1e9
+"""Of a value that an event brings."""
 SLOW_LIMIT: Final = 8
 """Thresholds at most."""
 _DEEPEST: Final = 31  # the share is decided by 31 bits of a hash
@@ -70,7 +72,7 @@ class Firsts:
 
     def __init__(self, run: str, limit: int = FIRSTS) -> None:
         self.run: Final = run
-        self.limit: Final = limit
+        self.limit: int = limit
         self.seen: Final[dict[str, int]] = {}  # by unit hash, the mask of what it has had
         self.records: Final = bytearray()
         self.versions: Final[list[str]] = []
@@ -253,6 +255,29 @@ def _merge(into: dict[str, list[int]], unit: str, sums: list[int]) -> None:
         return
     for place, value in enumerate(sums):
         known[place] += value
+
+
+def events_in(tally: Tally | None, fields: dict[bytes, bytes]) -> list[tuple[int, float]] | None:
+    """What an answer says that its unit did: number of the event, and value. A value that is no number is 0.0."""
+    if tally is None:
+        return None
+    found: list[tuple[int, float]] = []
+    number = 0
+    for _, field in tally.wish.events:
+        said = fields.get(field)
+        if said is not None:
+            found.append((number, value_of(said)))
+        number += 1
+    return found or None
+
+
+def value_of(said: bytes) -> float:
+    """The number in a field, at least 0 and at most LARGEST; 0.0 where it is none."""
+    try:
+        value = float(said)
+    except ValueError:
+        return 0.0
+    return value if 0.0 <= value <= LARGEST else 0.0
 
 
 def wish_of(spec: Spec | None, versions: list[str]) -> EvidenceWish | None:

@@ -311,6 +311,8 @@ class Route:
             spec.get("evidence"), [version.name for version in self.versions]
         )
         self.evidence: Tally | None = None  # given by the worker, where versions are compared
+        # Whether its answers say what units did.
+        self.tells: Final[bool] = self.evidence_wish is not None and bool(self.evidence_wish.events)
         self.inject_flags: Final[list[str]] = spec["inject_flags"]  # told to the upstream
         # Whether anything stands between the decision and the upstream: the exchange then goes through its gates.
         self.guarded: Final[bool] = (

@@ -57,6 +57,9 @@ class Record(UpstreamUser):
     cache_state: str = ""  # what became of it at the cache, where its route has one
     replaced: int = 0  # the status of an answer of 500 or above in whose place the client got an old one
     _stale: bool = False
+    _events: list[tuple[int, float]] | None = (
+        None  # what the answer says that its unit did: which event, with which value
+    )
     marked: int = 0  # MARK_*: why analysis leaves this sample out
     delayed: bool = False  # on purpose
     unproven: bool = False  # it took too long, which says nothing of the version
@@ -129,6 +132,9 @@ class Record(UpstreamUser):
         version = self._chain[0]
         failed = self._failed
         news = tally.count(version.index, unit, failed is not None, seconds, self._response_bytes)
+        if self._events is not None:
+            for event, value in self._events:
+                tally.happened(version.index, unit, event, value)
         if news:
             flag = "" if failed is None else failed.code
             self.runtime.evidencing.note(tally, version, unit, news, self._request_id, self._status, flag)

@@ -248,6 +248,8 @@ class Run:
         """Of each stretch, in the order in which they were heard of."""
         self.counts: Final[dict[int, dict[str, list[int]]]] = {}
         """By stretch and version, units by what they have had first there: an error, slower than each threshold."""
+        self.changes: int = 0
+        """How often a first event was counted."""
         self.samples: list[list[Any]] = []
         """Some of those, with the ids of their requests; the last ones."""
         self.dropped: Final[dict[str, int]] = {}
@@ -345,6 +347,7 @@ class Run:
             place += 1
 
     def _count(self, stretch: int, version: str, place: int, more: int) -> None:
+        self.changes += 1
         counts = self.counts.setdefault(stretch, {}).setdefault(version, [])
         while len(counts) <= place:
             counts.append(0)

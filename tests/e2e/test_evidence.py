@@ -14,6 +14,7 @@ import pytest
 from .harness.client import Wire
 from .harness.message import Message
 from .harness.origin import Connection, Origin, Respond
+from .harness.processes import alive
 from .harness.proxy import Config, Proxy, configuration, free_port, give_back, upstream
 from .harness.wait import wait_for
 
@@ -55,8 +56,9 @@ def rolled(stable: Origin, canary: Origin, metrics: list[Config], steps: list[An
 class Users:
     """Distinct users, one request each, as long as nobody stops them."""
 
-    def __init__(self, proxy: Proxy) -> None:
+    def __init__(self, proxy: Proxy, first: int = 1) -> None:
         self._proxy = proxy
+        self._first = first
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.answered = 0
@@ -70,7 +72,7 @@ class Users:
         self._thread.join()
 
     def _run(self) -> None:
-        first = 1
+        first = self._first
         with self._proxy.connect(record=False) as wire:
             while not self._stop.is_set():
                 self._ask(wire, range(first, first + BATCH))
@@ -110,6 +112,67 @@ def test_a_canary_with_errors_is_failed_by_first_errors(tmp_path: Path) -> None:
         assert verdict(proxy, "errors") == "fail"
         proxy.wait_metric(0, "tidegate_weight_percent", route="shop", version="canary", source="effective")
         assert "more errors than tolerated" in proxy.log()
+
+
+def test_evidence_outlives_workers_and_control(tmp_path: Path) -> None:
+    """Both are killed with half of the errors there; the promise is kept as if nothing had been."""
+    steps = [{"weight": 5, "hold": "10m"}, 100]
+    with (
+        Origin(failing(200), record=False) as stable,
+        Origin(failing(20), record=False) as canary,
+        Proxy(rolled(stable, canary, [ERRORS], steps, brake=False), tmp_path) as proxy,
+    ):
+        wait_for(lambda: state(proxy) == "progressing", "the first step")
+
+        def errors() -> float:
+            return proxy.metrics().value("tidegate_errors_total", route="shop")
+
+        with Users(proxy):
+            wait_for(lambda: errors() >= 12, "half of the errors", 60.0)
+        (worker,) = proxy.workers()
+        control = proxy.control()
+        os.kill(control, signal.SIGKILL)
+        wait_for(lambda: not alive(control), "the end of control")
+        wait_for(proxy.ready, "another", 30.0)
+        os.kill(worker, signal.SIGKILL)
+        wait_for(lambda: proxy.ready() and proxy.workers() != [worker] and bool(proxy.workers()), "another worker", 30.0)
+        with Users(proxy, 1_000_000):
+            wait_for(lambda: state(proxy) == "aborted", "the end of it", 60.0)
+        assert errors() <= 4 * 28
+        assert verdict(proxy, "errors") == "fail"
+
+
+def test_events_in_answers_are_compared(tmp_path: Path) -> None:
+    """Every user at the old version buys something, nobody at the new one does."""
+    bought = {"name": "purchase", "judge": "proportion", "event": "purchase", "field": "x-purchase", "weight": "critical"}
+    steps = [{"weight": 50, "hold": "10m"}, 100]
+    with (
+        Origin(failing(0, "x-purchase: 9.90"), record=False) as stable,
+        Origin(failing(0), record=False) as canary,
+        Proxy(rolled(stable, canary, [bought], steps), tmp_path) as proxy,
+        Users(proxy),
+    ):
+        wait_for(lambda: state(proxy) == "aborted", "the end of it", 60.0)
+        assert "0.00% of the units at `canary`, 100.00% at `stable`" in proxy.log()
+
+
+def test_events_that_are_posted_are_compared(tmp_path: Path) -> None:
+    bought = {"name": "purchase", "judge": "proportion", "event": "purchase", "weight": "critical"}
+    steps = [{"weight": 50, "hold": "10m"}, 100]
+    with (
+        Origin(failing(0), record=False) as stable,
+        Origin(failing(0), record=False) as canary,
+        Proxy(rolled(stable, canary, [bought], steps), tmp_path) as proxy,
+    ):
+        wait_for(lambda: state(proxy) == "progressing", "the first step")
+        stays = [user for user, version in versions(proxy, range(1, 401)).items() if version == b"stable"]
+        for start in range(0, len(stays), 100):
+            events = [{"name": "purchase", "unit": f"user-{user}", "value": 5} for user in stays[start : start + 100]]
+            said = proxy.change("POST", "/api/v1/events", {"events": events})
+            assert said == {"counted": len(events), "problems": []}
+        wait_for(lambda: state(proxy) == "aborted", "the end of it", 60.0)
+        assert "0.00% of the units at `canary`, 100.00% at `stable`" in proxy.log()
+        proxy.wait_metric(len(stays), "tidegate_events_total", event="purchase")
 
 
 def test_a_healthy_canary_passes(tmp_path: Path) -> None:
@@ -193,6 +256,16 @@ def test_without_control_a_worker_stops_what_fails_and_control_decides_when_it_i
 
 def served(proxy: Proxy) -> set[bytes]:
     """The versions that fifty users get now."""
+    return set(versions(proxy, range(1, 51)).values())
+
+
+def versions(proxy: Proxy, users: range) -> dict[int, bytes]:
+    """The version that each of these users gets now."""
+    found: dict[int, bytes] = {}
     with proxy.connect(record=False) as wire:
-        wire.send(b"".join(b"GET / HTTP/1.1\r\nHost: a\r\nX-User-Id: user-%d\r\n\r\n" % user for user in range(1, 51)))
-        return {wire.response().get(b"x-tidegate-version") or b"" for _ in range(50)}
+        for start in range(users.start, users.stop, BATCH):
+            some = range(start, min(start + BATCH, users.stop))
+            wire.send(b"".join(b"GET / HTTP/1.1\r\nHost: a\r\nX-User-Id: user-%d\r\n\r\n" % user for user in some))
+            for user in some:
+                found[user] = wire.response().get(b"x-tidegate-version") or b""
+    return found

@@ -70,6 +70,11 @@ def test_every_command_shown_exists_with_its_options(page: str, words: list[str]
     context = click.Context(tidegate)
     command = tidegate.get_command(context, words[0])
     assert command is not None, (page, words)
+    while isinstance(command, click.Group):  # `tidegate rollout status`
+        words = words[1:]
+        assert words, (page, command.name)
+        command = command.get_command(context, words[0])
+        assert command is not None, (page, words)
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     for word in words[1:]:
         if word.startswith("-"):

@@ -112,6 +112,25 @@ def test_only_what_is_new_is_told_and_a_first_event_once(stage_of: StageOf) -> N
     assert control.flush() == []
 
 
+def test_what_answers_say_that_units_did_is_counted(stage_of: StageOf) -> None:
+    spec = compared(slow=(0.25,))
+    wish = spec["routes"][0]["evidence"]
+    wish["events"] = [
+        {"name": "posted", "field": ""},
+        {"name": "purchase", "field": "X-Event"},
+        {"name": "visit", "field": "x-visit"},
+    ]
+    stage = stage_of(spec)
+    control, users = Control(stage), Users(stage)
+    users.ask("u", answer(200, "X-Event: 19.99", "Content-Length: 0"))
+    users.ask("u", answer(200, "x-event: 5", "X-Visit: yes", "Content-Length: 0"))
+    users.ask("u", answer(200, "X-Event: -3", "Content-Length: 0"))
+    users.ask("u")
+    ((head, ((_, _, *sums),), _),) = control.flush()
+    assert head["columns"][4:] == ["slow:0.25", "event:purchase", "value:purchase", "event:visit", "value:visit"]
+    assert sums[5:] == [3, 24_990, 1, 0]
+
+
 def test_only_who_was_dealt_undisturbed_is_counted(stage_of: StageOf) -> None:
     stage = stage_of(compared())
     control, users = Control(stage), Users(stage)
@@ -225,7 +244,7 @@ def test_first_events_without_room_are_dropped_and_counted(stage_of: StageOf) ->
     stage = stage_of(compared())
     tally = stage.plan.routes[0].evidence
     assert tally is not None
-    tally.firsts.limit = 1  # type: ignore[misc] - 50,000 units would take long
+    tally.firsts.limit = 1  # 50,000 units would take long
     control, users = Control(stage), Users(stage)
     for unit in ("u", "v", "w"):
         users.ask(unit, BAD)
