@@ -326,3 +326,51 @@ def test_a_pipeline_waits_and_gets_its_exit_code(origins: tuple[Origin, Origin],
         everything = tidegate(proxy, "rollout", "status")
         assert everything.returncode == 1
         assert len(everything.stdout.splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_copies_come_before_users_and_rings_before_weights(tmp_path: Path) -> None:
+    """Shadow steps and ring steps reach the workers, and go when they are over."""
+    with Origin() as stable, Origin() as canary:
+        shop_route = route(kind="mirror_first", steps=[{"shadow": 100}, {"ring": "staff"}, 100])
+        shop_route["rings"] = [{"version": "canary", "order": ["staff", "beta"], "open": "none"}]
+        segments = {name: {"header": "x-ring", "is": name} for name in ("staff", "beta")}
+        with Proxy(shop((stable, canary), shop_route, segments=segments), tmp_path) as proxy:
+
+            def ask(ring: str = "") -> None:
+                assert proxy.get("/shop", "a.test", "x-user-id: 7", f"x-ring: {ring}").status == 200
+
+            wait_for(lambda: rollout(proxy)["shadow"] == 100, "the step of copies")
+            ask("staff")
+            proxy.wait_metric(1, "tidegate_mirror_total", route="shop", outcome="sent")
+            proxy.wait_metric(1, "tidegate_requests_total", route="shop", version="stable", code="200")
+            kill_control(proxy)
+            ask("staff")
+            proxy.wait_metric(2, "tidegate_mirror_total", route="shop", outcome="sent")
+            act(proxy, "skip")
+            wait_for(lambda: rollout(proxy)["ring"] == "staff", "the step of a ring")
+            ask("staff")
+            proxy.wait_metric(1, "tidegate_requests_total", route="shop", version="canary", code="200")
+            ask("beta")
+            ask()
+            proxy.wait_metric(4, "tidegate_requests_total", route="shop", version="stable", code="200")
+            proxy.wait_metric(2, "tidegate_mirror_total", route="shop", outcome="sent")
+            act(proxy, "abort")
+            ask("staff")
+            proxy.wait_metric(5, "tidegate_requests_total", route="shop", version="stable", code="200")
+
+
+@pytest.mark.slow
+def test_without_a_store_a_rollout_runs_and_says_what_a_restart_costs(
+    origins: tuple[Origin, Origin], tmp_path: Path
+) -> None:
+    config = shop(origins, route(steps=[5, 100]))
+    del config["state"]
+    with Proxy(config, tmp_path) as proxy:
+        wait_for(lambda: in_force(proxy) == 5, "the first step")
+        assert "without `state` a rollout is forgotten at a restart" in proxy.log()
+        assert proxy.api("/api/v1/rollouts")["lasting"] is False
+        act(proxy, "promote")
+        kill_control(proxy)
+        wait_for(lambda: in_force(proxy) == 5, "the first step, once more")
+        assert causes(proxy) == ["created", "begin"]
