@@ -5,7 +5,8 @@ version. Between two points rate and error shares are what was counted; after th
 """
 
 import json
-from collections.abc import Callable
+from bisect import bisect_right
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
@@ -20,8 +21,19 @@ class BadRecordError(ValueError):
     """What was given is no record; the message says what is missing."""
 
 
-def read_recorded(text: str, old: str, new: str) -> Callable[[float], Recorded]:
-    """What was counted at so many seconds from the beginning. `old` and `new`: versions that must be in it.
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What was counted at so many seconds from the beginning; after the end it begins again."""
+
+    ends: tuple[float, ...]
+    pieces: tuple[Recorded, ...]
+
+    def __call__(self, seconds: float) -> Recorded:
+        return self.pieces[bisect_right(self.ends, seconds % self.ends[-1])]
+
+
+def read_recorded(text: str, old: str, new: str) -> Replay:
+    """The record in `text`. `old` and `new`: versions that must be in it.
 
     Raises BadRecordError.
     """
@@ -43,13 +55,7 @@ def read_recorded(text: str, old: str, new: str) -> Callable[[float], Recorded]:
             known = ", ".join(sorted(moments[-1].counts)) or "none"
             raise BadRecordError(f"has no requests of version `{name}`; versions in it: {known}")
     pieces = [(after.at - moments[0].at, _between(before, after, moments)) for before, after in pairwise(moments)]
-    whole = pieces[-1][0]
-
-    def at(seconds: float) -> Recorded:
-        wanted = seconds % whole
-        return next((one for end, one in pieces if wanted < end), pieces[-1][1])
-
-    return at
+    return Replay(tuple(end for end, _ in pieces), tuple(one for _, one in pieces))
 
 
 def _between(before: Moment, after: Moment, moments: list[Moment]) -> Recorded:

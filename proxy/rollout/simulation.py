@@ -5,7 +5,7 @@ have nothing against it, schedules are open, and a query of Prometheus finds its
 waits for a person ends there.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from random import Random
@@ -20,7 +20,8 @@ from proxy.rollout.states import CauseKind, State
 from proxy.rollout.telling import verdicts_of
 from proxy.rollout.track import Track
 from proxy.rollout.units import Run
-from proxy.rollout.world import Assumed, Recorded, World
+from proxy.rollout.world import Assumed, Recorded, World, allowed_value
+from proxy.telemetry.measures import Counts
 
 Spec = dict[str, Any]
 
@@ -97,6 +98,7 @@ class Game:
         self._stretch = 0
         self._key: tuple[Any, ...] = ()
         self._weights: dict[str, float] = {}
+        self._earlier: Counts | None = None
         self._looked = 0.0
         self._now = 0.0
         self.rollout: Rollout = begin(route, plan, bound, 0.0)
@@ -150,7 +152,15 @@ class Game:
         if self._recorded is not None:
             self._world.recorded = self._recorded(self._now)
         self._now += seconds
-        self._world.pass_on(seconds, self._now, rollout.weights, self._run, self._stretch, ring=bool(rollout.ring))
+        self._world.pass_on(
+            seconds,
+            self._now,
+            rollout.weights,
+            self._run,
+            self._stretch,
+            ring=bool(rollout.ring),
+            copied=rollout.shadow / 100.0,
+        )
         left = seconds
         while left > 0.0:
             rollout = tick(rollout, left)
@@ -165,6 +175,11 @@ class Game:
             return
         if self._stretch:
             self._world.tell_units(self._run, self._stretch, self._weights)
+        old = rollout.arms[0]
+        if rollout.weights.get(old, 0.0) > 0.0:
+            self._earlier = None
+        elif self._weights.get(old, 0.0) > 0.0:  # all its users are gone: it is held against what it had before
+            self._earlier = self._world.counts[old].since(self._before[old])
         self._key, self._weights = key, dict(rollout.weights)
         self._stretch += 1
         self._before = dict(self._world.counts)
@@ -203,14 +218,7 @@ class Game:
         rollout, brake = self.rollout, self._brake
         if brake is None:
             return None
-        new = rollout.arms[1]
-        erred = -1
-        if rollout.weights.get(new, 0.0) > 0.0:
-            firsts = self._run.counts.get(self._stretch, {}).get(new, [])
-            units = self._run.units()
-            sums = {} if units is None else units.sums.get(new, {})
-            erred = max(firsts[0] if firsts else 0, sums["errors"].affected if "errors" in sums else 0)
-        if not brake.look(self._world.counts, self._now, erred):
+        if not brake.look(self._world.counts, self._now, self._run.erred(), rollout.weights):
             return None
         return Cause(CauseKind.BRAKE, "simulation", brake.reason, brake.numbers, self._now)
 
@@ -219,14 +227,16 @@ class Game:
         rollout = self.rollout
         old, new, baseline = rollout.arms
         since = {name: one.since(self._before[name]) or one for name, one in self._world.counts.items()}
+        if self._earlier is not None:
+            since[old] = self._earlier
         self._series.add(self._world.counts, new, self._now, {})
         weighty = [rollout.weights.get(name, 0.0) > 0.0 for name in (new, baseline or old)]
         return Evidence(
             route=rollout.route, old=old, new=new, baseline=baseline, began=rollout.began, seconds=rollout.held,
             versions=versions_of(since, self._run), stretches=stretches_of(self._run), slow=self._slow,
             series=self._series.values, points=self._series.points,
-            answers={one["name"]: _allowed(one) for one in rollout.plan["metrics"] if one.get("query")},
-            identity=self._identity, randomised=all(weighty),
+            answers={one["name"]: allowed_value(one) for one in rollout.plan["metrics"] if one.get("query")},
+            identity=self._identity, randomised=all(weighty), earlier=self._earlier is not None,
         )  # fmt: skip
 
     def _move(self, cause: Cause) -> None:
@@ -269,12 +279,6 @@ def _wanted(plan: Spec) -> frozenset[str]:
     of = {one.get("of") for one in plan["metrics"] if one["judge"] == "mean" and not one.get("event")}
     wanted |= {"bytes"} if "response_bytes" in of else set()
     return frozenset(wanted | ({"microseconds"} if of - {"response_bytes", None} else set()))
-
-
-def _allowed(metric: Spec) -> float:
-    """What a query is assumed to find: the limit, which is still allowed."""
-    limit = metric["at_most"] if metric["at_most"] is not None else metric["at_least"]
-    return float(limit if limit is not None else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,16 +346,14 @@ class Setting:
     identity: str = ""
 
 
-def simulate(setting: Setting, runs: int, seed: int, done: Callable[[int], None] | None = None) -> Outlook:
-    """Play so many runs; the same seed gives the same. `done` hears how many are played."""
+def simulate(setting: Setting, runs: Iterable[int], seed: int) -> list[Play]:
+    """Play the runs of these numbers; the same seed and number give the same, whatever else is played."""
     plays = []
-    for number in range(runs):
+    for number in runs:
         rng = Random(f"{seed}/{number}")  # noqa: S311 - a game, and it must be the same again
         game = Game(
             setting.plan, setting.bound, setting.assumed, rng,
             route=setting.route, recorded=setting.recorded, identity=setting.identity,
         )  # fmt: skip
         plays.append(game.play())
-        if done is not None:
-            done(number + 1)
-    return Outlook(tuple(plays))
+    return plays

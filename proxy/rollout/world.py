@@ -9,18 +9,22 @@ What is made is what the proxy would have counted: the same counters and the sam
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import pairwise
 from math import erfc, exp, log, log1p, sqrt
 from random import Random
-from typing import Final
+from statistics import NormalDist
+from typing import Any, Final
 
 from proxy.rollout.units import Run
 from proxy.telemetry.counters import BUCKETS, FINE_EDGES
 from proxy.telemetry.measures import NOTHING, Counts
 
-VISITS: Final = 40_000
+Spec = dict[str, Any]
+
+VISITS: Final = 20_000
 """Visits of one run at most, about; where there would be more, each has more requests."""
-REQUESTS_OF_A_VISIT: Final = 5.0
+REQUESTS_OF_A_VISIT: Final = 8.0
 _HEAVY: Final = 1.0  # spread of ln of how often a user comes
 _PRONE: Final = 0.7  # of ln of how often a user meets an error
 _FAR: Final = 0.3  # of ln of a user's latency
@@ -30,6 +34,17 @@ _MOST_LIKELY: Final = 0.95  # an error is never more likely
 _ROOT: Final = sqrt(2.0)
 BYTES: Final = 10_000.0
 """Of an answer of the old version."""
+
+_TABLE: Final = 1024  # normal draws come from tables: a run makes some hundred thousand
+_QUANTILES: Final = [NormalDist().inv_cdf((place + 0.5) / _TABLE) for place in range(_TABLE)]
+_PRONENESS: Final = [exp(_PRONE * one - _PRONE * _PRONE / 2) for one in _QUANTILES]
+_DISTANCES: Final = [exp(_FAR * one - _FAR * _FAR / 2) for one in _QUANTILES]
+# Of users in the order of how often they come: up to which share of them this share of the visits is by.
+_WHO: Final = [
+    0.0,
+    *(NormalDist().cdf(NormalDist().inv_cdf(n / _TABLE) + _HEAVY) for n in range(1, _TABLE)),
+    1.0 - 1e-9,
+]
 
 _GRID: Final = tuple(-1.8 + 0.4 * step for step in range(10))  # of users' distance, in standard deviations
 
@@ -79,8 +94,8 @@ class User:
 
     def __init__(self, rng: Random, ring: float) -> None:
         self.place: Final = rng.random()
-        self.prone: Final = exp(rng.gauss(-_PRONE * _PRONE / 2, _PRONE))
-        self.far: Final = exp(rng.gauss(-_FAR * _FAR / 2, _FAR))
+        self.prone: Final = _PRONENESS[int(rng.random() * _TABLE)]
+        self.far: Final = _DISTANCES[int(rng.random() * _TABLE)]
         self.in_ring: Final = rng.random() < ring
         self.news = 0  # what it has had
         self.active = 0  # the last stretch in which it came
@@ -118,7 +133,7 @@ class World:
         self._told: dict[tuple[int, int], list[int]] = {}
         self._unshaped: Final = dict.fromkeys(self.versions, 0)  # requests whose durations are not drawn yet
         self._buckets: Final = (
-            {name: _buckets(assumed.median * self._times(name)) for name in self.versions}
+            {name: latency_shares(assumed.median * self._times(name)) for name in self.versions}
             if "durations" in wanted
             else {}
         )
@@ -132,11 +147,20 @@ class World:
         return self.assumed.error_share * (self.assumed.errors if name == self.new else 1.0)
 
     def pass_on(
-        self, seconds: float, at: float, weights: Mapping[str, float], run: Run, stretch: int, *, ring: bool
+        self,
+        seconds: float,
+        at: float,
+        weights: Mapping[str, float],
+        run: Run,
+        stretch: int,
+        *,
+        ring: bool,
+        copied: float = 0.0,
     ) -> None:
         """Let so many seconds pass under these weights, and tell `run` of first events.
 
-        `ring`: whether one is open for the new version. `stretch` counts from 1, up when the step or the weights change.
+        `ring`: whether one is open for the new version. `copied`: the share of requests that it gets copies of, before any user.
+        `stretch` counts from 1, up when the step or the weights change.
         """
         assumed, rng, versions = self.assumed, self._rng, self.versions
         rate = assumed.rate if self.recorded is None else self.recorded.rate
@@ -171,7 +195,7 @@ class World:
                     mine[place] += self._sum_of(extra, count, version, medians[version] * user.far)
                     place += 1
             for level, edge in enumerate(self.slow):
-                slow = binomial(rng, count, _above(edge, medians[version] * user.far))
+                slow = binomial(rng, count, slower_than(edge, medians[version] * user.far))
                 if slow:
                     mine[place + level] += slow
                     news |= 2 << level
@@ -190,6 +214,9 @@ class World:
             self._tell(run, stretch, weights, firsts)
             for whose, event in happened:
                 run.happen(whose, event, 1, 1000)
+        if copied > 0.0:  # they are answered, and nobody sees the answers
+            requests[1] = poisson(rng, rate * seconds * copied)
+            errors[1] = binomial(rng, requests[1], min(_MOST_LIKELY, shares[1]))
         for index, served in enumerate(versions):
             self._count(served, requests[index], errors[index], seconds)
 
@@ -217,8 +244,10 @@ class World:
 
     def _whose(self) -> int:
         """Who comes: of lognormal frequencies, the more frequent so much more often."""
-        z = self._rng.gauss(_HEAVY, 1.0)
-        return int(0.5 * erfc(-z / _ROOT) * self.assumed.users)
+        drawn = self._rng.random() * _TABLE
+        below = int(drawn)
+        share = _WHO[below] + (drawn - below) * (_WHO[below + 1] - _WHO[below])
+        return int(share * self.assumed.users)
 
     def _sum_of(self, name: str, count: int, version: int, median: float) -> int:
         if name == "bytes":
@@ -293,19 +322,26 @@ def poisson(rng: Random, mean: float) -> int:
     return found
 
 
-def _above(edge: float, median: float) -> float:
+def slower_than(edge: float, median: float) -> float:
     """The share of requests slower than `edge`, of one user's median."""
     return 0.5 * erfc(log(edge / median) / (_SPREAD * _ROOT))
 
 
-def _buckets(median: float) -> list[float]:
+@lru_cache(maxsize=64)
+def latency_shares(median: float) -> tuple[float, ...]:
     """The share of all requests in each bucket of FINE_EDGES, over users near and far."""
     masses = [exp(-place * place / 2.0) for place in _GRID]
     below = [0.0]
     for edge in FINE_EDGES:
-        shares = [1.0 - _above(edge, median * exp(_FAR * place - _FAR * _FAR / 2)) for place in _GRID]
+        shares = [1.0 - slower_than(edge, median * exp(_FAR * place - _FAR * _FAR / 2)) for place in _GRID]
         below.append(sum(mass * one for mass, one in zip(masses, shares, strict=True)) / sum(masses))
     below.append(1.0)
     shares = [max(0.0, after - before) for before, after in pairwise(below)]
     assert len(shares) == BUCKETS  # noqa: S101 - one more than there are edges
-    return shares
+    return tuple(shares)
+
+
+def allowed_value(metric: Spec) -> float:
+    """What a query of Prometheus is assumed to find: the limit, which is still allowed."""
+    limit = metric["at_most"] if metric["at_most"] is not None else metric["at_least"]
+    return float(limit if limit is not None else 0.0)

@@ -11,6 +11,8 @@ from urllib.parse import quote
 import click
 
 from proxy.surfaces.cli.loading import config_option, print_json
+from proxy.surfaces.cli.rollout_plan import plan_command
+from proxy.surfaces.cli.rollout_simulate import simulate_command
 
 Spec = dict[str, Any]
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -288,3 +290,6 @@ def _action(name: str, meaning: str) -> click.Command:
 
 for _name, _meaning in ACTIONS.items():
     _action(_name, _meaning)
+
+command.add_command(simulate_command)
+command.add_command(plan_command)
