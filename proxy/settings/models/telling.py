@@ -17,7 +17,8 @@ class Webhook(Part):
     url: WebUrl = option("Where to.")
     when: Literal["before_start", "before_step", "after_step", "after_end"] = option("When it is called.")
     veto: bool = option(
-        "`before_start`, `before_step`: an answer of 4xx or 5xx, or none at all, pauses the rollout.", False
+        '`before_start`, `before_step`: it goes on only after an answer of 2xx without `"allow": false`; else it pauses.',
+        False,
     )
     secret: Secret | None = option(
         "Signs the body: HMAC-SHA256 in `X-Tidegate-Signature`. At least 16 characters. Absent: not signed.", None
