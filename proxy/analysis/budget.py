@@ -1,11 +1,11 @@
 """One error budget for a whole rollout: how often, at most, is a sound canary stopped?
 
-`alpha` is for the rollout, not for a metric. It is split evenly among the metrics that can stop it, and among the steps where a test
-begins anew with each. Tests that hold at all looks (e-values, confidence sequences) are charged once, however often one looks. A test for
-one look is charged for each: look k may use 6 / (pi k)^2 of its share, which adds up to all of it.
+`alpha` is for the rollout, not for a metric. It is split evenly among the metrics that can stop it, and among the steps where
+a test begins anew with each. Tests that hold at all looks (e-values, confidence sequences) are charged once, however often
+one looks. A test for one look is charged for each: look k may use 6 / (pi k)^2 of its share, which adds up to all of it.
 
-`beta` is how often a harmful canary may be promoted. It is not split: such a canary must be let through by every metric that it harms,
-at every step.
+`beta` is how often a harmful canary may be promoted. It is not split: such a canary must be let through by every metric that
+it harms, at every step.
 """
 
 from collections.abc import Mapping
@@ -60,7 +60,8 @@ class Budget:
         self._counted: Final = max(1, sum(1 for weight in metrics.values() if weight != "watch"))
 
     def of(self, metric: str, *, anew: bool = False, looks: int = 0) -> Allowance:
-        """What `metric` may use. `anew`: its test begins again with each step, which costs. Watch-only metrics are shown at the same level.
+        """What `metric` may use. `anew`: its test begins again with each step, which costs. Watch-only metrics are shown at
+        the same level.
 
         Raises KeyError for a metric that was not named before the start.
         """

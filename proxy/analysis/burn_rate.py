@@ -1,8 +1,9 @@
-"""Burn rate: how fast is the error budget of an objective used up? Several windows must agree (Google, "The site reliability workbook",
-chapter 5).
+"""Burn rate: how fast is the error budget of an objective used up? Several windows must agree (Google, "The site reliability
+workbook", chapter 5).
 
-An objective of 99.9 % allows a thousandth of the requests to fail. A burn rate of 1 uses that up exactly in the objective's period; 14.4
-uses 2 % of a month's budget in an hour. A long window says that it matters, a short one beside it that it goes on.
+An objective of 99.9 % allows a thousandth of the requests to fail. A burn rate of 1 uses that up exactly in the objective's
+period; 14.4 uses 2 % of a month's budget in an hour. A long window says that it matters, a short one beside it that it goes
+on.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,8 +52,8 @@ def burning(
 ) -> Burning:
     """Judge. `counts(seconds)` gives errors and requests of the last so many seconds.
 
-    One pair that burns fails; a pass needs `least_requests` in each long window. A short window without requests is no evidence that
-    it goes on. Raises ValueError for an objective outside (0, 1) and without windows.
+    One pair that burns fails; a pass needs `least_requests` in each long window. A short window without requests is no
+    evidence that it goes on. Raises ValueError for an objective outside (0, 1) and without windows.
     """
     if not windows:
         raise ValueError("at least one window")

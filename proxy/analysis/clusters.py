@@ -13,6 +13,7 @@ numbers grow.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
+from operator import mul
 from typing import Self
 
 
@@ -30,16 +31,16 @@ class Clusters:
 
     @classmethod
     def of(cls, totals: Iterable[float], weights: Iterable[float]) -> Self:
-        """From the two numbers of each unit. Raises ValueError where there are more of the one than of the other."""
-        pairs = [(x, n) for x, n in zip(totals, weights, strict=True) if n > 0.0]
+        """From the two numbers of each unit. A unit of weight 0 is none. Raises ValueError where there
+        are more of the one than of the other."""
+        x, n = list(totals), list(weights)
+        if len(x) != len(n):
+            raise ValueError("two numbers for each unit")
+        if n and min(n) <= 0.0:
+            kept = [place for place, weight in enumerate(n) if weight > 0.0]
+            x, n = [x[place] for place in kept], [n[place] for place in kept]
         return cls(
-            len(pairs),
-            sum(x for x, _ in pairs),
-            sum(n for _, n in pairs),
-            sum(x * x for x, _ in pairs),
-            sum(x * n for x, n in pairs),
-            sum(n * n for _, n in pairs),
-            sum(1 for x, _ in pairs if x),
+            len(n), sum(x), sum(n), sum(map(mul, x, x)), sum(map(mul, x, n)), sum(map(mul, n, n)), len(x) - x.count(0.0)
         )
 
     def __add__(self, other: "Clusters") -> "Clusters":

@@ -1,8 +1,9 @@
 """`compat: kayenta`: one metric and a whole canary as Kayenta's judge NetflixACAJudge-v1.0 finds them, faults included.
 
-For those who move over and want the same answers. An interval for the shift between the two versions is found as R's wilcox.test does,
-by solving for the shift at which the rank test would just not object (with Brent's method, 1973, to 1e-4), and the metric is High
-where its lower end lies above a quarter of the estimated shift. What is wrong with that, and better in `rank`:
+For those who move over and want the same answers. An interval for the shift between the two versions is found as R's
+wilcox.test does, by solving for the shift at which the rank test would just not object (with Brent's method, 1973, to 1e-4),
+and the metric is High where its lower end lies above a quarter of the estimated shift. What is wrong with that, and better in
+`rank`:
 
 - the answer depends on the unit of measure: the same points times 1e-5 pass, since the roots are found to 1e-4 of whatever unit;
 - two to four points can fail;
@@ -25,6 +26,7 @@ TOLERANCE: Final = 0.25
 CONFIDENCE: Final = 0.98
 _PRECISE: Final = 1e-4
 _NOISE: Final = 1e-5
+_MOST_STEPS: Final = 1000
 _EPSILON: Final = 2.220446049250313e-16
 
 
@@ -65,8 +67,8 @@ def judge_metric(
 ) -> Found:
     """One metric: a list of points for each version.
 
-    Where each version is constant, a noise of 1e-5 of the value is added to each point. `draw` gives standard normal numbers for it;
-    without, they are the quantiles of that distribution in order, and the answer is always the same.
+    Where each version is constant, a noise of 1e-5 of the value is added to each point. `draw` gives standard normal numbers
+    for it; without, they are the quantiles of that distribution in order, and the answer is always the same.
     """
     rule = rule or Rule()
     x, y = _prepared(canary, rule), _prepared(baseline, rule)
@@ -158,13 +160,14 @@ def interval(x: Sequence[float], y: Sequence[float], confidence: float) -> tuple
 
 
 def root(function: Callable[[float], float], a: float, b: float, tolerance: float) -> float:
-    """Where a function that has opposite signs at a and b is 0: Brent, "Algorithms for minimization without derivatives", chapter 4.
+    """Where a function that has opposite signs at a and b is 0: Brent, "Algorithms for minimization without derivatives",
+    chapter 4.
 
     Where it leaps over 0, the side of the leap that was found last, to within `tolerance`.
     """
     at_a, at_b = function(a), function(b)
     c, at_c = a, at_a
-    while True:
+    for _ in range(_MOST_STEPS):
         step_before = b - a
         if abs(at_c) < abs(at_b):
             a, b, c = b, c, b
@@ -193,6 +196,7 @@ def root(function: Callable[[float], float], a: float, b: float, tolerance: floa
         at_b = function(b)
         if (at_b > 0.0) == (at_c > 0.0):
             c, at_c = a, at_a
+    return b
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +223,8 @@ def score(
 ) -> Score:
     """The canary as a whole. `weights`: percent by group; those without one share the rest evenly.
 
-    A group without data counts 100. A critical metric that does not pass makes it 0, and so does a lack of data for half of the metrics.
+    A group without data counts 100. A critical metric that does not pass makes it 0, and so does a lack of data for half of
+    the metrics.
     """
     by_group: dict[str, list[Label]] = {}
     for one in results:

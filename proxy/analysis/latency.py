@@ -11,8 +11,8 @@ It says how the whole distribution lies, and needs many samples for that: 78,000
 The exceedance. "Slower than T" is counted as an error is (error_rate): with units, the first time of each. T are fixed before the
 rollout, from what the old version has shown (`thresholds`), and the evidence of several T is averaged: a mean of e-values is one.
 
-Samples of one user hang together. The band and `quantile` take samples as independent: feed them where that holds, or read them as a
-description. The exceedance over units needs no such thing.
+Samples of one user hang together. The band and `quantile` take samples as independent: feed them where that holds, or read
+them as a description. The exceedance over units needs no such thing.
 """
 
 from bisect import bisect_left
@@ -41,8 +41,9 @@ def band(samples: int, alpha: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Slower:
-    """Where the two distributions lie farthest apart: `by` is how much larger a share of the others is within `edge` seconds; `band`,
-    how much of that chance may account for."""
+    """Where the two distributions lie farthest apart: `by` is how much larger a share of the others is within `edge` seconds;
+    `band`, how much of that chance may account for.
+    """
 
     edge: float
     by: float
@@ -109,7 +110,8 @@ def _fitting(counts: Sequence[int], edges: Sequence[float]) -> None:
 
 
 def thresholds(counts: Sequence[int], edges: Sequence[float], shares: Sequence[float] = EXCEEDED) -> list[float]:
-    """The T to count by, seconds: the edges that such shares of the old version's samples are within. None twice, none beyond the edges.
+    """The T to count by, seconds: the edges that such shares of the old version's samples are within. None twice, none beyond
+    the edges.
 
     Taken before the rollout, and kept: T chosen by what the canary showed would be no test. Raises ValueError as slower.
     """

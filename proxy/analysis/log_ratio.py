@@ -1,13 +1,17 @@
 """How many times the errors of the others does the canary have? An interval for the ratio, clustered by unit, to promote on.
 
-The estimate is ln(R_c / R_b), R a version's errors per request. Its variance is var R_c / R_c^2 + var R_b / R_b^2, each over units
-(clusters), and the interval is the confidence sequence of sequence.py. A canary may be promoted when the upper end lies below ln r1,
-r1 the ratio that would be harmful; where the lower end lies above ln r0, it is worse than tolerated.
+The estimate is ln(R_c / R_b), R a version's errors per request. Its variance is var R_c / R_c^2 + var R_b / R_b^2, each over
+units (clusters), and the interval is the confidence sequence of sequence.py. A canary may be promoted when the upper end lies
+below ln r1, r1 the ratio that would be harmful; where the lower end lies above ln r0, it is worse than tolerated.
 
 Unlike first errors (error_rate) this does not saturate: a user who errs twice as often errs twice as often for good.
 
-A version without any error has no logarithm. The canary is therefore given one error more than it has, from a unit of its own, before
-it may be promoted: with few errors the estimate is too high, and the interval is wide.
+All sums are of one stretch of constant weights. Were they added up over several, a canary that got its traffic in a bad hour
+would look bad, and one that got it at night would look good: a new stretch begins anew, and is charged as such (Allowance,
+`anew`).
+
+A version without any error has no logarithm. The canary is therefore given one error more than it has, from a unit of its
+own, before it may be promoted: with few errors the estimate is too high, and the interval is wide.
 """
 
 from math import inf, log, sqrt
@@ -18,9 +22,9 @@ from proxy.analysis.sequence import Interval, around
 
 HARMFUL: Final = 2.0
 """r1: a canary with so many times the errors must not be promoted."""
-LEAST_AFFECTED: Final = 10
+LEAST_AFFECTED: Final = 20
 """Units with errors that a version needs before its variance is believed."""
-LEAST_SPREAD: Final = 20.0
+LEAST_SPREAD: Final = 30.0
 """Units of equal weight (Clusters.spread) that each version needs."""
 
 
@@ -44,7 +48,8 @@ def log_ratio(canary: Clusters, others: Clusters, alpha: float, harmful: float =
 
 
 def upper_log_ratio(canary: Clusters, others: Clusters, alpha: float, harmful: float = HARMFUL) -> float:
-    """The upper end, with the one error more: what promotion rests on. inf where too little is known; a canary without errors has one.
+    """The upper end, with the one error more: what promotion rests on. inf where too little is known; a canary without errors
+    has one.
 
     Raises ValueError as log_ratio.
     """

@@ -1,7 +1,9 @@
-"""The difference of two means, with an interval that holds at all looks (sequence.py): revenue per unit, bytes per answer, ln latency.
+"""The difference of two means, with an interval that holds at all looks (sequence.py): revenue per unit, bytes per answer, ln
+latency.
 
-Two kinds of mean: over units, each with one number (Moments), and per request, summed by unit (clusters.Clusters), whose variance is
-that between units. The mean of ln latency is of the second kind: a difference of .18 is a canary that is 1.2 times as slow.
+Two kinds of mean: over units, each with one number (Moments), and per request, summed by unit (clusters.Clusters), whose
+variance is that between units. The mean of ln latency is of the second kind: a difference of .18 is a canary that is 1.2
+times as slow.
 """
 
 from collections.abc import Iterable
@@ -12,7 +14,7 @@ from typing import Final, Self
 from proxy.analysis.clusters import Clusters
 from proxy.analysis.sequence import BEST_AT, Interval, around, effective, half_width
 
-LEAST_UNITS: Final = 20.0
+LEAST_UNITS: Final = 30.0
 """Units of each version before its variance is believed; of equal weight, where they differ (Clusters.spread)."""
 
 

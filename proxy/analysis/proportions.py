@@ -1,7 +1,7 @@
 """Of so many units, how many did it? The difference of two shares, with an interval that holds at all looks (sequence.py).
 
-For what a unit does or does not do: buys, signs in, sees an error. se^2 = p_c (1 - p_c) / n_c + p_b (1 - p_b) / n_b, where each p has
-one of each kind added, so that a version of which nothing is seen yet is not taken for certain.
+For what a unit does or does not do: buys, signs in, sees an error. se^2 = p_c (1 - p_c) / n_c + p_b (1 - p_b) / n_b, where
+each p has one of each kind added, so that a version of which nothing is seen yet is not taken for certain.
 """
 
 from dataclasses import dataclass

@@ -4,10 +4,10 @@ An estimate with standard error se lies within
 
     se sqrt((1 + 1 / x) ln((1 + x) / alpha^2)),    x = c n / n*,    c = 2 ln(1 / alpha) + ln(1 + 2 ln(1 / alpha))
 
-of the truth, for all n at once with a chance of at least 1 - alpha (normal mixture: Robbins, 1970; Howard, Ramdas, McAuliffe and
-Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence sequences", 2021; with an estimated se: Waudby-Smith et al.,
-"Time-uniform central limit theory", 2023). It is narrowest, in standard errors, about n = n*, where it is 3.04 of them for alpha = .05;
-an interval for one look would be 1.96. That is the price of looking whenever one likes.
+of the truth, for all n at once with a chance of at least 1 - alpha (normal mixture: Robbins, 1970; Howard, Ramdas, McAuliffe
+and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence sequences", 2021; with an estimated se: Waudby-Smith et
+al., "Time-uniform central limit theory", 2023). It is narrowest, in standard errors, about n = n*, where it is 3.04 of them
+for alpha = .05; an interval for one look would be 1.96. That is the price of looking whenever one likes.
 
 What makes it hold is that x goes with the information, 1 / se^2. With a constant split the number of units does; over weights that
 change, `effective` does. Where units are few and their requests many, neither does, and `around` takes 1 / se^2 itself.

@@ -1,7 +1,7 @@
 """How much, how long: samples and errors that a decision needs, and the time until there are so many.
 
-For a plan that is made before the rollout, and for the "expected in 40 min" of a verdict. Estimates, to a factor of two: what is really
-needed depends on what really happens.
+For a plan that is made before the rollout, and for the "expected in 40 min" of a verdict. Estimates, to a factor of two: what
+is really needed depends on what really happens.
 """
 
 from collections.abc import Callable
@@ -70,7 +70,8 @@ def seconds_to_abort(
 def seconds_to_narrow(width: Callable[[float], float], wanted: float, seconds: float) -> float:
     """Until an interval is narrow enough, if information goes on coming as it has in the `seconds` so far.
 
-    `width(times)` is its half-width after so many times the time, which falls with it. inf where it will not be a thousand times on.
+    `width(times)` is its half-width after so many times the time, which falls with it. inf where it will not be a thousand
+    times on.
     """
     if wanted <= 0.0 or seconds <= 0.0:
         return inf

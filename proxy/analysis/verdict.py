@@ -1,7 +1,7 @@
 """What a judge says of one metric, and what all of them say together. Always with numbers, and with a reason that can be read.
 
-"Insufficient" is a verdict of its own: too few samples, none at all, a metric whose name nobody knows, a value that is not a number. It
-is never a pass. What then becomes of the rollout is `on_no_data`: pause (the default), wait, or fail.
+"Insufficient" is a verdict of its own: too few samples, none at all, a metric whose name nobody knows, a value that is not a
+number. It is never a pass. What then becomes of the rollout is `on_no_data`: pause (the default), wait, or fail.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,10 @@ ON_NO_DATA: Final[tuple[OnNoData, ...]] = ("pause", "wait", "fail")
 class Verdict:
     """One metric.
 
-    `effect` with `low` and `high`, in what `measure` says (a ratio, seconds, percent); None where unknown. `evidence`: ln E, None for tests
-    that have none. `samples`: of the canary and of the others, counted as `unit` says. `seconds`: expected until a decision, 0.0 where
-    there is one, None where nobody can say. `alpha`: what it was judged at. A pass with an effect that is no number becomes
-    insufficient here, whoever made it.
+    `effect` with `low` and `high`, in what `measure` says (a ratio, seconds, percent); None where unknown. `evidence`: ln E,
+    None for tests that have none. `samples`: of the canary and of the others, counted as `unit` says. `seconds`: expected
+    until a decision, 0.0 where there is one, None where nobody can say. `alpha`: what it was judged at. A pass with an effect
+    that is no number becomes insufficient here, whoever made it.
     """
 
     metric: str
@@ -60,8 +60,8 @@ def missing(metric: str, known: Sequence[str] = ()) -> Verdict:
 class Together:
     """All metrics. `verdicts` are those of all metrics that were named, missing ones too, in their order.
 
-    `at_once`: a critical metric failed, and nothing should be waited for. `action` is what to do about an insufficient outcome, and ""
-    where the outcome is another.
+    `at_once`: a critical metric failed, and nothing should be waited for. `action` is what to do about an insufficient
+    outcome, and "" where the outcome is another.
     """
 
     outcome: Outcome
@@ -80,8 +80,8 @@ def together(
 ) -> Together:
     """Make one of many. `gate`: the step has lasted as long as it should, so normal metrics count and lacking data is acted upon.
 
-    Before that, only a critical fail stops, and what is insufficient is waited for. Nothing to judge by is insufficient. A verdict on a
-    metric that was not named before the start is left out. Raises ValueError for an `on_no_data` that is none.
+    Before that, only a critical fail stops, and what is insufficient is waited for. Nothing to judge by is insufficient. A
+    verdict on a metric that was not named before the start is left out. Raises ValueError for an `on_no_data` that is none.
     """
     if on_no_data not in ON_NO_DATA:
         raise ValueError(f"on_no_data: one of {', '.join(ON_NO_DATA)}")

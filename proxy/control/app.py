@@ -28,6 +28,7 @@ from proxy.control.exposures import Exposures
 from proxy.control.flags import FlagPort
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
 from proxy.control.handover import take_stock
+from proxy.control.kept_keys import KeptKeys
 from proxy.control.keys import keep_keys
 from proxy.control.kill_switch import KillSwitch
 from proxy.control.plans import Plans
@@ -246,6 +247,7 @@ class Control:
             _fetch,
             random.random,
             lambda: self.settings.watch == "poll",
+            KeptKeys(store, None if self._run_dir is None else self._run_dir.path),
         )
         self._exposition = Exposition(inventory.cells, inventory.ledger, self.facts)
         self._totals = Totals(inventory.cells, inventory.ledger)
@@ -280,7 +282,7 @@ class Control:
             self.facts,
             self._rollout_room.rollouts.lay,
         )
-        self._flags = FlagPort(lambda: self._plans.spec, self._lists.tables, time.time, self.facts)
+        self._flags = FlagPort(lambda: self._plans.spec, self._lists.tables, time.time, self.facts, self._token_keys)
 
     async def _leave(self, *, hands_over: bool) -> int:
         if hands_over:
@@ -314,6 +316,7 @@ class Control:
             self._access,
             self._exposures,
             self._rollout_room.evidence,
+            self._token_keys,
             self._send_strangers_away,
         )
         launcher = WorkerLauncher(

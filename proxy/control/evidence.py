@@ -279,11 +279,7 @@ class Evidences:
             return Cause(
                 CauseKind.BRAKE, ITSELF, reason, {**said["numbers"], "requests_seen": look.units.samples[-10:]}, now
             )
-        erred = -1
-        if look.weights.get(rollout.plan["to"], 0.0) > 0.0:
-            firsts = look.units.counts.get(look.stretch, {}).get(rollout.plan["to"], [])
-            erred = max(firsts[0] if firsts else 0, _erred(look.units, rollout.plan["to"]))
-        if not look.brake.look(counts, self._monotonic(), erred):
+        if not look.brake.look(counts, self._monotonic(), look.units.erred(), look.weights):
             return None
         if not look.pulled:
             look.pulled = True
@@ -527,8 +523,3 @@ def _slow_of(plan: Spec) -> list[float]:
 def _level(run: Run) -> int:
     stretch = run.units()
     return 0 if stretch is None else stretch.level
-
-
-def _erred(run: Run, version: str) -> int:
-    stretch = run.units()
-    return 0 if stretch is None else stretch.erred(version)

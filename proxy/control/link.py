@@ -50,6 +50,9 @@ class LinkEvents(Protocol):
     def testified(self, payload: bytes) -> None:
         """A message of evidence (channel/evidence.py)."""
 
+    def lacking(self, source: str) -> None:
+        """A token named a key that is not among those of this source."""
+
     def drained(self, aborted: int) -> None:
         """Nothing is left in the worker, which exits; `aborted` exchanges were cut off."""
 
@@ -285,6 +288,8 @@ class Link(asyncio.Protocol):
             self._failed(said["generation"], said["error"])
         elif kind == messages.SETTLED:
             self._events.settled(said["generation"])
+        elif kind == messages.LACKING:
+            self._events.lacking(said["source"])
         elif kind == messages.DRAINED:
             self._events.drained(said["aborted"])
         else:

@@ -13,6 +13,7 @@ from proxy.control.handover import Inventory
 from proxy.control.places import Places, running
 from proxy.control.plans import Plans
 from proxy.control.run_dir import RunDir
+from proxy.control.token_keys import TokenKeys
 from proxy.telemetry.facts import Facts
 
 log = logging.getLogger("tidegate.control")
@@ -31,6 +32,7 @@ class Register:
         access: AccessFile,
         exposures: Exposures,
         evidence: Evidences,
+        token_keys: TokenKeys,
         served: Callable[[], None],
     ) -> None:
         """Goes on with what an earlier control process had put down. `served` is called when a worker serves a plan."""
@@ -42,6 +44,7 @@ class Register:
         self._access: Final = access
         self._exposures: Final = exposures
         self._evidence: Final = evidence
+        self._token_keys: Final = token_keys
         self._served: Final = served
         self._inherit()
 
@@ -112,6 +115,10 @@ class Register:
     def testified(self, payload: bytes) -> None:
         """A message of evidence."""
         self._evidence.take(payload)
+
+    def lacking(self, source: str) -> None:
+        """A token named a key that is not among those of this source."""
+        self._token_keys.want(source)
 
     def accessed(self, lines: bytes) -> None:
         """Whole lines for the access log."""

@@ -282,11 +282,17 @@ class Rollouts:
         return frozenset([*found, *found][start : self._turn])
 
     async def _look_after(self, name: str, elapsed: float, now: float, *, judged: bool) -> None:
+        refused: JournalError | None = None
         if self._behind(name):
-            await self._follow(name)
+            try:
+                await self._follow(name)
+            except JournalError as error:
+                refused = error  # what is under way may have to be taken out all the same
         rollout = self.book.rollouts.get(name)
         if rollout is not None and not rollout.final and not self.book.lock(name).locked():
             await self._look_at(tick(rollout, elapsed), now, judged=judged)
+        if refused is not None:
+            raise refused
 
     async def _look_at(self, rollout: Rollout, now: float, *, judged: bool) -> None:
         name, book = rollout.route, self.book

@@ -73,6 +73,9 @@ class SupervisorEvents(Protocol):
     def testified(self, payload: bytes) -> None:
         """A message of evidence."""
 
+    def lacking(self, source: str) -> None:
+        """A token named a key that is not among those of this source."""
+
 
 class _Listener:
     """Ties one link to the process it was made for: words of a process that was replaced mean nothing."""
@@ -117,6 +120,9 @@ class _Listener:
 
     def testified(self, payload: bytes) -> None:
         self._supervisor.events.testified(payload)
+
+    def lacking(self, source: str) -> None:
+        self._supervisor.events.lacking(source)
 
     def drained(self, aborted: int) -> None:
         if aborted:

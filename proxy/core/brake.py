@@ -1,14 +1,15 @@
 """The early brake: is a version so much worse than the others that nobody should wait for a judge?
 
-It sees integers alone: errors of the version, errors of the others, and the version's share of the traffic. With rates that differ by
-`tolerated`, an error comes from the version with probability q = r w / (r w + 1 - w). Against that stand a few ratios that are worse,
-each with its own probability t; the evidence of one is the likelihood ratio
+It sees integers alone: errors of the version, errors of the others, and the version's share of the traffic. With rates that
+differ by `tolerated`, an error comes from the version with probability q = r w / (r w + 1 - w). Against that stand a few
+ratios that are worse, each with its own probability t; the evidence of one is the likelihood ratio
 
     ln L = e_v ln(t / q) + e_o ln((1 - t) / (1 - q))
 
-Where the version is no worse than tolerated, each L is a supermartingale that starts at 1, for t > q; so is their mean, and the mean
-is at least the highest divided by their number. The brake is pulled where the highest reaches ln(number / alpha): falsely, with a
-chance of at most alpha however often one looks (Ville). That is a few multiplications; the logarithms are made once for a share.
+Where the version is no worse than tolerated, each L is a supermartingale that starts at 1, for t > q; so is their mean, and
+the mean is at least the highest divided by their number. The brake is pulled where the highest reaches ln(number / alpha):
+falsely, with a chance of at most alpha however often one looks (Ville). That is a few multiplications; the logarithms are
+made once for a share.
 
 Shares that change begin a new Odds, and what was gathered goes on: a product of such processes is one.
 """
@@ -18,7 +19,7 @@ from typing import Final
 
 TOLERATED: Final = 3.0
 """Times the errors of the others that are not the brake's business, but the judge's."""
-WORSE: Final = (2.0, 5.0, 20.0, 100.0)
+WORSE: Final[tuple[float, ...]] = (2.0, 5.0, 20.0, 100.0)
 """How many times worse than tolerated. The last is a version that fails always, beside others that hardly do."""
 ALPHA: Final = 0.001
 """The chance that a version that is no more than `tolerated` times worse is ever stopped."""
@@ -56,7 +57,8 @@ class Brake:
         self._gathered: Final[list[float]] = [0.0] * len(WORSE)
 
     def add(self, odds: Odds, version: int, others: int) -> bool:
-        """So many errors more of the version and of the others, since the last call. True once the brake is pulled, and from then on.
+        """So many errors more of the version and of the others, since the last call. True once the brake is pulled, and from
+        then on.
 
         Counts below 0 (a counter that was replaced) say nothing and are left out.
         """

@@ -1,8 +1,9 @@
 """The early brake over the last seconds: what core/brake.py is asked, by the control process and, while that is away, by workers.
 
-The test sees errors of all requests, and errors of one user come together. So beside its evidence the brake wants some requests,
-and several units that have erred, where units are counted. What is older than the window is forgotten, so that a version that was
-well for a day is stopped as soon as one that has just begun.
+The test sees errors of all requests, and errors of one user come together: a single client that always fails may be a good part of
+what a small share gets. So where units are counted they must confirm it: several have erred, and either most requests fail, or the
+version has more units with errors than its share is, with twenty to one. What is older than the window is forgotten, so that a
+version that was well for a day is stopped as soon as one that has just begun.
 """
 
 from collections import deque
@@ -14,8 +15,10 @@ Spec = dict[str, Any]
 
 UNITS: Final = 3
 """Units that must have had an error of the version: one user who fails is no degradation."""
-ALONE: Final = 0.5
-"""The share of errors that pulls the brake where there is no other version to compare with."""
+MOST: Final = 0.5
+"""The share of errors that no single client makes, and that pulls the brake where there is no other version to compare with."""
+CONFIRMED: Final = 0.05
+"""How often, at most, units of a version that is no worse confirm what requests say."""
 
 
 class Part:
@@ -40,15 +43,16 @@ class BrakeWindow:
         self.reason: str = ""
         self.numbers: Spec = {}
         self._parts: Final[deque[Part]] = deque()
+        self._most: bool = False  # of the requests in the window have failed
 
     def release(self) -> None:
         """Forget all of it."""
         self._parts.clear()
 
-    def look(self, part: Part, erred: int) -> bool:
-        """Whether it is pulled, with what is new. `erred`: units with an error of the version, -1 where they are not counted.
+    def look(self, part: Part) -> bool:
+        """Whether requests pull it, with what is new. `reason` and `numbers` then say why.
 
-        `reason` and `numbers` then say why. Counts below 0 are of counters that were replaced, and all is forgotten.
+        Counts below 0 are of counters that were replaced, and all is forgotten.
         """
         if min(part.requests, part.errors, part.other_requests, part.other_errors) < 0:
             self._parts.clear()
@@ -63,8 +67,9 @@ class BrakeWindow:
             errors += one.errors
             other_requests += one.other_requests
             other_errors += one.other_errors
-        if requests < self.minimum or not errors or 0 <= erred < UNITS:
+        if requests < self.minimum or not errors:
             return False
+        self._most = errors >= MOST * requests
         self.numbers = {
             "window": self.window,
             "requests": requests,
@@ -73,12 +78,11 @@ class BrakeWindow:
             "other_requests": other_requests,
             "other_errors": other_errors,
             "tolerated": self.tolerated,
-            "units": None if erred < 0 else erred,
         }
         self.reason = f"{errors} of {requests} requests failed within {self.window:g} s"
         if not other_requests:
             self.reason += ", and there is no other version to compare with"
-            return errors >= ALONE * requests
+            return self._most
         self.reason += f", {other_errors} of {other_requests} elsewhere"
         brake = Brake()
         for one in self._parts:
@@ -87,3 +91,14 @@ class BrakeWindow:
                 brake.add(Odds(share, self.tolerated), one.errors, one.other_errors)
         self.numbers["ln_evidence"] = round(brake.evidence(), 3)
         return brake.pulled
+
+    def confirmed(self, erred: int, others_erred: int, share: float) -> bool:
+        """Whether units say so, too: those with an error of the version, and those of the others, where it has this share of
+        all."""
+        self.numbers["units"] = erred
+        self.numbers["other_units"] = others_erred
+        if erred < UNITS:
+            return False
+        if self._most or not 0.0 < share < 1.0:
+            return True
+        return Brake(CONFIRMED).add(Odds(share, 1.0), erred, others_erred)

@@ -262,12 +262,10 @@ def events_in(tally: Tally | None, fields: dict[bytes, bytes]) -> list[tuple[int
     if tally is None:
         return None
     found: list[tuple[int, float]] = []
-    number = 0
-    for _, field in tally.wish.events:
+    for number, (_, field) in enumerate(tally.wish.events):
         said = fields.get(field)
         if said is not None:
             found.append((number, value_of(said)))
-        number += 1
     return found or None
 
 

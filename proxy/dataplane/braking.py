@@ -89,8 +89,7 @@ class Braking:
             return
         part = Part(now, counts[0] - before[0], counts[1] - before[1], counts[2] - before[2], counts[3] - before[3])
         tally = watched.tally
-        erred = tally.erred(watched.new.index) if watched.new.weight > 0.0 else -1
-        if watched.window.look(part, erred):
+        if watched.window.look(part) and _confirmed(watched):
             tally.braked = {
                 "version": watched.new.name,
                 "reason": watched.window.reason,
@@ -116,6 +115,20 @@ class Braking:
             )
             errors += sum(view[slot + V_FLAGS : slot + V_FLAGS + len(FLAGS)]) - view[slot + V_MARKED_ERRORS]
         return [requests, errors]
+
+
+def _confirmed(watched: Watched) -> bool:
+    """Whether units say so, too, where the version has any."""
+    weight = watched.new.weight
+    if weight <= 0.0:
+        return True
+    tally = watched.tally
+    others = 0
+    whole = weight
+    for version in watched.others:
+        others += tally.erred(version.index)
+        whole += version.weight
+    return watched.window.confirmed(tally.erred(watched.new.index), others, weight / whole)
 
 
 def take_out(route: Route, tally: Tally) -> None:

@@ -196,6 +196,7 @@ class Worker:
         self._intake.arms.look()
         runtime.flush()
         runtime.exposing.flush(runtime.send)
+        runtime.identifying.flush(runtime.send)
         runtime.evidencing.flush(runtime.send)
         if self._link.connected:
             runtime.braking.rest()

@@ -43,15 +43,25 @@ class RouteBrake:
         self._window.release()
         self._before = {}
 
-    def look(self, counts: Mapping[str, Counts], now: float, erred: int) -> bool:
-        """Whether `counts` pull it at `now`, seconds of a clock that only goes forward. `erred`: units with errors of the version
-        in this stretch, -1 where units are not counted."""
+    def look(
+        self, counts: Mapping[str, Counts], now: float, units: Mapping[str, int], weights: Mapping[str, float]
+    ) -> bool:
+        """Whether `counts` pull it at `now`, seconds of a clock that only goes forward. `units`: those with errors in this stretch,
+        by version; they are asked where the version has a weight."""
         before, self._before = self._before, dict(counts)
         if not before:
             return False
         requests, errors = _more(counts, before, [self._new])
         other_requests, other_errors = _more(counts, before, self._others)
-        return self._window.look(Part(now, requests, errors, other_requests, other_errors), erred)
+        if not self._window.look(Part(now, requests, errors, other_requests, other_errors)):
+            return False
+        mine = weights.get(self._new, 0.0)
+        if mine <= 0.0:
+            return True
+        others = sum(weights.get(name, 0.0) for name in self._others)
+        return self._window.confirmed(
+            units.get(self._new, 0), sum(units.get(name, 0) for name in self._others), mine / (mine + others)
+        )
 
 
 def _more(counts: Mapping[str, Counts], before: Mapping[str, Counts], names: list[str]) -> tuple[int, int]:

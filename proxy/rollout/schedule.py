@@ -40,9 +40,9 @@ class Schedule:
 
     def _why_closed_at(self, now: float) -> str:
         for period in self.freeze:
-            if period.covers(now):
+            if period.holds_at(now):
                 return f"frozen {period.words()}"
-        if self.allow and not any(window.covers(now) for window in self.allow):
+        if self.allow and not any(window.holds_at(now) for window in self.allow):
             return f"outside of {' and '.join(window.words() for window in self.allow)}"
         return ""
 

@@ -218,13 +218,7 @@ class Game:
         rollout, brake = self.rollout, self._brake
         if brake is None:
             return None
-        new = rollout.arms[1]
-        erred = -1
-        if rollout.weights.get(new, 0.0) > 0.0:
-            firsts = self._run.counts.get(self._stretch, {}).get(new, [])
-            units = self._run.units()
-            erred = max(firsts[0] if firsts else 0, 0 if units is None else units.erred(new))
-        if not brake.look(self._world.counts, self._now, erred):
+        if not brake.look(self._world.counts, self._now, self._run.erred(), rollout.weights):
             return None
         return Cause(CauseKind.BRAKE, "simulation", brake.reason, brake.numbers, self._now)
 

@@ -137,6 +137,10 @@ class Stretch:
         """How many of this version are kept."""
         return len(self._units.get(version, ()))
 
+    def versions(self) -> list[str]:
+        """Those of which units are kept."""
+        return list(self._units)
+
     def erred(self, version: str) -> int:
         """How many of them have had an error."""
         arm = self._arms.get(version)
@@ -304,6 +308,17 @@ class Run:
         if head["samples"]:
             known = {sample[3] for sample in self.samples}
             self.samples = [*self.samples, *(one for one in head["samples"] if one[3] not in known)][-100:]
+
+    def erred(self) -> dict[str, int]:
+        """By version, units with an error in the stretch that is followed: by first errors, or by those that are tracked."""
+        if self._current is None:
+            return {}
+        found = {version: places[0] for version, places in self.counts.get(self._current, {}).items() if places}
+        stretch = self.units()
+        if stretch is not None:
+            for version in stretch.versions():
+                found[version] = max(found.get(version, 0), stretch.erred(version))
+        return found
 
     def happen(self, unit: int, event: str, count: int, thousandths: int) -> bool:
         """An event of a unit, by its hash. False where it is no event of this run's, or there is no room for it."""

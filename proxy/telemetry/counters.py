@@ -116,14 +116,14 @@ V_CACHE_OUTCOMES: Final = V_LIMITED + 8
 V_FAULTS: Final = V_CACHE_OUTCOMES + 8  # disturbed on purpose, by FAULT_OUTCOMES
 V_EXPOSURES_DROPPED: Final = V_FAULTS + 8  # records of exposures that found no room in the worker
 V_CHOICES: Final = V_EXPOSURES_DROPPED + 1  # what became of units' own choices, by CHOICE_OUTCOMES
-V_EVIDENCE_DROPPED: Final = V_CHOICES + 4  # first events of units that found no room in the worker
+V_EVIDENCE_DROPPED: Final = V_CHOICES + 6  # first events of units that found no room in the worker
 V_BRAKES: Final = V_EVIDENCE_DROPPED + 1  # times a worker has taken the version out by itself
 VERSION_SLOTS: Final = V_BRAKES + 1
 
 LIMITED_CAUSES: Final[tuple[str, ...]] = ("rate", "queue_full", "queue_timeout", "shed", "admission")
 LIMITED_RATE, LIMITED_QUEUE_FULL, LIMITED_QUEUE_TIMEOUT, LIMITED_SHED, LIMITED_ADMISSION = range(len(LIMITED_CAUSES))
-CHOICE_OUTCOMES: Final[tuple[str, ...]] = ("shown", "chosen", "left", "refused")
-CHOICE_SHOWN, CHOICE_CHOSEN, CHOICE_LEFT, CHOICE_REFUSED = range(len(CHOICE_OUTCOMES))
+CHOICE_OUTCOMES: Final[tuple[str, ...]] = ("shown", "chosen", "left", "unchanged", "refused", "limited")
+CHOICE_SHOWN, CHOICE_CHOSEN, CHOICE_LEFT, CHOICE_UNCHANGED, CHOICE_REFUSED, CHOICE_LIMITED = range(len(CHOICE_OUTCOMES))
 FAULT_OUTCOMES: Final[tuple[str, ...]] = (*KINDS, "capped")
 """What was put in, and "capped" where a fault would have been but for the share of requests that may be disturbed."""
 FAULT_CAPPED: Final = len(KINDS)

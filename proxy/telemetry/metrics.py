@@ -89,7 +89,8 @@ FAULTS: Final = Metric(
 )  # fmt: skip
 CHOICES: Final = Metric(
     "tidegate_choices_total", COUNTER, ("route", "version", "outcome"),
-    "Requests to the page where units choose a version: by the version chosen or left, else by the one assigned.",
+    "Requests to the page where units choose a version: by the version chosen or left, else by the one assigned. Chosen less"
+    " left: who has it by choice.",
 )  # fmt: skip
 MARKED_REQUESTS: Final = Metric(
     "tidegate_marked_requests_total", COUNTER, _ROUTE,
@@ -121,6 +122,10 @@ FLAG_EVALUATIONS: Final = Metric(
 FLAG_REQUESTS: Final = Metric(
     "tidegate_flag_requests_total", COUNTER, ("kind", "code"),
     "Requests on the port of flags: single, bulk, events, preflight, other; by status code.",
+)  # fmt: skip
+FLAG_TOKENS: Final = Metric(
+    "tidegate_flag_tokens_total", COUNTER, ("outcome",),
+    "Tokens that came with a question for flags, by what became of them; all but verified are no identity.",
 )  # fmt: skip
 FLAG_STREAMS: Final = Metric("tidegate_flag_streams", GAUGE, (), "Streams of changes of flags that are open now.")
 ROLLOUT_STATE: Final = Metric(
@@ -284,6 +289,12 @@ TOKEN_KEYS_TIME: Final = Metric(
 TOKEN_KEY_READS: Final = Metric(
     "tidegate_token_key_reads_total", COUNTER, ("outcome",), "Times the keys were read: taken, or refused."
 )
+TOKEN_KEYS_EARLY: Final = Metric(
+    "tidegate_token_keys_early_total",
+    COUNTER,
+    (),
+    "Fetches of keys before their time: a token named one that was not there.",
+)
 WORKER_UP: Final = Metric("tidegate_worker_up", GAUGE, _WORKER, "1 while the worker serves a plan.")
 WORKER_RESTARTS: Final = Metric(
     "tidegate_worker_restarts_total", COUNTER, _WORKER, "Times the worker's process was replaced."
@@ -337,7 +348,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     RETRIES, RETRYING, HEDGES, BREAKER_STATE, BREAKER_OPENED,
     LIMITED, QUEUED, CONCURRENCY_LIMIT, CACHE,
     EXPOSURES, EXPOSURE_FAILURES, EXPOSURE_RECORDS, EXPOSURE_BYTES, SAMPLE_RATIO,
-    FLAG_EVALUATIONS, FLAG_REQUESTS, FLAG_STREAMS,
+    FLAG_EVALUATIONS, FLAG_REQUESTS, FLAG_TOKENS, FLAG_STREAMS,
     ROLLOUT_STATE, ROLLOUT_STEP, ROLLOUT_TRANSITIONS, ROLLOUT_FAILURES, ROLLOUT_HOOKS, ROLLOUT_NOTICES,
     ROLLOUT_REPORTS, WEIGHTS_BY_HAND,
     VERDICT, EVIDENCE_DROPPED, BRAKES, EVENTS, QUERIES,
@@ -347,7 +358,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     HEALTH_CHECKS,
     GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
     LIST_UNITS, LIST_CURRENT, LIST_TIME, LIST_READS, LIST_SKIPPED,
-    TOKENS, TOKEN_KEYS, TOKEN_KEYS_CURRENT, TOKEN_KEYS_TIME, TOKEN_KEY_READS,
+    TOKENS, TOKEN_KEYS, TOKEN_KEYS_CURRENT, TOKEN_KEYS_TIME, TOKEN_KEY_READS, TOKEN_KEYS_EARLY,
     WORKER_UP, WORKER_RESTARTS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
     CONNECTIONS, ACCEPTED, REFUSED, RATE_KEYS_FORGOTTEN, DEADLINES_IGNORED, FAULTS_KILLED, TUNNELS, TUNNELS_RETIRED,
     ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,

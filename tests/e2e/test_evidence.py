@@ -97,7 +97,7 @@ def verdict(proxy: Proxy, metric: str) -> str:
 
 
 def test_a_canary_with_errors_is_failed_by_first_errors(tmp_path: Path) -> None:
-    """5 % of the users at the canary err, .5 % elsewhere; the promise for ratio 10 at weight 5 is some 28 errors, up to four times."""
+    """5 % of the users at the canary err, .5 % elsewhere: for ratio 10 at weight 5 the promise is some 28 errors, up to four times."""
     steps = [{"weight": 5, "hold": "10m"}, 100]
     with (
         Origin(failing(200), record=False) as stable,
@@ -135,7 +135,9 @@ def test_evidence_outlives_workers_and_control(tmp_path: Path) -> None:
         wait_for(lambda: not alive(control), "the end of control")
         wait_for(proxy.ready, "another", 30.0)
         os.kill(worker, signal.SIGKILL)
-        wait_for(lambda: proxy.ready() and proxy.workers() != [worker] and bool(proxy.workers()), "another worker", 30.0)
+        wait_for(
+            lambda: proxy.ready() and proxy.workers() != [worker] and bool(proxy.workers()), "another worker", 30.0
+        )
         with Users(proxy, 1_000_000):
             wait_for(lambda: state(proxy) == "aborted", "the end of it", 60.0)
         assert errors() <= 4 * 28
@@ -144,7 +146,13 @@ def test_evidence_outlives_workers_and_control(tmp_path: Path) -> None:
 
 def test_events_in_answers_are_compared(tmp_path: Path) -> None:
     """Every user at the old version buys something, nobody at the new one does."""
-    bought = {"name": "purchase", "judge": "proportion", "event": "purchase", "field": "x-purchase", "weight": "critical"}
+    bought = {
+        "name": "purchase",
+        "judge": "proportion",
+        "event": "purchase",
+        "field": "x-purchase",
+        "weight": "critical",
+    }
     steps = [{"weight": 50, "hold": "10m"}, 100]
     with (
         Origin(failing(0, "x-purchase: 9.90"), record=False) as stable,

@@ -85,7 +85,12 @@ def paths() -> Schema:
             "rollouts", "The rollouts of the file's routes", {"200": json_answer("The rollouts", ref("Rollouts"))}
         ),
         "/api/v1/rollouts/{route}": with_parameters(
-            [_ROUTE], get("rollout", "One of them", {"200": json_answer("The rollout", ref("Rollout")), **unknown})
+            [_ROUTE],
+            get(
+                "rollout",
+                "One of them, with its plan",
+                {"200": json_answer("The rollout", ref("PlannedRollout")), **unknown},
+            ),
         ),
         "/api/v1/rollouts/{route}/history": with_parameters([_ROUTE], {"get": history}),
         "/api/v1/rollouts/{route}/{action}": with_parameters(
@@ -152,6 +157,14 @@ def schemas() -> Schema:
             possible={**STRINGS, "description": "What may be asked of it now."},
             explanation={**STRINGS, "description": "All of it in sentences."},
         ),
+        "PlannedRollout": {
+            "allOf": [
+                ref("Rollout"),
+                an_object(
+                    plan={"type": "object", "description": "As it was frozen with the revision; secrets redacted."}
+                ),
+            ]
+        },
         "Transitions": an_object(
             transitions={
                 "type": "array",

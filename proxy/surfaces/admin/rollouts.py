@@ -8,6 +8,7 @@ from aiohttp import web
 from proxy.control.rollout_desk import NotNowError, RolloutDesk, UnknownRouteError
 from proxy.rollout.explaining import explanation, step_words, waits_for
 from proxy.rollout.journal import JournalError, Record
+from proxy.rollout.redacting import without_secrets
 from proxy.rollout.rollout import Judged, Rollout
 from proxy.rollout.states import HANDS, CauseKind
 from proxy.rollout.telling import finite
@@ -52,7 +53,7 @@ class RolloutPaths:
             rollout = desk.of(request.match_info["route"])
         except UnknownRouteError as error:
             return error_response(404, str(error))
-        return web.json_response(rollout_shown(desk, rollout))
+        return web.json_response({**rollout_shown(desk, rollout), "plan": finite(without_secrets(rollout.plan))})
 
     async def history(self, request: web.Request) -> web.Response:
         """What one went through, the newest first."""

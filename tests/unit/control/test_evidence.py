@@ -1,7 +1,7 @@
 """Evidence in the control process: stretches begin and go on, and what is lost or in doubt never helps the new version."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -80,7 +80,10 @@ def room() -> Iterator[Room]:
 
 
 def told(
-    wish: dict[str, Any], units: list[tuple[int, int, int]] = [], firsts: list[tuple[int, int]] = [], **more: Any
+    wish: dict[str, Any],
+    units: Sequence[tuple[int, int, int]] = (),
+    firsts: Sequence[tuple[int, int]] = (),
+    **more: Any,
 ) -> bytes:
     """A worker's message: units as (hash, version, errors) with ten requests each, first errors as (hash, version)."""
     head = {
@@ -223,6 +226,15 @@ def test_the_brake_leaves_alone_who_is_well_and_what_one_user_does(room: Room) -
     assert braked(room, 20, errors=10) is None  # two users
     room.evidence.wish(rollout(plan={"brake": None}, revision="v3"))
     assert room.evidence.brake(rollout(plan={"brake": None}, revision="v3"), room.now) is None
+
+
+def test_one_client_that_fails_often_is_no_degradation(room: Room) -> None:
+    wish = room.evidence.wish(rollout())
+    assert wish is not None
+    room.evidence.take(told(wish, firsts=[(unit, int(unit < 5)) for unit in range(100)]))
+    assert braked(room, 30, errors=4, stable=2) is None  # forty percent fail, of as many users as its share is
+    room.evidence.take(told(wish, firsts=[(unit, 1) for unit in range(200, 230)]))
+    assert braked(room, 30, errors=4, stable=2) is not None
 
 
 def test_what_a_worker_has_stopped_is_a_cause(room: Room) -> None:

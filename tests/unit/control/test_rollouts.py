@@ -91,6 +91,22 @@ def test_a_version_that_has_to_go_serves_nobody_although_that_cannot_be_written(
     assert play(house, script) == ["created", "begin", "step_passed", "step_failed"]
 
 
+def test_a_version_has_to_go_also_while_the_next_revision_cannot_be_written(tmp_path):
+    judge = TestJudge()
+    house = House(tmp_path / "s.db", shop(rollout=plan()), judge=judge)
+
+    async def script():
+        await house.let(70)
+        house.break_journal()
+        await house.save(shop(rollout=plan("v3")))
+        assert (house.desk.of("shop").revision, house.weights()["canary"]) == ("v2", 5.0)
+        judge.stop = Cause(CauseKind.BRAKE, "tidegate", "8 of 20 failed", {}, house.now)
+        await house.let(1)
+        return house.weights()["canary"]
+
+    assert play(house, script) == 0.0
+
+
 def test_a_hold_that_nobody_watched_does_not_count(house):
     async def script():
         await house.let(11)  # written down every ten seconds

@@ -59,7 +59,11 @@ def test_a_rollout_is_shown_with_its_weights_its_reasons_and_what_it_waits_for()
         assert status == 200
         (one,) = valid("Rollouts", value)["rollouts"]
         assert value["lasting"] is False
-        assert answered(state, "GET", SHOP) == (200, one)
+        status, alone = answered(state, "GET", SHOP)
+        assert status == 200
+        plan_shown = valid("PlannedRollout", alone).pop("plan")
+        assert alone == one
+        assert (plan_shown["steps"][0]["weight"], plan_shown["from"]) == (1.0, "stable")
     assert (one["route"], one["revision"], one["state"], one["step"]) == ("shop", "v2", "progressing", 1)
     assert one["weights"] == {
         "file": {"stable": 100.0, "canary": 0.0},
