@@ -101,7 +101,7 @@ def _ratio(
     if reached >= -log(allowance.alpha):
         return Verdict(
             name, "fail",
-            f"{name}: more {what} than tolerated: {counted} by first events, {_words(effect)} times the share"
+            f"{name}: more {what} than tolerated: {counted} by first events{_words(effect)}"
             f" (E = {_big(reached)}, limit {_big(-log(allowance.alpha))})",
             "ratio", shown, None, None, reached, samples, "units", 0.0, allowance.alpha,
         )  # fmt: skip
@@ -414,8 +414,8 @@ def _lacking(
     )
 
 
-def _words(value: float) -> str:
-    return f"{value:.2f}" if isfinite(value) else "unknown"
+def _words(times: float) -> str:
+    return f", {times:.2f} times the share" if isfinite(times) else ""
 
 
 def _big(ln_value: float) -> str:
