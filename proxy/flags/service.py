@@ -11,6 +11,7 @@ from proxy.core.build import build_flags
 from proxy.core.flags import Evaluation, FlagSet
 from proxy.core.request import Request
 from proxy.core.unit_table import UnitList
+from proxy.expressions import matchers_of
 from proxy.telemetry.facts import Facts
 
 Spec = dict[str, Any]
@@ -51,7 +52,7 @@ class FlagService:
         if spec is self._built and taken == self._taken:
             return
         if spec is not self._built:
-            self._flags = build_flags(spec, self._lists())
+            self._flags = build_flags(spec, self._lists(), matchers_of(spec))
             self.trusted = Networks(spec["trusted_proxies"])
         self._built, self._taken = spec, taken
         revision = _revision(spec, taken)

@@ -15,11 +15,12 @@ from proxy.core.cookies import UnitCookies
 from proxy.core.decide import find_chosen, find_kept, find_unit
 from proxy.core.explanation import explain
 from proxy.core.http1 import parse_request
-from proxy.core.match import list_key
+from proxy.core.match import expression_key, list_key
 from proxy.core.plan import Plan, Route
 from proxy.core.request import Request
 from proxy.core.unit_table import UnitList
 from proxy.errors import ProtocolError
+from proxy.expressions import compiled, expressions_in
 from proxy.settings.rates import parse_moment
 
 Spec = dict[str, Any]
@@ -96,6 +97,8 @@ def answer(wish: Wish, plan: Plan, spec: Spec, lists: Mapping[str, UnitList] | N
         raise NothingThereError(f"no route takes {wish.method} {path or '/'}{whither}: the answer is 404")
     segments = {one["name"]: one["where"] for one in spec["segments"]}
     segments |= {list_key(name): {"has_unit": units.has_unit} for name, units in (lists or {}).items()}
+    expressions = compiled(expressions_in([spec["segments"], spec["routes"]]))
+    segments |= {expression_key(text): {"evaluate": one.evaluate} for text, one in expressions.items()}
     explained = _explained(plan, route, request, wish.unit, segments)
     if named is not None and (host is not None or path is not None) and found is not named:
         explained["notes"].append(

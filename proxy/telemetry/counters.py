@@ -122,6 +122,9 @@ LIMITED_CAUSES: Final[tuple[str, ...]] = ("rate", "queue_full", "queue_timeout",
 LIMITED_RATE, LIMITED_QUEUE_FULL, LIMITED_QUEUE_TIMEOUT, LIMITED_SHED, LIMITED_ADMISSION = range(len(LIMITED_CAUSES))
 CHOICE_OUTCOMES: Final[tuple[str, ...]] = ("shown", "chosen", "left", "refused")
 CHOICE_SHOWN, CHOICE_CHOSEN, CHOICE_LEFT, CHOICE_REFUSED = range(len(CHOICE_OUTCOMES))
+EXPRESSION_TROUBLES: Final[tuple[str, ...]] = ("absent", "failed")
+"""Why an expression could not be evaluated: it asked for an entry of a map that is not there; anything else."""
+EXPRESSION_ABSENT, EXPRESSION_FAILED = range(len(EXPRESSION_TROUBLES))
 FAULT_OUTCOMES: Final[tuple[str, ...]] = (*KINDS, "capped")
 """What was put in, and "capped" where a fault would have been but for the share of requests that may be disturbed."""
 FAULT_CAPPED: Final = len(KINDS)
@@ -184,7 +187,8 @@ W_TUNNELS_RETIRED: Final = 8  # tunnels ended because their version was out of s
 W_RATE_KEYS_FORGOTTEN: Final = 9  # keys of rate limits that had to make room while they were in use
 W_DEADLINES_IGNORED: Final = 10  # deadlines asked for by trusted peers that could not be read
 W_TOKENS: Final = 11  # by outcome
-WORKER_SLOTS: Final = W_TOKENS + 16
+W_EXPRESSIONS: Final = W_TOKENS + 16  # expressions that could not be evaluated, by EXPRESSION_TROUBLES
+WORKER_SLOTS: Final = W_EXPRESSIONS + 2
 
 IN_FLIGHT_SLOTS: Final = {
     "version": (
@@ -217,7 +221,7 @@ BLOCK_SLOTS: Final = {
 
 assert len(REASONS) <= V_FLAGS - V_REASONS  # noqa: S101 - a layout that does not fit must not start
 assert len(FLAGS) <= V_DURATION - V_FLAGS  # noqa: S101
-assert len(TOKEN_OUTCOMES) <= WORKER_SLOTS - W_TOKENS  # noqa: S101
+assert len(TOKEN_OUTCOMES) <= W_EXPRESSIONS - W_TOKENS  # noqa: S101
 assert len(LIMITED_CAUSES) <= V_CACHE_OUTCOMES - V_LIMITED  # noqa: S101
 assert len(RETRY_OUTCOMES) <= 8  # noqa: S101
 assert len(HEDGE_OUTCOMES) <= 8  # noqa: S101

@@ -77,6 +77,7 @@ from proxy.telemetry.counters import (
     Cells,
 )
 from proxy.telemetry.exposition_exposures import add_exposures
+from proxy.telemetry.exposition_expressions import add_expressions
 from proxy.telemetry.exposition_flags import add_flags
 from proxy.telemetry.exposition_tokens import add_token_keys, add_tokens
 from proxy.telemetry.exposition_tries import add_tries
@@ -287,6 +288,7 @@ class Exposition:
             for metric, slot in _OF_WORKERS:
                 samples.add(metric, labels, values[slot])
             add_tokens(samples, labels, values)
+            add_expressions(samples, labels, values)
             samples.add(metrics.WORKER_LAG, labels, values[W_LOOP_LAG] / 1e9)
         for index, worker in sorted(self._facts.workers.items()):
             labels = f'worker="{index}"'

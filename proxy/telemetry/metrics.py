@@ -220,6 +220,10 @@ TOKENS: Final = Metric(
     "tidegate_tokens_total", COUNTER, ("worker", "outcome"),
     "Tokens of requests on routes that look at claims, by what became of them; all but the verified are no identity.",
 )  # fmt: skip
+CEL_ERRORS: Final = Metric(
+    "tidegate_cel_errors_total", COUNTER, ("worker", "cause"),
+    "Expressions that could not be evaluated, and so did not match: absent (an entry that is not there was asked for), failed.",
+)  # fmt: skip
 TOKEN_KEYS: Final = Metric("tidegate_token_keys", GAUGE, (), "Keys that tokens are verified with.")
 TOKEN_KEYS_CURRENT: Final = Metric(
     "tidegate_token_keys_current",
@@ -293,7 +297,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     HEALTH_CHECKS,
     GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
     LIST_UNITS, LIST_CURRENT, LIST_TIME, LIST_READS, LIST_SKIPPED,
-    TOKENS, TOKEN_KEYS, TOKEN_KEYS_CURRENT, TOKEN_KEYS_TIME, TOKEN_KEY_READS,
+    CEL_ERRORS, TOKENS, TOKEN_KEYS, TOKEN_KEYS_CURRENT, TOKEN_KEYS_TIME, TOKEN_KEY_READS,
     WORKER_UP, WORKER_RESTARTS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
     CONNECTIONS, ACCEPTED, REFUSED, RATE_KEYS_FORGOTTEN, DEADLINES_IGNORED, FAULTS_KILLED, TUNNELS, TUNNELS_RETIRED,
     ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from proxy.core.build import build_plan
 from proxy.core.plan import Plan
+from proxy.expressions import matchers_of
 from proxy.surfaces.admin.guard import error_response
 from proxy.surfaces.admin.state import State
 from proxy.surfaces.asking import NothingThereError, Wish, WishError, answer, moment
@@ -61,5 +62,8 @@ class ExplainPath:
     def _plan(self, spec: Spec) -> Plan:
         """The plan of `spec`, built when it is first asked about: a large one takes a while."""
         if self._built is None or self._built[0] is not spec:
-            self._built = (spec, build_plan(spec, lists=self._state.lists.tables()))
+            self._built = (
+                spec,
+                build_plan(spec, lists=self._state.lists.tables(), expressions=matchers_of(spec)),
+            )
         return self._built[1]

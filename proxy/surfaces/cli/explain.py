@@ -9,6 +9,7 @@ import click
 from proxy.core.build import build_plan
 from proxy.core.explanation import ABSENT, DECIDES, PASSED, TAKES_OUT
 from proxy.core.unit_table import UnitList
+from proxy.expressions import matchers_of
 from proxy.surfaces.asking import ASKED, NothingThereError, Wish, WishError, answer, moment
 from proxy.surfaces.cli.loading import config_option, load_or_exit, print_json
 
@@ -78,7 +79,9 @@ def command(
         when = time.time() if at is None else moment(at)
         wish = Wish(route_name, url, host, target, method, unit, headers, client, when, claims)
         lists = {name: UnitList(file.table()) for name, file in loaded.lists.items()}
-        explained = answer(wish, build_plan(loaded.spec, lists=lists), loaded.spec, lists)
+        explained = answer(
+            wish, build_plan(loaded.spec, lists=lists, expressions=matchers_of(loaded.spec)), loaded.spec, lists
+        )
     except NothingThereError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
@@ -184,6 +187,9 @@ def _print_trace(trace: Spec, indent: str) -> None:
     if "not" in trace:
         click.echo(f"{indent}{mark} not")
         _print_trace(trace["not"], f"{indent}  ")
+    elif "cel" in trace:
+        trouble = f": {trace['trouble']}" if trace["trouble"] else ""
+        click.echo(f"{indent}{mark} cel {trace['cel']}{trouble}")
     elif "segment" in trace:
         click.echo(f"{indent}{mark} segment {trace['segment']}")
         _print_trace(trace["where"], f"{indent}  ")
