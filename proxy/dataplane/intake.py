@@ -123,6 +123,7 @@ class Intake:
             runtime.cookies = UnitCookies(plan.cookie_keys)
         if before is None or before.unit_hash_key != plan.unit_hash_key:
             runtime.hasher = UnitHasher(plan.unit_hash_key)
+        runtime.capping.bring(plan, runtime.hasher)
         runtime.identifying.use(plan.tokens, verifier)
         runtime.plan = plan
         before = None  # or it would hold all that `_tidy` lets go of

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic_core import PydanticCustomError
 
 from proxy.core.address import Networks, resolve_client
+from proxy.core.caps import CapRecord
 from proxy.core.cookies import UnitCookies
 from proxy.core.decide import find_chosen, find_kept, find_unit
 from proxy.core.explanation import explain
@@ -190,6 +191,10 @@ def _explained(plan: Plan, route: Route, request: Request, unit: str | None, seg
         )
     if route.claimed and not request.claims and plan.tokens is not None and plan.tokens.token(request):
         notes.append("the token is not looked at here: give its claims")
+    if any(version.cap is not None and type(version.cap.record) is CapRecord for version in route.capped):
+        notes.append(
+            "how many units have had a version that has a cap is not known here: the admin port's explain knows"
+        )
     weights = {version.name: version.weight for version in route.versions}
     total = sum(weights.values())
     explained["split"] = {name: (weight / total if total else 0.0) for name, weight in weights.items()}

@@ -117,7 +117,14 @@ def _print(explained: Spec) -> None:
     if explained["epoch"]:
         click.echo(f"  epoch    {explained['epoch']}")
     if explained["denied"]:
-        taken = [f"{name} (killed)" if name in explained["killed"] else name for name in explained["denied"]]
+        taken = [
+            f"{name} (killed)"
+            if name in explained["killed"]
+            else f"{name} (cap)"
+            if name in explained["capped"]
+            else name
+            for name in explained["denied"]
+        ]
         click.echo(f"  denied   {', '.join(taken)}")
     if explained["next"] is not None:
         following = explained["next"]
