@@ -28,8 +28,25 @@ _TRIES: Final = 2_000
 def cap_file(state: str, route: str, version: str, epoch: int) -> str:
     """The file of a cap beside `state` (`sqlite:PATH`). `sqlite:tidegate.db` gives `tidegate-caps/ROUTE~VERSION~EPOCH`, relative
     to where the proxy runs."""
+    return str(caps_beside(state) / f"{route}~{version}~{epoch}")
+
+
+def caps_beside(state: str) -> Path:
+    """The directory of all of them."""
     path = Path(state.partition(":")[2])
-    return str(path.with_name(f"{path.stem}-caps") / f"{route}~{version}~{epoch}")
+    return path.with_name(f"{path.stem}-caps")
+
+
+def forget_in_files(directory: Path, unit: int) -> list[str]:
+    """Forget a unit (its hash) in all files of caps, those too that no plan names any more; its places stay taken. Answers why
+    that failed, where it did."""
+    problems = []
+    for path in sorted(directory.glob("*~*~*")) if directory.is_dir() else ():
+        try:
+            CapFile(str(path)).forget(unit)
+        except (OSError, ValueError) as error:  # a TimeoutError is an OSError
+            problems.append(f"{path}: {error}")
+    return problems
 
 
 class CapFile:
@@ -79,7 +96,7 @@ class CapFile:
             if not self.table.has(unit):
                 lock = self._lock()
                 if lock < 0:
-                    raise TimeoutError(f"{self.path}: somebody else writes there")
+                    raise TimeoutError("somebody else writes there")
                 try:
                     new += not self.table.has(unit) and self.table.add(unit)
                 finally:
@@ -93,7 +110,7 @@ class CapFile:
             return False
         lock = self._lock()
         if lock < 0:
-            raise TimeoutError(f"{self.path}: somebody else writes there")
+            raise TimeoutError("somebody else writes there")
         try:
             return self.table.replace(unit, int.from_bytes(os.urandom(8), "little"))
         finally:

@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from proxy.cap_files import caps_beside
 from proxy.control.access_file import AccessFile
 from proxy.control.briefing import Briefing
 from proxy.control.caps import Caps
@@ -244,7 +245,7 @@ class Control:
             inherit=bool(inventory.survivors),
         )
         self._exposures = Exposures(self.facts.exposures, lambda: self._plans.spec, self._forget)
-        self._caps = Caps(self.facts, lambda: self._exposures.path)
+        self._caps = Caps(self.facts, lambda: self._exposures.path, self._caps_directory)
         self._plans = Plans(spec, inventory, keys, self._faults, self._endpoints, self._briefing, self.facts)
         self._flags = FlagPort(lambda: self._plans.spec, self._lists.tables, time.time, self.facts)
 
@@ -374,6 +375,10 @@ class Control:
 
     def _send_strangers_away(self) -> None:
         self._strangers.send_away(self.settings.drain.limit)
+
+    def _caps_directory(self) -> Path | None:
+        state = self.settings.state
+        return None if state is None else Path.cwd() / caps_beside(state)
 
     def _forget(self, unit: str) -> None:
         """A unit (its hash) was erased from the exposures."""

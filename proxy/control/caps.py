@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from proxy.cap_files import CapFile, make_cap_file
+from proxy.cap_files import CapFile, forget_in_files, make_cap_file
 from proxy.exposure.queries import Reader
 from proxy.exposure.schema import ExposureError, NoExposuresError
 from proxy.telemetry.facts import CapFacts, Facts
@@ -50,10 +50,17 @@ class _Kept:
 class Caps:
     """The caps of the plan in force."""
 
-    def __init__(self, facts: Facts, store: Callable[[], Path | None], clock: Callable[[], float] = time.time) -> None:
-        """`store` says where exposures are kept; `clock` gives Unix seconds."""
+    def __init__(
+        self,
+        facts: Facts,
+        store: Callable[[], Path | None],
+        directory: Callable[[], Path | None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`store` says where exposures are kept, and `directory` where the files; `clock` gives Unix seconds."""
         self._facts: Final = facts
         self._store: Final = store
+        self._directory: Final = directory
         self._clock: Final = clock
         self._kept: list[_Kept] = []
         self._look_at = 0.0
@@ -112,12 +119,9 @@ class Caps:
 
     def forget(self, unit: int) -> None:
         """Forget a unit (its hash): its places stay taken."""
-        for one in self._kept:
-            if one.file is not None:
-                try:
-                    one.file.forget(unit)
-                except TimeoutError as error:
-                    log.error("%s; the unit that was erased is still in there: erase it again", error)
+        directory = self._directory()
+        for problem in [] if directory is None else forget_in_files(directory, unit):
+            log.error("%s; a unit that was erased may still be in there: erase it again", problem)
 
     # On a thread.
 

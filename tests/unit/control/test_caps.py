@@ -27,7 +27,7 @@ class Room:
         self.facts = Facts()
         self.store = directory / "exposures.db"
         self.file = directory / "caps" / "shop~canary~0"
-        self.caps = Caps(self.facts, lambda: self.store, lambda: self.now)
+        self.caps = Caps(self.facts, lambda: self.store, lambda: directory / "caps", lambda: self.now)
 
     def bring(self, limit: int = 2, epoch: int = 0):
         asyncio.run(self.caps.bring(spec_with(self.file, limit, epoch)))
