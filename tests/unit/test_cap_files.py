@@ -8,8 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cap_files import ADMITTED, CONTENDED, FULL, KNOWN, CapFile, cap_file, make_cap_file
+from proxy.cap_files import (
+    ADMITTED,
+    CONTENDED,
+    FULL,
+    KNOWN,
+    CapFile,
+    cap_file,
+    forget_in_files,
+    look_into_files,
+    make_cap_file,
+)
+from proxy.core.build import build_flags
 from proxy.core.caps import FIRST_TABLE, size_for
+from proxy.core.hashing import UnitHasher
+from tests.specs import plan_spec, request_head, route_spec, version_spec
 
 
 def test_file_lies_beside_the_state() -> None:
@@ -98,6 +111,39 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
         CapFile(str(path))
     with pytest.raises(FileNotFoundError):
         CapFile(str(tmp_path / "none"))
+
+
+def test_unit_is_forgotten_in_all_files_and_what_is_none_is_told(tmp_path: Path) -> None:
+    files = [make_cap_file(tmp_path / name, 2) for name in ("shop~canary~0", "shop~canary~1")]
+    for file in files:
+        file.admit(5, 2)
+    (tmp_path / "shop~canary~0.corrupt-1").write_bytes(b"x")
+    (problem,) = forget_in_files(tmp_path, 5)
+    assert problem.endswith("corrupt-1: this is no record of a cap")
+    assert [file.table.has(5) for file in files] == [False, False]
+    assert forget_in_files(tmp_path / "none", 5) == []
+
+
+def test_flag_that_follows_a_route_says_what_its_cap_says(tmp_path: Path) -> None:
+    path = tmp_path / "shop~canary~0"
+    hasher = UnitHasher(b"key")
+    cap = {"limit": 1, "file": str(path)}
+    versions = [version_spec("stable", 0.0), version_spec("canary", 100.0, cap=cap)]
+    flag = {
+        "name": "new", "type": "string", "variants": {"stable": "stable", "canary": "canary"}, "default": "stable", "off": "stable",
+        "on": True, "until": 0.0, "salt": "new", "route": "shop", "prerequisites": {}, "rules": [], "split": None,
+    }  # fmt: skip
+    flags = build_flags(plan_spec(route_spec(versions=versions, default="stable"), flags=[flag]))
+    route = flags.flags["new"].route
+    assert route is not None
+    make_cap_file(path, 1).admit(int(hasher(b"al"), 16), 1)
+    look_into_files([route], hasher)
+    said = {}
+    for unit in (b"al", b"bo"):
+        request = request_head()
+        request.unit = unit
+        said[unit] = flags.evaluate("new", request, unit).variant
+    assert said == {b"al": "canary", b"bo": "stable"}
 
 
 def test_processes_that_write_at_once_never_exceed_the_cap_and_lose_nobody(tmp_path: Path) -> None:
