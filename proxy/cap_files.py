@@ -23,6 +23,8 @@ KNOWN, ADMITTED, FULL, CONTENDED = range(4)
 
 _TRIES: Final = 2_000
 """For the lock: some milliseconds. Who has it needs microseconds."""
+_BITE: Final = 64
+"""Units that are entered under one lock."""
 
 
 def cap_file(state: str, route: str, version: str, epoch: int) -> str:
@@ -88,20 +90,23 @@ class CapFile:
         finally:
             os.close(lock)
 
-    def take_up(self, units: Iterable[int], at: int) -> int:
+    def take_up(self, units: list[int], at: int) -> int:
         """Enter units that have had the version already, as far as there is room, whatever the cap; `at` is up to when they are
         all. How many are new. Raises TimeoutError."""
+        table = self.table
+        missing = [unit for unit in units if not table.has(unit)]
         new = 0
-        for unit in units:
-            if not self.table.has(unit):
-                lock = self._lock()
-                if lock < 0:
-                    raise TimeoutError("somebody else writes there")
-                try:
-                    new += not self.table.has(unit) and self.table.add(unit)
-                finally:
-                    os.close(lock)
-        self.table.take_up(at)
+        for start in range(0, len(missing), _BITE):
+            lock = self._lock()
+            if lock < 0:
+                raise TimeoutError("somebody else writes there")
+            try:
+                for unit in missing[start : start + _BITE]:
+                    if not table.has(unit) and table.add(unit):
+                        new += 1
+            finally:
+                os.close(lock)
+        table.take_up(at)
         return new
 
     def forget(self, unit: int) -> bool:

@@ -155,7 +155,12 @@ class Caps:
             since = max(0, file.table.taken_up - int(OVERLAP * 1e6))
             try:
                 with Reader(path) as reader:
-                    new = file.take_up(reader.units_of(one.route, one.version, one.epoch, since), int(now * 1e6))
+                    known = set(reader.units_of(one.route, one.version, one.epoch, since))
+                if file.table.room < file.table.count + len(
+                    known
+                ):  # they may be more than the cap, and all of them keep it
+                    one.file = file = make_cap_file(Path(one.path), file.table.count + len(known))
+                new = file.take_up(list(known), int(now * 1e6))
                 file.flush()
             except NoExposuresError:
                 continue

@@ -101,7 +101,8 @@ class CapTable:
         found = 0
         start, slots = _WORDS, FIRST_TABLE
         while start + slots <= len(self._words):
-            found += slots - self._words[start : start + slots].tolist().count(0)
+            for at in range(start, start + slots, FIRST_TABLE):
+                found += FIRST_TABLE - self._words[at : at + FIRST_TABLE].tolist().count(0)
             start += slots
             slots <<= 1
         self._words[1] = max(found, min(self._words[1], self.room))

@@ -87,7 +87,7 @@ def test_file_that_went_away_lets_nobody_in_and_keeps_who_has_had_it(tmp_path: P
 def test_units_of_the_store_are_taken_up_whatever_the_cap(tmp_path: Path) -> None:
     file = make_cap_file(tmp_path / "one", 2)
     file.admit(5, 2)
-    assert file.take_up(iter([5, 6, 7, 6]), 1234) == 2
+    assert file.take_up([5, 6, 7, 6], 1234) == 2
     assert (file.table.count, file.table.taken_up) == (3, 1234)
     assert file.admit(8, 2) == FULL
 

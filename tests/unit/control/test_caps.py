@@ -9,6 +9,7 @@ import pytest
 
 from proxy.cap_files import ADMITTED, CapFile
 from proxy.control.caps import EARLY, OFTEN, Caps
+from proxy.core.caps import FIRST_TABLE
 from proxy.exposure.records import Records
 from proxy.telemetry.facts import CapFacts, Facts
 from tests.specs import plan_spec, route_spec, version_spec
@@ -71,6 +72,15 @@ def test_more_units_than_the_cap_had_it_before(room):
     store(room.store, Teller().message(*((f"u{number}", "canary") for number in range(5)))).close()
     room.bring(limit=2)
     assert (room.stands().units, room.stands().reached) == (5, True)
+
+
+def test_there_is_room_for_all_who_had_it_before_the_cap(room):
+    units = [number * 0x9E3779B97F4A7C15 % 2**64 for number in range(1, FIRST_TABLE + 1)]
+    store(room.store, Teller().message(*((unit, "canary") for unit in units))).close()
+    room.bring(limit=2)
+    assert room.stands().units == FIRST_TABLE
+    file = CapFile(str(room.file))
+    assert all(file.table.has(unit) for unit in units)
 
 
 def test_what_the_store_hears_late_counts_too_and_what_a_loss_of_power_undid(room):
