@@ -1,13 +1,17 @@
 """Caps: the record of who has had a version, and decisions about those who have and have not."""
 
 import struct
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from proxy.cap_files import FileRecord, make_cap_file
 from proxy.core.build import build_plan
 from proxy.core.caps import FIRST_TABLE, HEADER, MAGIC, MOST, CapRecord, CapTable, size_for
 from proxy.core.decide import Decision, decide
 from proxy.core.explanation import explain
+from proxy.core.hashing import UnitHasher
 from proxy.core.plan import DEFAULT, DENY, KILL, OVERRIDE, REASONS, SEGMENT, SPLIT, STICKY, Route
 from tests.specs import plan_spec, request_head, route_spec, version_spec
 
@@ -18,18 +22,16 @@ def table(units: int) -> CapTable:
     return CapTable(memoryview(memory))
 
 
-class Had(CapRecord):
+def had(*units: bytes, more: int = 0) -> CapRecord:
     """A record of these units; `more` others have had it, too."""
-
-    def __init__(self, *units: bytes, more: int = 0) -> None:
-        self.units = set(units)
-        self.more = more
-
-    def count(self) -> int:
-        return len(self.units) + self.more
-
-    def has(self, unit: bytes) -> bool:
-        return unit in self.units
+    hasher = UnitHasher(b"key")
+    with TemporaryDirectory() as directory:
+        file = make_cap_file(Path(directory) / "one", 100)
+    for unit in units:
+        file.table.add(int(hasher(unit), 16))
+    for number in range(more):
+        file.table.add(number + 1)
+    return FileRecord(file, hasher)
 
 
 def shop(record: CapRecord | None, limit: int = 2, **parts: object) -> Route:
@@ -133,13 +135,13 @@ def test_size_is_bounded() -> None:
 
 
 def test_below_the_cap_everything_is_as_without() -> None:
-    route = shop(Had(DRAWN[0]), 2)
+    route = shop(had(DRAWN[0]), 2)
     for unit in UNITS:
         assert gets(route, unit) == ("canary" if unit in DRAWN else "stable", SPLIT)
 
 
 def test_at_the_cap_who_has_had_it_goes_on_and_others_get_what_is_next() -> None:
-    route = shop(Had(*DRAWN[:2]), 2)
+    route = shop(had(*DRAWN[:2]), 2)
     for unit in DRAWN[:2]:
         assert gets(route, unit) == ("canary", STICKY)
     for unit in DRAWN[2:]:
@@ -157,7 +159,7 @@ def test_cap_holds_against_rules_rings_and_all_other_kinds() -> None:
         {"label": "rules[0]", "units": ["new", "old"], "version": "canary"},
         {"label": "rules[1]", "where": {"source": "method", "test": "is", "value": "GET"}, "split": {"canary": 1, "blue": 1}},
     ]  # fmt: skip
-    route = shop(Had(b"old", more=1), 2, rules=rules)
+    route = shop(had(b"old", more=1), 2, rules=rules)
     assert gets(route, b"old") == ("canary", OVERRIDE)
     assert gets(route, b"new") == ("blue", SEGMENT)
     assert {gets(route, unit) for unit in UNITS} == {("blue", SEGMENT)}
@@ -165,10 +167,10 @@ def test_cap_holds_against_rules_rings_and_all_other_kinds() -> None:
 
 def test_cap_and_deny_and_kill_go_together() -> None:
     deny = [{"label": "rules[0]", "units": ["old"], "deny": "canary"}]
-    assert gets(shop(Had(b"old", more=1), 2, rules=deny), b"old")[0] == "stable"
-    killed = shop(Had(*DRAWN[:1], more=1), 2, kill=[{"label": "kill", "until": 0.0}])
+    assert gets(shop(had(b"old", more=1), 2, rules=deny), b"old")[0] == "stable"
+    killed = shop(had(*DRAWN[:1], more=1), 2, kill=[{"label": "kill", "until": 0.0}])
     assert gets(killed, DRAWN[0]) == ("stable", KILL)
-    denied = shop(Had(more=2), 2, rules=[{"label": "rules[0]", "units": ["user-1"], "deny": "stable"}])
+    denied = shop(had(more=2), 2, rules=[{"label": "rules[0]", "units": ["user-1"], "deny": "stable"}])
     assert gets(denied, b"user-1") in {("stable", DENY), ("blue", DENY)}
 
 
@@ -179,8 +181,8 @@ def test_without_a_record_nobody_gets_it() -> None:
 
 def test_without_a_unit_it_is_open_while_the_cap_is_not_reached() -> None:
     rules = [{"label": "rules[0]", "where": {"source": "method", "test": "is", "value": "GET"}, "version": "canary"}]
-    assert gets(shop(Had(more=1), 2, rules=rules), None) == ("canary", SEGMENT)
-    assert gets(shop(Had(more=2), 2, rules=rules), None) == ("stable", DEFAULT)
+    assert gets(shop(had(more=1), 2, rules=rules), None) == ("canary", SEGMENT)
+    assert gets(shop(had(more=2), 2, rules=rules), None) == ("stable", DEFAULT)
 
 
 def test_who_is_closed_out_moves_as_if_the_weight_were_nothing() -> None:
@@ -189,7 +191,7 @@ def test_who_is_closed_out_moves_as_if_the_weight_were_nothing() -> None:
     full = build_plan(plan_spec(route_spec(versions=versions, default="a"))).routes[0]
     version_cap = full.by_name["b"].cap
     assert version_cap is not None
-    version_cap.record = Had(more=1)
+    version_cap.record = had(more=1)
     none = build_plan(plan_spec(route_spec(weights={"a": 20.0, "b": 0.0, "c": 50.0}, default="a"))).routes[0]
     assert [gets(full, unit)[0] for unit in UNITS] == [gets(none, unit)[0] for unit in UNITS]
 
@@ -204,11 +206,11 @@ def test_explanation_says_how_the_cap_stands() -> None:
         assert explained["capped"] == (["canary"] if found["outcome"] == "takes out" else [])
         return found["outcome"], found["why"]
 
-    assert step(Had(more=1), b"x") == ("does not hold", "1 units have had it, 2 may")
-    assert step(Had(b"x", more=1), b"x") == ("does not hold", "2 units have had it, 2 may, and this one has")
-    assert step(Had(more=2), b"x") == ("takes out", "2 units have had it, 2 may, and this one has not")
+    assert step(had(more=1), b"x") == ("does not hold", "1 units have had it, 2 may")
+    assert step(had(b"x", more=1), b"x") == ("does not hold", "2 units have had it, 2 may, and this one has")
+    assert step(had(more=2), b"x") == ("takes out", "2 units have had it, 2 may, and this one has not")
 
 
 def test_reasons_stay_those_of_the_list() -> None:
-    route = shop(Had(*DRAWN[:2]), 2)
+    route = shop(had(*DRAWN[:2]), 2)
     assert {REASONS[gets(route, unit)[1]] for unit in UNITS} == {"split", "sticky"}

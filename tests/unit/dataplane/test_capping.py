@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cap_files import make_cap_file
+from proxy.cap_files import ADMITTED, make_cap_file
+from proxy.core.decide import decide
 from proxy.core.plan import REASONS
 from proxy.telemetry.counters import CAP_ADMITTED, CAP_CONTENDED, V_CAP, V_REASONS
-from tests.specs import version_spec
+from tests.specs import request_head, version_spec
 from tests.unit.dataplane.stage import Spec, Stage, shop
 from tests.unit.dataplane.test_exposing import Control, Users
 
@@ -89,25 +90,17 @@ def test_raised_cap_opens_again_and_a_lowered_one_only_stops_new_ones(stage_of: 
 
 
 def test_last_place_that_another_took_between_decision_and_counting(stage_of: StageOf, file: Path) -> None:
-    users = Users(stage := stage_of(capped(file, 1)))
+    stage = stage_of(capped(file, 1))
     route = stage.plan.routes[0]
-    cap = route.by_name["canary"].cap
-    assert cap is not None
-    record = cap.record
-    assert record is not None
-    taken = make_cap_file(file, 1)
-
-    class Late(type(record)):  # type: ignore[misc]
-        """Says nothing of what others did before it is asked to count."""
-
-        def count(self) -> int:
-            before: int = super().count()
-            taken.admit(12345, 1)
-            return before
-
-    cap.record = Late(record.file, record.hasher)  # type: ignore[attr-defined]
-    assert got(users, "a") == ["stable default"]
-    assert taken.table.count == 1
+    request = request_head()
+    request.unit = b"a"
+    decision = decide(route, request, b"a")
+    assert decision.version is route.by_name["canary"]
+    assert make_cap_file(file, 1).admit(12345, 1) == ADMITTED
+    settled = stage.runtime.capping.settle(route, request, b"a", decision)
+    assert settled.version is route.default
+    assert settled.denied == 2
+    assert make_cap_file(file, 1).table.count == 1
 
 
 def test_busy_record_sends_elsewhere_and_is_counted(stage_of: StageOf, file: Path) -> None:
