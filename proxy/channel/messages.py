@@ -59,3 +59,5 @@ DRAINED: Final = 70
 """{"aborted": int}: nothing is left; the worker exits. `aborted` exchanges were cut off by the limit."""
 EXPOSURES: Final = 71
 """Packed (channel/exposures.py): who got which version, and why. Sent again on a new channel until STORED answers it."""
+LACKING: Final = 72
+"""{"source": str}: a token named a key that is not among those that come from there: they may be old ones."""

@@ -29,6 +29,7 @@ from proxy.control.exposures import Exposures
 from proxy.control.flags import FlagPort
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
 from proxy.control.handover import take_stock
+from proxy.control.kept_keys import KeptKeys
 from proxy.control.keys import keep_keys
 from proxy.control.kill_switch import KillSwitch
 from proxy.control.plans import Plans
@@ -232,6 +233,7 @@ class Control:
             _fetch,
             random.random,
             lambda: self.settings.watch == "poll",
+            KeptKeys(store, None if self._run_dir is None else self._run_dir.path),
         )
         self._exposition = Exposition(inventory.cells, inventory.ledger, self.facts)
         self._totals = Totals(inventory.cells, inventory.ledger)
@@ -247,7 +249,7 @@ class Control:
         self._exposures = Exposures(self.facts.exposures, lambda: self._plans.spec, self._forget)
         self._caps = Caps(self.facts, lambda: self._exposures.path, self._caps_directory)
         self._plans = Plans(spec, inventory, keys, self._faults, self._endpoints, self._briefing, self.facts)
-        self._flags = FlagPort(lambda: self._plans.spec, self._lists.tables, time.time, self.facts)
+        self._flags = FlagPort(lambda: self._plans.spec, self._lists.tables, time.time, self.facts, self._token_keys)
 
     async def _leave(self, *, hands_over: bool) -> int:
         if hands_over:
@@ -280,6 +282,7 @@ class Control:
             self._run_dir,
             self._access,
             self._exposures,
+            self._token_keys,
             self._send_strangers_away,
         )
         launcher = WorkerLauncher(

@@ -38,7 +38,7 @@ def check_tokens(draft: "Draft") -> None:
     used = list(_claims(draft))
     if not draft.values.get("jwt"):
         for path in used:
-            if "unit" in path:  # matchers are looked after with the other segments
+            if "unit" in path or path[0] == "ofrep":  # matchers are looked after with the other segments
                 draft.report(
                     path,
                     "nobody has any: claims are read from tokens whose signature is checked, and there is no `jwt`",
@@ -80,7 +80,9 @@ def _read_by(expression: object) -> Mapping[str, object]:
 
 def _claims(draft: "Draft") -> Iterator[KeyPath]:
     """Where something is about claims."""
-    for path, matcher in matchers_of(draft.values.get("segments"), draft.values.get("routes")):
+    for path, matcher in matchers_of(
+        draft.values.get("segments"), draft.values.get("routes"), draft.values.get("flags")
+    ):
         if "claim" in matcher:
             yield (*path, "claim")
         if "claims" in _read_by(matcher.get("cel")):
@@ -91,3 +93,8 @@ def _claims(draft: "Draft") -> Iterator[KeyPath]:
         for place, source in enumerate(chain if isinstance(chain, list) else ()):
             if isinstance(source, Mapping) and "claim" in source:
                 yield ("routes", index, "unit", place, "claim")
+    ofrep = draft.values.get("ofrep")
+    known = ofrep.get("known") if isinstance(ofrep, Mapping) else None
+    for name, one in known.items() if isinstance(known, Mapping) else ():
+        if isinstance(one, Mapping) and "claim" in one:
+            yield ("ofrep", "known", name, "claim")

@@ -9,7 +9,7 @@ from typing import Any
 from proxy.settings.certificates import CertificateReader
 from proxy.settings.compile_flags import flags_spec
 from proxy.settings.compile_route import route_spec
-from proxy.settings.compile_tokens import Claims, claims_in, tokens_spec
+from proxy.settings.compile_tokens import Claims, claims_in, claims_known, tokens_spec
 from proxy.settings.compile_upstream import upstream_spec
 from proxy.settings.models.listen import Client, Listener
 from proxy.settings.models.matchers import matcher_spec
@@ -48,7 +48,9 @@ def compile_spec(
         "faults": {"enabled": settings.faults.enabled, "max_percent": settings.faults.max_percent},
         "exposure": {"queue": settings.exposure.queue, "raw_units": settings.exposure.raw_units},
         "zone": settings.zone or "",
-        "jwt": tokens_spec(settings.jwt, claims_in([segments, routes, flags], claims), certificates),
+        "jwt": tokens_spec(
+            settings.jwt, claims_in([segments, routes, flags], claims) | claims_known(settings.ofrep), certificates
+        ),
         "timed": has_to_do_with_time([segments, routes, flags if told else []]),
     }
 

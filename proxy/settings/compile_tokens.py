@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.settings.certificates import CertificateReader
+from proxy.settings.models.flags import Ofrep
 from proxy.settings.models.tokens import Jwt
 from proxy.tokens import usable_keys
 
@@ -34,6 +35,11 @@ def tokens_spec(jwt: Jwt | None, claims: Claims, certificates: CertificateReader
         "leeway": jwt.leeway,
         "claims": sorted(claims),
     }
+
+
+def claims_known(ofrep: Ofrep | None) -> Claims:
+    """The claims that the port of flags takes attributes from."""
+    return frozenset(one.claim for one in ofrep.known.values() if one.claim is not None) if ofrep else frozenset()
 
 
 def claims_in(spec: Any, segments: Mapping[str, Claims]) -> Claims:

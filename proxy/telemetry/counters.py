@@ -116,13 +116,13 @@ V_CACHE_OUTCOMES: Final = V_LIMITED + 8
 V_FAULTS: Final = V_CACHE_OUTCOMES + 8  # disturbed on purpose, by FAULT_OUTCOMES
 V_EXPOSURES_DROPPED: Final = V_FAULTS + 8  # records of exposures that found no room in the worker
 V_CHOICES: Final = V_EXPOSURES_DROPPED + 1  # what became of units' own choices, by CHOICE_OUTCOMES
-V_CAP: Final = V_CHOICES + 4  # units that a capped version was new to, by CAP_OUTCOMES
+V_CAP: Final = V_CHOICES + 6  # units that a capped version was new to, by CAP_OUTCOMES
 VERSION_SLOTS: Final = V_CAP + 2
 
 LIMITED_CAUSES: Final[tuple[str, ...]] = ("rate", "queue_full", "queue_timeout", "shed", "admission")
 LIMITED_RATE, LIMITED_QUEUE_FULL, LIMITED_QUEUE_TIMEOUT, LIMITED_SHED, LIMITED_ADMISSION = range(len(LIMITED_CAUSES))
-CHOICE_OUTCOMES: Final[tuple[str, ...]] = ("shown", "chosen", "left", "refused")
-CHOICE_SHOWN, CHOICE_CHOSEN, CHOICE_LEFT, CHOICE_REFUSED = range(len(CHOICE_OUTCOMES))
+CHOICE_OUTCOMES: Final[tuple[str, ...]] = ("shown", "chosen", "left", "unchanged", "refused", "limited")
+CHOICE_SHOWN, CHOICE_CHOSEN, CHOICE_LEFT, CHOICE_UNCHANGED, CHOICE_REFUSED, CHOICE_LIMITED = range(len(CHOICE_OUTCOMES))
 CAP_OUTCOMES: Final[tuple[str, ...]] = ("admitted", "contended")
 """What became of a unit that was new to a capped version: counted, or sent elsewhere because the record was busy."""
 CAP_ADMITTED, CAP_CONTENDED = range(len(CAP_OUTCOMES))

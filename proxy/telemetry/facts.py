@@ -100,6 +100,8 @@ class FlagFacts:
     """By kind and status code."""
     streams: int = 0
     """Streams of events open now."""
+    tokens: dict[str, int] = field(default_factory=dict)
+    """By outcome (core/bearer.TOKEN_OUTCOMES), tokens that came with a question."""
 
 
 @dataclass(slots=True)
@@ -132,6 +134,8 @@ class TokenKeyFacts:
     """How often they were read and used."""
     refused: int = 0
     """How often they could not be."""
+    early: int = 0
+    """How often they were fetched before their time, for a token that named another."""
     problem: str = ""
     """Why those that are there now are not used; empty when they are."""
 

@@ -89,7 +89,8 @@ FAULTS: Final = Metric(
 )  # fmt: skip
 CHOICES: Final = Metric(
     "tidegate_choices_total", COUNTER, ("route", "version", "outcome"),
-    "Requests to the page where units choose a version: by the version chosen or left, else by the one assigned.",
+    "Requests to the page where units choose a version: by the version chosen or left, else by the one assigned. Chosen less"
+    " left: who has it by choice.",
 )  # fmt: skip
 MARKED_REQUESTS: Final = Metric(
     "tidegate_marked_requests_total", COUNTER, _ROUTE,
@@ -121,6 +122,10 @@ FLAG_EVALUATIONS: Final = Metric(
 FLAG_REQUESTS: Final = Metric(
     "tidegate_flag_requests_total", COUNTER, ("kind", "code"),
     "Requests on the port of flags: single, bulk, events, preflight, other; by status code.",
+)  # fmt: skip
+FLAG_TOKENS: Final = Metric(
+    "tidegate_flag_tokens_total", COUNTER, ("outcome",),
+    "Tokens that came with a question for flags, by what became of them; all but verified are no identity.",
 )  # fmt: skip
 FLAG_STREAMS: Final = Metric("tidegate_flag_streams", GAUGE, (), "Streams of changes of flags that are open now.")
 CACHE: Final = Metric(
@@ -250,6 +255,12 @@ TOKEN_KEYS_TIME: Final = Metric(
 TOKEN_KEY_READS: Final = Metric(
     "tidegate_token_key_reads_total", COUNTER, ("outcome",), "Times the keys were read: taken, or refused."
 )
+TOKEN_KEYS_EARLY: Final = Metric(
+    "tidegate_token_keys_early_total",
+    COUNTER,
+    (),
+    "Fetches of keys before their time: a token named one that was not there.",
+)
 WORKER_UP: Final = Metric("tidegate_worker_up", GAUGE, _WORKER, "1 while the worker serves a plan.")
 WORKER_RESTARTS: Final = Metric(
     "tidegate_worker_restarts_total", COUNTER, _WORKER, "Times the worker's process was replaced."
@@ -304,14 +315,14 @@ METRICS: Final[tuple[Metric, ...]] = (
     LIMITED, QUEUED, CONCURRENCY_LIMIT, CACHE,
     CAP_UNITS, CAP_LIMIT, CAP_CURRENT, CAP_ADMISSIONS,
     EXPOSURES, EXPOSURE_FAILURES, EXPOSURE_RECORDS, EXPOSURE_BYTES, SAMPLE_RATIO,
-    FLAG_EVALUATIONS, FLAG_REQUESTS, FLAG_STREAMS,
+    FLAG_EVALUATIONS, FLAG_REQUESTS, FLAG_TOKENS, FLAG_STREAMS,
     FAULTS, CHOICES, MARKED_REQUESTS, MARKED_ERRORS,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,
     HEALTH_CHECKS,
     GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
     LIST_UNITS, LIST_CURRENT, LIST_TIME, LIST_READS, LIST_SKIPPED,
-    CEL_ERRORS, TOKENS, TOKEN_KEYS, TOKEN_KEYS_CURRENT, TOKEN_KEYS_TIME, TOKEN_KEY_READS,
+    CEL_ERRORS, TOKENS, TOKEN_KEYS, TOKEN_KEYS_CURRENT, TOKEN_KEYS_TIME, TOKEN_KEY_READS, TOKEN_KEYS_EARLY,
     WORKER_UP, WORKER_RESTARTS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
     CONNECTIONS, ACCEPTED, REFUSED, RATE_KEYS_FORGOTTEN, DEADLINES_IGNORED, FAULTS_KILLED, TUNNELS, TUNNELS_RETIRED,
     ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,

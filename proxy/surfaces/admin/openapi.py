@@ -175,6 +175,7 @@ def document() -> Schema:
                     in_flight=_INTEGER,
                 ),
                 "Explanation": openapi_explain.explanation(),
+                "FlagExplanation": openapi_explain.flag_explanation(),
                 "Upstreams": _object(generation=_INTEGER, upstreams={"type": "array", "items": _ref("Upstream")}),
                 "Segments": _object(
                     generation=_INTEGER,
