@@ -21,7 +21,7 @@ from proxy.settings import load
 from proxy.settings.models.rollout import Rollout as Model
 from proxy.settings.rollout_steps import written_out
 from tests.specs import plan_spec, request_head, route_spec
-from tests.unit.rollout.plans import Judgement
+from tests.unit.rollout.compiled import Judgement
 
 Spec = dict[str, Any]
 

@@ -26,7 +26,7 @@ from proxy.telemetry.facts import EvidenceFacts
 from proxy.telemetry.ledger import Ledger
 from proxy.telemetry.measures import Measures
 from tests.specs import route_spec, version_spec
-from tests.unit.rollout.plans import NOW, plan, started, told
+from tests.unit.rollout.compiled import NOW, plan, started, told
 from tests.unit.telemetry.memory import cells_of, mirror_spec, shop_spec
 
 REST = "hold: 10s, kind: mirror_first, minimum: {requests: 200}, steps: [{shadow: 20}, 50, 100], metrics: METRICS"

@@ -8,7 +8,7 @@ import pytest
 from proxy.rollout.machine import LONGEST_TICK, advance, begin, due, missing_samples, tick
 from proxy.rollout.rollout import Cause, Rollout, Samples
 from proxy.rollout.states import CauseKind, State
-from tests.unit.rollout.plans import BOUND, NOW, Judgement, cause, plan, started, told
+from tests.unit.rollout.compiled import BOUND, NOW, Judgement, cause, plan, started, told
 
 ENOUGH = {name: Samples(10_000, 1_000) for name in ("stable", "canary", "baseline")}
 PASS = Judgement("pass", "all gates pass", {"effect": 1.01})

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from proxy.rollout.schedule import Schedule
-from tests.unit.rollout.plans import plan
+from tests.unit.rollout.compiled import plan
 
 OFFICE = 'allow: [{days: [mon, tue, wed, thu, fri], from: "09:00", to: "16:00"}]'
 
