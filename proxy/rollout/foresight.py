@@ -1,7 +1,7 @@
 """How long a plan will take, and which gates can never decide in time: expected numbers, shown to the real gates.
 
-For each step the evidence of a version that is exactly as good as the old one is put together as it would be after so many
-seconds, without chance, and the gates are asked when they would first let it through. What chance does to that is what `simulate` is for.
+For each step the evidence of a version that is exactly as good as the old one is put together as it would be after so many seconds,
+without chance, and the gates are asked when they would first let it through. What chance does to that is what `simulate` is for.
 """
 
 from collections.abc import Callable, Sequence
