@@ -1,8 +1,8 @@
 """Who is asked before a rollout goes on, and told when it has: webhooks, notices, and the report of an incident.
 
 The runner knows this as its `People` (rollouts.py). Asking takes as long as hooks may take; telling returns at once, and what it
-sets off runs in the background. What is asked and told is in proxy/rollout (hooks.py, notices.py, report.py); here it is bound to the
-transitions of a rollout. The journal keeps no keys of hooks, so they are read from the file's plan when they are used.
+sets off runs in the background. What is asked and told is in proxy/rollout (hooks.py, notices.py, report.py); here it is bound to
+the transitions of a rollout. The journal keeps no keys of hooks, so they are read from the file's plan when they are used.
 """
 
 import asyncio

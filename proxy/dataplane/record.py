@@ -134,6 +134,8 @@ class Record(UpstreamUser):
         unit = self._unit_hash
         if decision is None or decision.reason != SPLIT or not unit:
             return
+        if self.route.capped and not decision.dealt:  # drawn among what a cap has left
+            return
         version = self._chain[0]
         failed = self._failed
         news = tally.count(version.index, unit, failed is not None, seconds, self._response_bytes)

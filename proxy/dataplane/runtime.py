@@ -15,6 +15,7 @@ from proxy.core.gcra import RateTable
 from proxy.core.hashing import UnitHasher
 from proxy.core.plan import Plan
 from proxy.dataplane.braking import Braking
+from proxy.dataplane.capping import Capping
 from proxy.dataplane.evidencing import Evidencing
 from proxy.dataplane.exposing import Exposing
 from proxy.dataplane.identifying import Identifying
@@ -51,6 +52,7 @@ class Runtime:
         self.cookies: UnitCookies = UnitCookies([])
         self.rates: RateTable | None = None  # once something is limited by rate
         self.exposing: Final = Exposing(wall, cells.view)
+        self.capping: Final = Capping(cells.view)
         self.evidencing: Final = Evidencing(now, wall, cells.view)
         self.braking: Final = Braking(now, cells.view, _warn)
         self.identifying: Final = Identifying(cells.view, cells.base)

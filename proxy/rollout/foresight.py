@@ -1,7 +1,7 @@
 """How long a plan will take, and which gates can never decide in time: expected numbers, shown to the real gates.
 
-For each step the evidence of a version that is exactly as good as the old one is put together as it would be after so many
-seconds, without chance, and the gates are asked when they would first let it through. What chance does to that is what `simulate` is for.
+For each step the evidence of a version that is exactly as good as the old one is put together as it would be after so many seconds,
+without chance, and the gates are asked when they would first let it through. What chance does to that is what `simulate` is for.
 """
 
 from collections.abc import Callable, Sequence
@@ -77,7 +77,7 @@ def _step(plan: Spec, rollout: Rollout, index: int, assumed: Assumed) -> StepTim
         # The last step ends with its beginning: what follows is `fast_rollback`.
         seconds = 0.0 if last or step["approve"] else step["hold"]
         return StepTime(index + 1, what, step["hold"], 0.0, step["maximum"], seconds, True, step["approve"], ())
-    minimum = _first(lambda at: not _missing(rollout, plan, index, expected(plan, weights, step, assumed, at)), 1.0)
+    minimum = _first(lambda at: not _missing(rollout, index, expected(plan, weights, step, assumed, at)), 1.0)
     gates = _gates(plan, weights, step, assumed) if step["judged"] else ()
     counted = {one["name"] for one in plan["metrics"] if one["weight"] != "watch"}
     needed = max([minimum, *(one.passes for one in gates if one.metric in counted)])
@@ -153,7 +153,7 @@ def expected(plan: Spec, weights: dict[str, float], step: Spec, assumed: Assumed
         if name == new and step["shadow"]:
             share = max(share, step["shadow"] / 100.0)
         requests = assumed.rate * share * seconds
-        versions[name], firsts[name] = _version(plan, assumed, slow, requests, share)
+        versions[name], firsts[name] = _version(assumed, slow, requests, share)
         series[name], one = _series(assumed, share, seconds)
         if name == new:
             points = one
@@ -166,7 +166,7 @@ def expected(plan: Spec, weights: dict[str, float], step: Spec, assumed: Assumed
 
 
 def _version(
-    plan: Spec, assumed: Assumed, slow: Sequence[float], requests: float, share: float
+    assumed: Assumed, slow: Sequence[float], requests: float, share: float
 ) -> tuple[VersionEvidence, list[int]]:
     """Units come in visits, and come again: after many visits all there are have been there."""
     each = REQUESTS_OF_A_VISIT
@@ -224,7 +224,7 @@ def _series(
     return series, points
 
 
-def _missing(rollout: Rollout, plan: Spec, index: int, evidence: Evidence) -> str:
+def _missing(rollout: Rollout, index: int, evidence: Evidence) -> str:
     samples = {name: Samples(*two) for name, two in evidence.samples().items()}
     return missing_samples(replace(rollout, step=index), samples)
 

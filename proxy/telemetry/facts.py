@@ -94,6 +94,20 @@ class EvidenceFacts:
 
 
 @dataclass(slots=True)
+class CapFacts:
+    """The cap of a version: how many units have had it, how many may, and why its record is not kept ("" while it is)."""
+
+    units: int
+    limit: int
+    problem: str = ""
+
+    @property
+    def reached(self) -> bool:
+        """Whether nobody new gets the version."""
+        return self.units >= self.limit or bool(self.problem)
+
+
+@dataclass(slots=True)
 class FlagFacts:
     """What the port of flags was asked; sums since this control process began."""
 
@@ -195,6 +209,8 @@ class Facts:
     """By (upstream, endpoint label) and outcome, the checks of endpoints since this control process began."""
     exposures: ExposureFacts = field(default_factory=ExposureFacts)
     evidence: EvidenceFacts = field(default_factory=EvidenceFacts)
+    caps: dict[tuple[str, str], CapFacts] = field(default_factory=dict)
+    """By (route, version)."""
     flags: FlagFacts = field(default_factory=FlagFacts)
     rollouts: RolloutFacts = field(default_factory=RolloutFacts)
     lists: dict[str, ListFacts] = field(default_factory=dict)

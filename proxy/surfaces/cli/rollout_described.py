@@ -13,6 +13,7 @@ from proxy.surfaces.cli.loading import config_option, load_or_exit
 Spec = dict[str, Any]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+ERROR_PERCENT: Final = 0.5
 USERS_PER_RATE: Final = 600.0
 """Seconds after which a user comes again, about, where nobody says how many users there are."""
 
@@ -67,11 +68,11 @@ def described(command: Command) -> Command:
     for option in (
         click.option("--median", type=Duration(), default="50ms", show_default=True, help="Latency of the old version."),
         click.option(
-            "--error-percent", type=click.FloatRange(0, 100), default=0.5, show_default=True,
-            help="Errors of the old version's requests.",
+            "--error-percent", type=click.FloatRange(0, 100),
+            help="Errors of the old version's requests. [default: 0.5; of a running proxy that is watched, its own]",
         ),
         click.option("--users", type=click.IntRange(1), help="Who come again and again. [default: 600 for each request/s]"),
-        click.option("--event", "events", type=EventShare(), multiple=True, help="Share of users with it: purchase=3, purchase=3x.9."),
+        click.option("--event", "events", type=EventShare(), multiple=True, help="Who has it: purchase=3, purchase=3x.9."),
         click.option("--route", metavar="NAME", help="Whose rollout. [default: the only one]"),
     ):  # fmt: skip
         command = option(command)

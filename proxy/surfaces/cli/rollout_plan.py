@@ -9,6 +9,7 @@ import click
 
 from proxy.surfaces.cli.loading import print_json
 from proxy.surfaces.cli.rollout_described import (
+    ERROR_PERCENT,
     USERS_PER_RATE,
     Rate,
     described,
@@ -21,6 +22,8 @@ from proxy.surfaces.cli.rollout_described import (
 
 Spec = dict[str, Any]
 
+ENOUGH: Final = 1000
+"""Requests of the old version from which on its own share of errors is counted with."""
 _WATCHED: Final = 5.0  # seconds that the running proxy is watched for its rate
 
 
@@ -35,7 +38,7 @@ def plan_command(
     path: str,
     route: str | None,
     median: float,
-    error_percent: float,
+    error_percent: float | None,
     users: int | None,
     events: tuple[tuple[str, float, float], ...],
     rate: float | None,
@@ -45,8 +48,8 @@ def plan_command(
 ) -> None:
     """How long the plan in the file will take with this traffic, step by step, and which gates can never decide in time.
 
-    Without --rate the running proxy is asked, for five seconds. Expected numbers without chance are shown to the real gates: a version
-    that is as good as the old one. What chance does is what `simulate` shows.
+    Without --rate the running proxy is asked, for five seconds. Expected numbers without chance are shown to the real gates: those
+    of a version that is as good as the old one. What chance does is what `simulate` shows.
 
     Exits with 1 where a step cannot be decided before its `maximum`.
 
@@ -62,7 +65,10 @@ def plan_command(
     plan = found["rollout"]
     source = "given"
     if rate is None:
-        rate, source = _rate_now(path, admin, token, found["name"]), "the running proxy, now"
+        rate, share = _traffic_now(path, admin, token, found["name"], plan["from"])
+        error_percent = share if error_percent is None else error_percent
+        source = "the running proxy, now"
+    error_percent = ERROR_PERCENT if error_percent is None else error_percent
     assumed = Assumed(
         rate, users or max(1, round(rate * USERS_PER_RATE)), error_share=error_percent / 100.0, median=median,
         events=events_of(plan, events),
@@ -83,33 +89,36 @@ def plan_command(
         sys.exit(1)
 
 
-def _rate_now(path: str, admin: str | None, token: str | None, route: str) -> float:
-    """Requests per second of a route of the running proxy, over some seconds."""
+def _traffic_now(path: str, admin: str | None, token: str | None, route: str, old: str) -> tuple[float, float | None]:
+    """Requests per second of a route of the running proxy; percent of errors of its old version, None before it had ENOUGH."""
     from proxy.surfaces.cli.rollout import ask_or_exit, open_client
 
     client = open_client(path, admin, token)
 
-    def requests() -> int:
+    def versions() -> list[Spec]:
         answer = ask_or_exit(client, "GET", "/api/v1/routes")
-        found = [one for one in answer["routes"] if one["name"] == route]
-        if not found:
+        found: list[Spec] | None = next((one["versions"] for one in answer["routes"] if one["name"] == route), None)
+        if found is None:
             stop(f"the running proxy has no route {route}; --rate says how many requests to count with")
-        return sum(version["requests"] for version in found[0]["versions"])
+        return found
 
-    before, began = requests(), time.monotonic()
+    before, began = versions(), time.monotonic()
     click.echo(f"watching route {route} for {_WATCHED:g} s", err=True)
     time.sleep(_WATCHED)
-    rate = (requests() - before) / (time.monotonic() - began)
-    if rate <= 0.0:
+    after = versions()
+    more = sum(one["requests"] for one in after) - sum(one["requests"] for one in before)
+    if more <= 0:
         stop(f"route {route} has no requests now; --rate says how many to count with")
-    return rate
+    known = next((one for one in after if one["name"] == old and one["requests"] >= ENOUGH), None)
+    share = None if known is None else max(100.0 * known["errors"] / known["requests"], 100.0 / known["requests"])
+    return more / (time.monotonic() - began), share
 
 
 def _show_plan(route: Spec, steps: list[Any], total: float, assumed: Any, source: str) -> None:
     plan = route["rollout"]
     click.echo(
         f"{route['name']} {plan['revision']}: {plan['from']} to {plan['to']}, {assumed.rate:.4g} requests/s ({source}) of"
-        f" {assumed.users:,} users, {100 * assumed.error_share:g} % errors\n"
+        f" {assumed.users:,} users, {100 * assumed.error_share:.3g} % errors\n"
     )
     click.echo(
         f"{'step':<17}{'takes':>8}{'hold':>8}{'minimum':>9}  gates: when one that is well passes, a harmful one fails"

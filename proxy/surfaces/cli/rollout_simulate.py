@@ -10,6 +10,7 @@ import click
 
 from proxy.surfaces.cli.loading import print_json
 from proxy.surfaces.cli.rollout_described import (
+    ERROR_PERCENT,
     USERS_PER_RATE,
     Rate,
     described,
@@ -45,7 +46,7 @@ def simulate_command(
     path: str,
     route: str | None,
     median: float,
-    error_percent: float,
+    error_percent: float | None,
     users: int | None,
     events: tuple[tuple[str, float, float], ...],
     errors: float,
@@ -74,6 +75,7 @@ def simulate_command(
 
     found = route_of(path, route, as_json=as_json)
     plan = found["rollout"]
+    error_percent = ERROR_PERCENT if error_percent is None else error_percent
     counted = None
     if recorded is not None:
         try:

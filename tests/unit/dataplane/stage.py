@@ -160,6 +160,7 @@ class Stage:
         runtime.exposing.bring(plan, alone=self.cells.alone)
         runtime.evidencing.bring(plan)
         runtime.braking.bring(plan)
+        runtime.capping.bring(plan, runtime.hasher)
         runtime.plan = plan
         self.plan = plan
         return plan

@@ -96,7 +96,8 @@ class Client:
     def ask(self, method, path, body=None):
         assert (method, path) == ("GET", "/api/v1/routes")
         count = self.counts.pop(0)
-        return {"routes": [{"name": "shop", "versions": [{"requests": count}, {"requests": 0}]}]}
+        stable = {"name": "stable", "requests": count, "errors": count // 50}
+        return {"routes": [{"name": "shop", "versions": [stable, {"name": "canary", "requests": 0, "errors": 0}]}]}
 
 
 def test_plan_asks_the_running_proxy_for_its_rate(file, monkeypatch):
@@ -106,7 +107,7 @@ def test_plan_asks_the_running_proxy_for_its_rate(file, monkeypatch):
     monkeypatch.setattr(rollout_plan.time, "monotonic", lambda: next(ticks))
     result = run("plan", "-c", file)
     assert result.exit_code == 0, result.output
-    assert "2000 requests/s (the running proxy, now)" in result.stdout
+    assert "2000 requests/s (the running proxy, now) of 1,200,000 users, 2 % errors" in result.stdout
 
 
 def test_plan_wants_requests_or_a_rate(file, monkeypatch):
