@@ -10,12 +10,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-import proxy
 from proxy.control.process import birth, cpu_seconds
+from proxy.form import search_path
 
 
 class Process(Protocol):
@@ -136,10 +136,3 @@ class WorkerLauncher:
     def adopt(self, pid: int, ended: Ended) -> WorkerProcess:
         """Watch a worker that runs already. Raises OSError when it does not any more."""
         return WorkerProcess(pid, None, ended)
-
-
-def search_path(environ: Mapping[str, str]) -> str:
-    """Where this very package comes from, then what the environment says."""
-    here = str(Path(proxy.__path__[0]).parent)
-    given = environ.get("PYTHONPATH")
-    return f"{here}{os.pathsep}{given}" if given else here

@@ -23,7 +23,7 @@ _SMALLEST: Final = 5e-7
 _VERSION_KEYS: Final = ("upstream", "fallback", "warm_up", "breaker", "kill")
 _SAID_OTHERWISE: Final = ("versions", "claimed")
 """Keys of a route's spec that are no keys of the file, or told one by one."""
-_WHO_COMES: Final = ("rules", "choice", "rings", "preview")
+_WHO_COMES: Final = ("rules", "choice", "rings", "preview", "plugins")
 """Keys that are about some of the units only, of whom nobody knows how many there are."""
 _NOBODY: Final = "none"
 """Who serves where every version is killed."""
@@ -36,9 +36,9 @@ class RouteChange:
     `entering` and `leaving` are the shares by version.
     `weights` maps a version to its old and new weight (None: it is not there). `redealt` says that the salt or the
     epoch changed; `keys` are all that did. `beyond` are those among them that move units who are not in the shares,
-    because how many they are depends on who comes: of rules, choices, rings and previews. `named` is how many units the rules
-    that changed name. `stay` are the versions whose units keep them by a record (`stickiness`), whatever the new weights: where
-    there are any, the shares are of the units without a record, and of those whose record is of none of these.
+    because how many they are depends on who comes: of rules, choices, rings, previews and plugins. `named` is how many units
+    the rules that changed name. `stay` are the versions whose units keep them by a record (`stickiness`), whatever the new
+    weights: where there are any, the shares are of the units without a record, and of those whose record is of none of these.
     """
 
     route: str
@@ -120,6 +120,7 @@ def compare(
     at = time.time() if at is None else at
     _parts(changes.upstreams, "upstream", old["upstreams"], new["upstreams"], changes.lines)
     _parts(changes.segments, "segment", old["segments"], new["segments"], changes.lines)
+    _plugins(changes, old["plugins"], new["plugins"])
     if lists is not None:
         changes.lists.extend(compare_lists(old, new, *lists))
         changes.lines.extend(one.line() for one in changes.lists)
@@ -159,6 +160,12 @@ def _parts(found: dict[str, list[str]], what: str, old: Iterable[Spec], new: Ite
         elif keys := [key for key in one if key != _SHARED_KEY and one[key] != before[name].get(key)]:
             found["changed"].append(name)
             lines.append(f"{what} {name} changed: {', '.join(keys)}")
+
+
+def _plugins(changes: Changes, old: list[Spec], new: list[Spec]) -> None:
+    if old != new:
+        changes.keys.append("plugins")
+        _parts(_sorts(), "plugin", old, new, changes.lines)
 
 
 def _by_segment(changes: Changes, new: Spec) -> None:
@@ -366,7 +373,7 @@ def _keys(changes: Changes, old: Settings, new: Settings) -> None:
 def _differences(old: Part, new: Part, prefix: str, *, restart: bool = False) -> Iterable[tuple[str, bool]]:
     """The keys that differ, each with whether it needs a restart."""
     for name, info in type(new).model_fields.items():
-        if not prefix and name in ("include", "upstreams", "segments", "routes"):
+        if not prefix and name in ("include", "upstreams", "segments", "routes", "plugins"):
             continue
         before, after = getattr(old, name), getattr(new, name)
         if before == after:

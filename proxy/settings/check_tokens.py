@@ -73,6 +73,10 @@ def _claims(draft: "Draft") -> Iterator[KeyPath]:
     for path, matcher in matchers_of(draft.values.get("segments"), draft.values.get("routes")):
         if "claim" in matcher:
             yield (*path, "claim")
+    plugins = draft.values.get("plugins")
+    for index, plugin in enumerate(plugins if isinstance(plugins, list) else ()):
+        if isinstance(plugin, Mapping) and plugin.get("claims"):
+            yield ("plugins", index, "claims")
     routes = draft.values.get("routes")
     for index, route in enumerate(routes if isinstance(routes, list) else ()):
         chain = route.get("unit") if isinstance(route, Mapping) else None

@@ -71,6 +71,7 @@ from proxy.telemetry.counters import (
     W_RATE_KEYS_FORGOTTEN,
     W_REFUSED,
     W_REQUESTS,
+    W_STALLS,
     W_TUNNELS,
     W_TUNNELS_RETIRED,
     WORKER_SLOTS,
@@ -78,6 +79,7 @@ from proxy.telemetry.counters import (
 )
 from proxy.telemetry.exposition_exposures import add_exposures
 from proxy.telemetry.exposition_flags import add_flags
+from proxy.telemetry.exposition_plugins import add_plugin
 from proxy.telemetry.exposition_tokens import add_token_keys, add_tokens
 from proxy.telemetry.exposition_tries import add_tries
 from proxy.telemetry.facts import Facts
@@ -108,6 +110,7 @@ _OF_WORKERS: Final = (
     (metrics.TUNNELS_RETIRED, W_TUNNELS_RETIRED),
     (metrics.DEADLINES_IGNORED, W_DEADLINES_IGNORED),
     (metrics.WORKER_FAILURES, W_FAILURES),
+    (metrics.WORKER_STALLS, W_STALLS),
     (metrics.WORKER_REQUESTS, W_REQUESTS),
 )
 _FLAG_CODES: Final = tuple(flag.code for flag in FLAGS)
@@ -173,6 +176,8 @@ class Exposition:
         add_flags(samples, self._facts.flags)
         self._mirrors(samples, snapshot)
         self._upstreams(samples, snapshot)
+        for (name,), values in self._blocks("plugin", snapshot):
+            add_plugin(samples, name, values)
         self._workers(samples, snapshot)
         self._health(samples)
         self._lists(samples)
