@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from proxy.control.process import birth, cpu_seconds
+from proxy.control.process import birth, cpu_seconds, stopped
 from proxy.form import search_path
 
 
@@ -31,6 +31,12 @@ class Process(Protocol):
 
     def kill(self) -> None:
         """End it at once (SIGKILL)."""
+
+    def say_where(self) -> None:
+        """Have it write where it stands to its standard error, whatever it is doing."""
+
+    def stopped(self) -> bool:
+        """Whether somebody has stopped it."""
 
     def cpu_seconds(self) -> float:
         """User and system time until now; after its end, until then."""
@@ -69,6 +75,16 @@ class WorkerProcess:
         if self._alive:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+
+    def say_where(self) -> None:
+        """Have it write where it stands (SIGUSR1; see the worker's `run`)."""
+        if self._alive:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._descriptor, signal.SIGUSR1)
+
+    def stopped(self) -> bool:
+        """Whether somebody has stopped it."""
+        return self._alive and stopped(self.pid)
 
     def cpu_seconds(self) -> float:
         """User and system time until now; after its end, until then (or until the last look, if it was not our child)."""
