@@ -49,7 +49,8 @@ def check_plugins(draft: "Draft") -> None:
     verdicts = draft.plugin_files.try_all(specs) if specs else []
     for path, spec, (problem, line) in zip(places, specs, verdicts, strict=True):
         if problem:
-            draft.report(path, f"{spec['file']}:{line}: {problem}" if line else f"{spec['file'] or 'it'}: {problem}")
+            where = f"{spec['file']}:{line}" if line else spec["file"]
+            draft.report(path, f"{where}: {problem}" if where else problem)
     if None not in draft.routes:
         used = {name for route in draft.routes if route is not None for name in route.plugins}
         for name, index in first.items():

@@ -76,7 +76,7 @@ class Loader:
         self.parsed = 0
         """Files parsed since the start, as opposed to taken from the cache."""
         self.unit_files: Final = UnitFiles(self.path.parent)
-        self._plugin_files: Final = PluginFiles(self.path.parent, environ)
+        self._plugin_files: Final = PluginFiles(self.path.parent)
         self.files: list[Path] = [self.path]
         self.directories: list[Path] = [self.path.parent]
         self._environ: Final = environ

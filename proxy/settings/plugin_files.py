@@ -5,7 +5,7 @@ gets the same. Nothing of it is imported here; a child process tries that (plugi
 """
 
 import json
-from collections.abc import Mapping
+import os
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -24,9 +24,8 @@ Verdict = tuple[str, int]
 class PluginFiles:
     """Reads files named in a configuration that stands in `base`. `files` are those it looked at in this load."""
 
-    def __init__(self, base: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, base: Path) -> None:
         self._base: Final = base
-        self._environ: Final = environ
         self._texts: Final[dict[Path, str]] = {}
         self._known: dict[str, Verdict] = {}
         self.files: Final[dict[Path, None]] = {}
@@ -70,7 +69,7 @@ class PluginFiles:
         keys = [sha256(json.dumps(spec, sort_keys=True, default=str).encode()).hexdigest() for spec in specs]
         unknown = [index for index, key in enumerate(keys) if key not in self._known]
         if unknown:
-            environ = {**self._environ, "PYTHONPATH": search_path(self._environ)}
+            environ = {**os.environ, "PYTHONPATH": search_path(os.environ)}  # as workers have it
             verdicts = try_plugins([specs[index] for index in unknown], environ)
             self._known |= {keys[index]: verdict for index, verdict in zip(unknown, verdicts, strict=True)}
         # What was wrong may be right the next time: a package that was not installed, say.

@@ -187,6 +187,9 @@ def _explained(plan: Plan, route: Route, request: Request, unit: str | None, seg
         )
     if route.claimed and not request.claims and plan.tokens is not None and plan.tokens.token(request):
         notes.append("the token is not looked at here: give its claims")
+    if route.plugins:
+        asked = ", ".join(route.plugins)
+        notes.append(f"plugins are asked by workers alone, and may name another unit or version: {asked}")
     weights = {version.name: version.weight for version in route.versions}
     total = sum(weights.values())
     explained["split"] = {name: (weight / total if total else 0.0) for name, weight in weights.items()}
