@@ -123,6 +123,8 @@ class Worker:
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         loop.add_signal_handler(signal.SIGTERM, self._drain, 0.0)
+        # Before anything can be asked of it: a worker that has never given a sign is not looked after.
+        self._runtime.view[self._runtime.base + W_HEARTBEAT] = int(self._runtime.now() * 1e9)
         await self._link.open(socket.socket(fileno=self._channel))
         self._next_tick = self._runtime.now() + TICK
         loop.call_later(TICK, self._tick)
