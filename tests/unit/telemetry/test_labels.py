@@ -37,6 +37,7 @@ def test_all_labels_of_a_plan_are_named_and_their_slots_put_in():
         "mirror": [("shop", "shadow")],
         "upstream": [("u",), ("shadow",)],
         "endpoint": [("u", "http://127.0.0.1:9001")],
+        "plugin": [("tenant",)],
     }
     asked = []
     placed = with_slots(spec, lambda kind, key: asked.append((kind, key)) or len(asked))
