@@ -58,33 +58,20 @@ class Departure(Tries):
 
     # The way up.
 
-    def begin(self) -> None:
-        """Decide, and set off."""
+    def begin(self, unit: bytes | None = None, source: str = "") -> None:
+        """Decide, and set off. Plugins that were asked say the `unit`, and where it came from; None: look for it."""
         route = self.route
         request = self.request
         runtime = self.runtime
-        if route.claimed and self.plan.tokens is not None:
-            runtime.identifying.identify(self.plan.tokens, request, runtime.wall(), runtime.now())
-        plugged = route.plugged
-        if plugged is not None:
-            assert isinstance(plugged, RoutePlugins)  # noqa: S101 - workers make no other
-            begin_asking(self, plugged)
-            return
-        decision, source = self.choose(None, "")
-        dropped = self._take_ids(request)
-        if self.set_off(decision, source, dropped):
-            self.leave(dropped, None)
-
-    def await_decision(self) -> frozenset[bytes]:
-        default = self.route.default
-        self._chain = self.route.chains[default.index]
-        self.runtime.view[default.slot + V_IN_FLIGHT] += 1
-        return self._take_ids(self.request)
-
-    def choose(self, unit: bytes | None, source: str) -> tuple[Decision, str]:
-        route = self.route
-        request = self.request
-        runtime = self.runtime
+        asking = self.asking
+        if asking is None:
+            if route.claimed and self.plan.tokens is not None:
+                runtime.identifying.identify(self.plan.tokens, request, runtime.wall(), runtime.now())
+            plugged = route.plugged
+            if plugged is not None:
+                assert isinstance(plugged, RoutePlugins)  # noqa: S101 - workers make no other
+                begin_asking(self, plugged)
+                return
         if unit is None:
             unit, source, mint = find_unit(route, request, runtime.cookies)
             if mint:
@@ -98,7 +85,19 @@ class Departure(Tries):
             request.kept = find_kept(route, request, unit, runtime.cookies)
         if route.choice is not None:
             request.chosen = find_chosen(route, request, unit, runtime.cookies)
-        return decide(route, request, unit), source
+        decision = decide(route, request, unit)
+        if asking is None:
+            dropped = self._take_ids(request)
+            if self.set_off(decision, source, dropped):
+                self.leave(dropped, None)
+        else:
+            asking.propose(decision, source)
+
+    def await_decision(self) -> frozenset[bytes]:
+        default = self.route.default
+        self._chain = self.route.chains[default.index]
+        self.runtime.view[default.slot + V_IN_FLIGHT] += 1
+        return self._take_ids(self.request)
 
     def set_off(self, decision: Decision, source: str, dropped: frozenset[bytes]) -> bool:
         route = self.route

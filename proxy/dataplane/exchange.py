@@ -116,28 +116,29 @@ class Exchange(Departure):
             self._report_answer(response.status, complete, seconds, now)
         self._take_head(response, body, complete, trailers)
 
-    def _take_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
-        if (self._arm is not None or self.route.attended) and self._holds_back(response, body, complete):
-            return
-        if complete:
-            self._connection = None  # it carries others by now: what the client takes is no concern of theirs
-        self._answering = True
-        self._status = response.status
-        if self._sent is not None:
-            self._sent = None
-        keeping = self.keeping
-        if keeping is not None:  # after whoever may still ask somebody else: this is the answer that counts
-            if keeping.on_answer(self._served, response):
-                return
-            keeping.on_body(body, complete)
-        asking = self.asking
-        if asking is None:
-            self.pass_on(response, body, complete, trailers)
-        else:
-            asking.ask_of_answer(response, body, complete, trailers)
-
     def pass_on(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
+        self._take_head(response, body, complete, trailers)
+
+    def _take_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         request = self.request
+        asking = self.asking
+        if asking is None or not asking.passed:
+            if (self._arm is not None or self.route.attended) and self._holds_back(response, body, complete):
+                return
+            if complete:
+                self._connection = None  # it carries others by now: what the client takes is no concern of theirs
+            self._answering = True
+            self._status = response.status
+            if self._sent is not None:
+                self._sent = None
+            keeping = self.keeping
+            if keeping is not None:  # after whoever may still ask somebody else: this is the answer that counts
+                if keeping.on_answer(self._served, response):
+                    return
+                keeping.on_body(body, complete)
+            if asking is not None:
+                asking.ask_of_answer(response, body, complete, trailers)
+                return
         added = self._mint + self.added
         keep = request.keep_alive and self.request_done and not self.runtime.draining
         if response.content_length < 0 and not response.bodiless:

@@ -57,6 +57,11 @@ class Held(Waiter):
     """What holds a request, or the head of its answer, until the plugins of its route have spoken."""
 
     holds_answer: bool = False  # its head waits
+    passed: bool = False  # its head may go on
+
+    def propose(self, decision: Decision, source: str) -> None:
+        """This was decided, for a unit from `source`."""
+        raise AssertionError(_UNEXPECTED)
 
     def keeps_body(self, data: bytes, trailers: list[bytes] | None) -> bool:
         """Whether this of the request's body waits; `trailers` are those at its end, None before it."""
@@ -155,9 +160,9 @@ class Passage(Paced):
         cannot be passed on."""
         raise AssertionError(_UNEXPECTED)
 
-    def choose(self, unit: bytes | None, source: str) -> tuple[Decision, str]:
-        """Decide for this unit, which came from `source`; None: for the one that the route's chain finds. Answers the source,
-        too."""
+    def begin(self, unit: bytes | None = None, source: str = "") -> None:
+        """Decide for this unit, which came from `source`; None: for the one that the route's chain finds. `Held.propose` hears
+        of it."""
         raise AssertionError(_UNEXPECTED)
 
     def set_off(self, decision: Decision, source: str, dropped: frozenset[bytes]) -> bool:

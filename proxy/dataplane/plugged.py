@@ -118,6 +118,7 @@ class Asking(Held):
         self._stored: Stored | None = None
         self._seen: bool = False  # the hooks have seen the answer
         self.holds_answer: bool = False
+        self.passed: bool = False
 
     # In their turn.
 
@@ -241,7 +242,7 @@ class Asking(Held):
             unit = said.encode("utf-8", "surrogateescape") if isinstance(said, str) else said
             if isinstance(unit, bytes) and len(unit) <= MAX_UNIT:
                 if unit:
-                    self._decide(unit, hook.plugin.label)
+                    self._passage.begin(unit, hook.plugin.label)
                 return bool(unit)
             hook.failed(CAUSE_INVALID, None, f"a unit is str or bytes of {MAX_UNIT} bytes at most, or None")
         elif kind == HOOK_DECIDE:
@@ -269,7 +270,7 @@ class Asking(Held):
         kind = self._kind
         decision = self._decision
         if kind == HOOK_UNIT:
-            self._decide(None, "")
+            self._passage.begin(None, "")
         elif kind == HOOK_DECIDE and decision is not None:
             self._set_off(decision)
         elif kind == HOOK_REQUEST:
@@ -277,8 +278,9 @@ class Asking(Held):
         elif kind == HOOK_RESPONSE:
             self._pass_on()
 
-    def _decide(self, unit: bytes | None, source: str) -> None:
-        decision, self._source = self._passage.choose(unit, source)
+    def propose(self, decision: Decision, source: str) -> None:
+        """This was decided, for a unit from `source`, unless a hook says otherwise."""
+        self._source = source
         self._decision = decision
         if self._plugged.hooks[HOOK_DECIDE] and may_be_overridden(decision):
             self._ask(HOOK_DECIDE)
@@ -339,6 +341,7 @@ class Asking(Held):
         """The head of the answer is there; it is passed on when the hooks have seen it."""
         self._seen = True
         if not self._plugged.hooks[HOOK_RESPONSE]:
+            self.passed = True
             self._passage.pass_on(response, body, complete, trailers)
             return
         self._head = response
@@ -394,6 +397,7 @@ class Asking(Held):
             self.holds_answer = False
             if broken is None:
                 passage.hold_upstream(False)
+        self.passed = True
         passage.pass_on(response, self._body, self._complete, self._trailers)
         later = self._later
         self._later = []

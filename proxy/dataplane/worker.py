@@ -119,7 +119,8 @@ class Worker:
         loop.set_exception_handler(self._unexpected)
         gc.collect()  # once, while nobody waits: what an import left behind
         # Control asks with this where a worker stands that does nothing any more, before it ends it.
-        faulthandler.register(signal.SIGUSR1, all_threads=True)
+        if sys.stderr is not None:
+            faulthandler.register(signal.SIGUSR1, all_threads=True)
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         loop.add_signal_handler(signal.SIGTERM, self._drain, 0.0)

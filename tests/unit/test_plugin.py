@@ -26,6 +26,13 @@ def test_a_request_is_text() -> None:
     assert seen.claim("sub") == []
 
 
+def test_claims_are_those_of_the_verified_token() -> None:
+    head = parse_request(HEAD, 100, 8192)
+    head.claims = {b"sub": [b"alice"], b"groups": [b"a", b"b"]}
+    seen = PluginRequest(head, "shop")
+    assert (seen.claim("sub"), seen.claim("groups"), seen.claim("email")) == (["alice"], ["a", "b"], [])
+
+
 def test_fields_are_found_in_any_case_and_joined() -> None:
     headers = request().headers
     assert headers["X-ONE"] == "1, 2"
