@@ -57,8 +57,10 @@ class LinkEvents(Protocol):
 class Link(asyncio.Protocol):
     """The control process's end of a channel."""
 
-    def __init__(self, events: LinkEvents) -> None:
+    def __init__(self, events: LinkEvents, first: bytes = b"") -> None:
+        """`first` is what was read of the channel before it was handed to the event loop."""
         self._events: Final = events
+        self._first = first
         self._reader: Final = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._greeted = False
@@ -169,6 +171,8 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        first, self._first = self._first, b""
+        self.data_received(first)  # now, for what follows may be there before whoever opened the connection goes on
         self._send()
 
     def data_received(self, data: bytes) -> None:

@@ -347,10 +347,10 @@ class Supervisor:
         self.events.started(place.index, process.pid)
 
     def _connect(self, place: Place, process: Process, channel: socket.socket, first: bytes) -> None:
-        link = Link(_Listener(self, place, process))
+        link = Link(_Listener(self, place, process), first)
         place.link = link
         self._briefing.tell(link)
-        opening = self._tasks.spawn(f"link to worker {place.index}", _open(link, channel, first))
+        opening = self._tasks.spawn(f"link to worker {place.index}", _open(link, channel))
         opening.add_done_callback(lambda task: channel.close() if task.cancelled() else None)
 
     # What happens to workers.
@@ -431,7 +431,5 @@ class Supervisor:
         return Place(index, Backoff(0.1, 10.0, self._rng))
 
 
-async def _open(link: Link, channel: socket.socket, first: bytes) -> None:
+async def _open(link: Link, channel: socket.socket) -> None:
     await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=channel)
-    if first:
-        link.data_received(first)

@@ -72,6 +72,16 @@ def test_nothing_is_sent_before_the_worker_has_spoken(heard, wire):
     assert [kind for kind, _ in wire.taken()] == [messages.LEDGER, messages.PART, messages.PLAN]
 
 
+def test_what_was_read_before_there_was_a_loop_comes_before_what_the_loop_reads(heard, wire):
+    said = encode_json(messages.HELLO, {"generation": 3}) + encode(messages.ACCESS, b"2026-11-21T19:20:37 GET /\n")
+    for cut in range(len(said)):
+        link = Link(heard, said[:cut])
+        link.connection_made(wire)
+        link.data_received(said[cut:])
+        assert not wire.closed
+        assert [name for name, *_ in heard.taken()] == ["hello", "accessed"]
+
+
 def test_a_second_plan_brings_only_what_is_missing(link, wire):
     link.publish(plan(1, "a", "b"))
     ready(link, 1)
