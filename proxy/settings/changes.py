@@ -120,7 +120,7 @@ def compare(
     at = time.time() if at is None else at
     _parts(changes.upstreams, "upstream", old["upstreams"], new["upstreams"], changes.lines)
     _parts(changes.segments, "segment", old["segments"], new["segments"], changes.lines)
-    _plugins(changes, old["plugins"], new["plugins"])
+    _plugins(changes, old["plugins"], new)
     if lists is not None:
         changes.lists.extend(compare_lists(old, new, *lists))
         changes.lines.extend(one.line() for one in changes.lists)
@@ -162,10 +162,17 @@ def _parts(found: dict[str, list[str]], what: str, old: Iterable[Spec], new: Ite
             lines.append(f"{what} {name} changed: {', '.join(keys)}")
 
 
-def _plugins(changes: Changes, old: list[Spec], new: list[Spec]) -> None:
-    if old != new:
-        changes.keys.append("plugins")
-        _parts(_sorts(), "plugin", old, new, changes.lines)
+def _plugins(changes: Changes, old: list[Spec], new: Spec) -> None:
+    """Tell what changed of plugins, and which routes ask one that is another now."""
+    if old == new["plugins"]:
+        return
+    changes.keys.append("plugins")
+    found = _sorts()
+    _parts(found, "plugin", old, new["plugins"], changes.lines)
+    for route in new["routes"]:
+        names = ", ".join(name for name in route["plugins"] if name in found["changed"])
+        if names:
+            changes.lines.append(f"route {route['name']} asks {names}: how many units move depends on who comes")
 
 
 def _by_segment(changes: Changes, new: Spec) -> None:
