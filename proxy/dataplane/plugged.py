@@ -8,7 +8,7 @@ client is read no further, what is there of a body is kept, and a client that le
 import asyncio
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from proxy.core.decide import Decision, may_be_overridden, override
 from proxy.core.fields import changed_response
@@ -63,15 +63,17 @@ class Call:
         self.asking: Asking | None = asking
         self.task: asyncio.Task[None] | None = None
 
-    async def run(self, request: PluginRequest, more: object) -> None:
-        """Have it speak, and the exchange hear it."""
+    async def run(self, request: PluginRequest, more: object, given: Any) -> None:
+        """Have it speak, and the exchange hear it; `given` is what it has said already, to be awaited, or None."""
         hook = self.hook
         runtime = hook.plugin.runtime
         started = runtime.now()
         said: object = SILENCE
         failure: BaseException | None = None
         try:
-            said = await (hook.call(request) if more is SILENCE else hook.call(request, more))
+            if given is None:
+                given = hook.call(request) if more is SILENCE else hook.call(request, more)
+            said = await given
         except asyncio.CancelledError as error:
             failure = error  # ours, or that of something which the hook itself waited for
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code may raise anything
@@ -140,12 +142,15 @@ class Asking(Held):
             self._place += 1
             self._remember()
             if hook.asynchronous:
-                if self._waits_for(hook):
+                if self._waits_for(hook, None):
                     return
             else:
                 said = hook.ask(self._request, self._more())
                 if said is SILENCE:
                     self._undo()
+                elif said is not None and hasattr(said, "__await__"):  # an async function in the wrapping of another
+                    if self._waits_for(hook, said):
+                        return
                 elif self._take(hook, said):
                     return
         self._spoken()
@@ -165,11 +170,14 @@ class Asking(Held):
         choices = tuple([one.name for one in versions if not decision.denied >> one.index & 1])
         return Proposed(decision.version.name, REASONS[decision.reason], decision.rule, choices)
 
-    def _waits_for(self, hook: Hook) -> bool:
-        """Begin a call; False where it cannot be."""
+    def _waits_for(self, hook: Hook, given: Any) -> bool:
+        """Begin a call, or go on with what one has `given` to be awaited; False where it cannot be."""
         call = Call(hook, self)
-        task = hook.spawn(call.run(self._request, self._more()))
+        task = hook.spawn(call.run(self._request, self._more(), given))
         if task is None:
+            if given is not None and hasattr(given, "close"):
+                given.close()
+            self._undo()
             return False
         call.task = task
         self._call = call

@@ -552,6 +552,19 @@ def test_every_hook_may_wait(stage_of: StageOf) -> None:
     stage.assert_nothing_left()
 
 
+def test_an_async_hook_that_another_wraps_is_waited_for_too(stage_of: StageOf) -> None:
+    class Wrapped(Plugin):
+        def unit(self, request: PluginRequest) -> Any:
+            return lookup()
+
+    stage = staged(stage_of, Wrapped, entry=plugin_spec(in_flight=1))
+    stage.client().send(GET)
+    stage.client().send(GET)
+    assert errors(stage) == {("unit", "busy"): 1}
+    go_on(stage, "acme")
+    assert any(stage.runtime.hasher(b"acme").encode() in stage.accept().take() for _ in range(2))
+
+
 def test_a_hook_that_takes_too_long_is_cut_off_and_its_later_words_go_nowhere(stage_of: StageOf) -> None:
     kept: list[PluginRequest] = []
 
