@@ -118,6 +118,9 @@ class Exchange(Departure):
 
     def pass_on(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         self._take_head(response, body, complete, trailers)
+        connection = self._connection
+        if not self._over and not self.request_done and connection is not None and not connection.paused:
+            self.client.set_reading(True)  # an answer that came before the request was over: both go on
 
     def _take_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         request = self.request

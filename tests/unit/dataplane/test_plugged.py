@@ -702,6 +702,22 @@ def test_upstream_is_read_no_further_while_a_hook_looks_at_its_answer(stage_of: 
     stage.assert_nothing_left()
 
 
+def test_a_body_goes_on_after_an_answer_that_came_before_its_end(stage_of: StageOf) -> None:
+    stage = staged(stage_of, Holds)
+    client = stage.client()
+    client.send(POST + b"ab")
+    upstream = stage.accept()
+    upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+    stage.settle()
+    assert not client.reading
+    go_on(stage)
+    assert client.reading
+    client.send(b"cd")
+    assert upstream.take().endswith(b"abcd")
+    upstream.send(b"world")
+    assert client.take().endswith(b"helloworld")
+
+
 def test_an_upstream_that_breaks_off_meanwhile_cuts_the_answer_off_afterwards(stage_of: StageOf) -> None:
     stage, client, upstream = held(stage_of, b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
     upstream.reset()
