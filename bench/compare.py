@@ -7,7 +7,7 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bench import own, report
 from bench.audience import decisions
@@ -17,6 +17,10 @@ from bench.guarded import quiet_resilience
 from bench.limits import live_keys
 from bench.load import LoadError, drive
 from bench.peers import PEERS, Nginx, Peer, Ports, ask, find
+from bench.segments import lists
+
+PARTS: Final = (quiet_resilience, live_keys, decisions, lists, recording)
+"""What is measured of Tidegate alone, beside its memory, reload and start; but for the first, each is a command as well."""
 
 
 def arguments() -> argparse.Namespace:
@@ -136,9 +140,7 @@ def main() -> int:
                 for measured in results.values():
                     measured.pop(name, None)
             if not chosen.no_own and "tidegate" in facts["peers"]:
-                facts["own"] = own.measure_all(
-                    directory, ports, cores, chosen.quick, [quiet_resilience, live_keys, decisions, recording]
-                )
+                facts["own"] = own.measure_all(directory, ports, cores, chosen.quick, PARTS)
     text = report.markdown(results, facts)
     print(text)
     if chosen.out:

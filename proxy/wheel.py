@@ -22,6 +22,8 @@ from setuptools.errors import BaseError, CCompilerError
 
 HOT: Final = (
     "proxy/errors.py",
+    "proxy/cap_files.py",
+    "proxy/verdicts.py",
     "proxy/core/*.py",
     "proxy/channel/*.py",
     "proxy/dataplane/*.py",
@@ -30,7 +32,8 @@ HOT: Final = (
 )
 INTERPRETED: Final = (
     "__init__.py",
-    "explanation.py",  # control's, as health and movement are
+    "explanation.py",  # control's, as those that follow are
+    "flag_explanation.py",
     "movement.py",
     "health.py",
     "link.py",  # one channel a worker; its base is asyncio's

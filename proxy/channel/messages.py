@@ -2,7 +2,7 @@
 
 from typing import Final
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Of this vocabulary. A control process that takes over a worker with another one replaces it instead."""
 
 # Control to worker.
@@ -10,7 +10,8 @@ PART: Final = 1
 """{"kind": "upstream" | "segment" | "route", "digest": str, "spec": {...}}: a part of the plan to come, sent once per digest."""
 PLAN: Final = 2
 """{"generation": int, "spec": {...without the parts...}, "upstreams": [digest], "segments": [digest], "routes": [digest],
-"lists": [name]}: swap to this plan. Parts named here were sent before, with this plan or an earlier one still in force."""
+"lists": [name], "expressions": [{"cel": text, "reads": {name: [entry] | null}}]}: swap to this plan.
+Parts named here were sent before, with this plan or an earlier one still in force."""
 ENDPOINTS: Final = 3
 """{"upstream": str, "endpoints": [...]}: a name resolved to other addresses. Shapes as in an upstream's spec."""
 DRAIN: Final = 4
@@ -58,3 +59,5 @@ DRAINED: Final = 70
 """{"aborted": int}: nothing is left; the worker exits. `aborted` exchanges were cut off by the limit."""
 EXPOSURES: Final = 71
 """Packed (channel/exposures.py): who got which version, and why. Sent again on a new channel until STORED answers it."""
+LACKING: Final = 72
+"""{"source": str}: a token named a key that is not among those that come from there: they may be old ones."""

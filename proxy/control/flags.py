@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from proxy.control.ports import AdminPorts, Ports
+from proxy.control.token_keys import TokenKeys
 from proxy.core.unit_table import UnitList
 from proxy.settings.models.top import Settings
 from proxy.telemetry.facts import Facts
@@ -29,9 +30,10 @@ class FlagPort:
         lists: Callable[[], Mapping[str, UnitList]],
         clock: Callable[[], float],
         facts: Facts,
+        keys: TokenKeys | None = None,
     ) -> None:
-        """`spec` gives that of the plan in force, `clock` the time in Unix seconds."""
-        self._asked: Final = (spec, lists, clock, facts)
+        """`spec` gives that of the plan in force, `clock` the time in Unix seconds. `keys` are those of tokens."""
+        self._asked: Final = (spec, lists, clock, facts, keys)
         self._service: Any = None
         self._port: Final = AdminPorts(self._open)
 

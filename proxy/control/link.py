@@ -47,6 +47,9 @@ class LinkEvents(Protocol):
     def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
         """A message of exposures (channel/exposures.py); `done` is to be called once they are stored."""
 
+    def lacking(self, source: str) -> None:
+        """A token named a key that is not among those of this source."""
+
     def drained(self, aborted: int) -> None:
         """Nothing is left in the worker, which exits; `aborted` exchanges were cut off."""
 
@@ -279,6 +282,8 @@ class Link(asyncio.Protocol):
             self._failed(said["generation"], said["error"])
         elif kind == messages.SETTLED:
             self._events.settled(said["generation"])
+        elif kind == messages.LACKING:
+            self._events.lacking(said["source"])
         elif kind == messages.DRAINED:
             self._events.drained(said["aborted"])
         else:

@@ -12,6 +12,7 @@ from proxy.control.handover import Inventory
 from proxy.control.places import Places, running
 from proxy.control.plans import Plans
 from proxy.control.run_dir import RunDir
+from proxy.control.token_keys import TokenKeys
 from proxy.telemetry.counters import REGION_SLOTS, W_STALLS
 from proxy.telemetry.facts import Facts
 
@@ -30,6 +31,7 @@ class Register:
         run_dir: RunDir | None,
         access: AccessFile,
         exposures: Exposures,
+        token_keys: TokenKeys,
         served: Callable[[], None],
     ) -> None:
         """Goes on with what an earlier control process had put down. `served` is called when a worker serves a plan."""
@@ -40,6 +42,7 @@ class Register:
         self._run_dir = run_dir
         self._access: Final = access
         self._exposures: Final = exposures
+        self._token_keys: Final = token_keys
         self._served: Final = served
         self._inherit()
 
@@ -110,6 +113,10 @@ class Register:
     def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
         """A message of exposures."""
         self._exposures.take(payload, done)
+
+    def lacking(self, source: str) -> None:
+        """A token named a key that is not among those of this source."""
+        self._token_keys.want(source)
 
     def accessed(self, lines: bytes) -> None:
         """Whole lines for the access log."""

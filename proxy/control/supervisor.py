@@ -70,6 +70,9 @@ class SupervisorEvents(Protocol):
     def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
         """A message of exposures; `done` is to be called once they are stored."""
 
+    def lacking(self, source: str) -> None:
+        """A token named a key that is not among those of this source."""
+
 
 class _Listener:
     """Ties one link to the process it was made for: words of a process that was replaced mean nothing."""
@@ -111,6 +114,9 @@ class _Listener:
 
     def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
         self._supervisor.events.exposed(payload, done)
+
+    def lacking(self, source: str) -> None:
+        self._supervisor.events.lacking(source)
 
     def drained(self, aborted: int) -> None:
         if aborted:

@@ -10,6 +10,7 @@ from html import escape
 from typing import Any, Final
 
 from proxy.core.cookies import Kept
+from proxy.core.gcra import RateLimit
 from proxy.core.match import Matcher
 from proxy.core.request import Request
 
@@ -25,7 +26,8 @@ _SECURITY: Final = (
 
 
 class Choice:
-    """The versions that may be chosen, by whom (`segment`; None: everybody), and at which path."""
+    """The versions that may be chosen, by whom (`segment`; None: everybody), at which path, and how often a
+    client may ask there (`limit`)."""
 
     def __init__(self, spec: Spec, route: str, indexes: Mapping[str, int], segments: Mapping[str, Matcher]) -> None:
         """Raises KeyError for a version or a segment that is not there."""
@@ -36,6 +38,8 @@ class Choice:
         self.matcher: Final[Matcher | None] = segments[self.segment] if self.segment else None
         self.cookie: Final[bytes] = spec["cookie"].encode()
         self.scope: Final = f"{route}\0choice".encode()
+        by: Spec = {"label": LABEL, "by": [{"kind": "client_ip"}], "versions": []}
+        self.limit: Final = RateLimit({**by, "rate": spec["rate"], "burst": spec["burst"]}, f"{route}\0choice", {})
 
     def allows(self, request: Request) -> bool:
         """Whether whoever sends this may choose."""

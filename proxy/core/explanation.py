@@ -5,6 +5,7 @@ The path goes through every kind of decision in its order, whether or not it is 
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, Final
 
 from proxy.core.audience import Rings, is_over
@@ -27,6 +28,7 @@ PASSED: Final = "passed over"
 FAILS: Final = "does not hold"
 OVER: Final = "is over"
 ABSENT: Final = "not configured"
+STANDS_BY: Final = "stands by"
 
 
 def explain(route: Route, request: Request, unit: bytes | None, kind: str, segments: Mapping[str, Spec]) -> Spec:
@@ -34,15 +36,17 @@ def explain(route: Route, request: Request, unit: bytes | None, kind: str, segme
 
     `kind` says where the unit came from, `segments` are the specs of the plan's segments by name. The value has:
     route, unit, unit_kind, bucket (-1 without a unit), version (None when all are denied), reason, rule, denied
-    (names, of those killed as well), killed (names), path (see `_Path`), next (version, reason and rule of what would have
-    been next; None where nothing would), preview, rules (label, kind, matched, effect and the matcher's trace, in order
-    of precedence), rings (label, version, open, and of each ring name, open, matched and trace) and scores (per version
-    weight, time -ln(u) / w and whether it was denied; the smallest time not denied wins the split).
+    (names, of those killed and capped as well), killed, capped (names), path (see `_Path`), next (version, reason and
+    rule of what would have been next; None where nothing would), fallbacks (who answers in its place, in order), preview, rules
+    (label, kind, matched, effect and the matcher's trace, in order of precedence), rings (label, version, open, and of each ring
+    name, open, matched and trace) and scores (per version weight, time -ln(u) / w and whether it was denied; the smallest time
+    not denied wins the split).
+    A version with a cap has a step of the kind `cap` behind the denies, which takes it out or does not hold.
     Where the route deals as another system does, `hash` has its family, the unit's bucket and all buckets' bounds, and
     each score the range of its version; times then decide among what a deny leaves only.
     """
     decision = decide(route, request, unit)
-    path = _Path(route, request, unit)
+    path = _Path(route, request, unit, decision)
     denied = [version.name for version in route.versions if decision.denied >> version.index & 1]
     ranked = [*route.denies, *route.overrides, *route.segment_rules]
     return {
@@ -55,10 +59,12 @@ def explain(route: Route, request: Request, unit: bytes | None, kind: str, segme
         "rule": decision.rule,
         "default": route.default.name,
         "denied": denied,
+        "capped": [version.name for version in route.versions if path.case.closed >> version.index & 1],
         "killed": [version.name for version in route.versions if path.case.killed >> version.index & 1],
         "epoch": route.epoch,
         "path": path.steps,
         "next": path.next,
+        "fallbacks": path.fallbacks,
         "preview": _preview(route, request, decision.denied),
         "rules": [_rule(rule, request, unit, segments, denied) for rule in ranked],
         "rings": [_rings(one, request, segments) for one in route.rings],
@@ -70,10 +76,11 @@ def explain(route: Route, request: Request, unit: bytes | None, kind: str, segme
 class _Path:
     """Every kind in its order. A step has kind, rule (its label), outcome, version (given, or taken out) and why.
 
-    `outcome` is one of the words above. Exactly one step decides.
+    `outcome` is one of the words above. Exactly one step decides. The last are the fallbacks, which decide nothing: they
+    answer in the place of the version that was decided on, where that cannot.
     """
 
-    def __init__(self, route: Route, request: Request, unit: bytes | None) -> None:
+    def __init__(self, route: Route, request: Request, unit: bytes | None, decision: Decision) -> None:
         self.route: Final = route
         self.request: Final = request
         self.case: Final = Case(route, request, unit)
@@ -82,6 +89,7 @@ class _Path:
         self._decided = False
         self._kills()
         self._denies()
+        self._caps()
         self._preview()
         self._rules("override", route.overrides, OVERRIDE)
         self._choice()
@@ -92,6 +100,8 @@ class _Path:
         self._sticky()
         self._split()
         self._give("default", "", self.case.by_default(), "what is left when nothing else decides")
+        self.fallbacks: Final[list[str]] = []
+        self._fallback(decision)
 
     def _step(self, kind: str, rule: str, outcome: str, version: str | None, why: str) -> None:
         self.steps.append({"kind": kind, "rule": rule, "outcome": outcome, "version": version, "why": why})
@@ -132,6 +142,21 @@ class _Path:
         for rule in rules:
             if self._holds("deny", rule) and rule.deny is not None:
                 self._step("deny", rule.label, TAKES_OUT, rule.deny.name, "the decision goes on among the rest")
+
+    def _caps(self) -> None:
+        for version in self.route.capped:
+            cap = version.cap
+            if cap is not None:
+                had = 0 if cap.record is None else cap.record.count()
+                if self.case.closed >> version.index & 1:
+                    why = f"{had} units have had it, {cap.limit} may, and this one has not"
+                    self._step("cap", cap.label, TAKES_OUT, version.name, why)
+                elif cap.reached():
+                    self._step(
+                        "cap", cap.label, FAILS, None, f"{had} units have had it, {cap.limit} may, and this one has"
+                    )
+                else:
+                    self._step("cap", cap.label, FAILS, None, f"{had} units have had it, {cap.limit} may")
 
     def _preview(self) -> None:
         preview = self.route.preview
@@ -277,6 +302,19 @@ class _Path:
             self._step("split", "", FAILS, None, "there is no unit to draw for")
         else:
             self._step("split", "", FAILS, None, "no version that is left has a weight")
+
+    def _fallback(self, decision: Decision) -> None:
+        version = decision.version
+        chain = [] if version is None else self.route.chains[version.index]
+        if len(chain) < 2:
+            self._step("fallback", "", ABSENT, None, "")
+        for before, following in pairwise(chain):
+            label = f"versions.{before.name}.fallback"
+            if decision.denied >> following.index & 1:
+                self._step("fallback", label, PASSED, following.name, f"{following.name} was taken out")
+                return
+            self.fallbacks.append(following.name)
+            self._step("fallback", label, STANDS_BY, following.name, f"answers where {before.name} cannot")
 
 
 def _rings(rings: Rings, request: Request, segments: Mapping[str, Spec]) -> Spec:

@@ -37,11 +37,12 @@ FLAG_REASONS: Final = ("STATIC", "TARGETING_MATCH", "SPLIT", "DEFAULT", "DISABLE
 FIELD_PREFIX: Final = OWN_PREFIX + b"flag-"
 """Of the fields that tell an upstream of flags: this, and the flag's name in lower case."""
 
-_OF_ROUTE: Final[dict[int, str]] = {
+OF_ROUTE: Final[dict[int, str]] = {
     KILL: "DISABLED", DENY: "TARGETING_MATCH", PREVIEW: "TARGETING_MATCH", OVERRIDE: "TARGETING_MATCH",
     RING: "TARGETING_MATCH", SEGMENT: "TARGETING_MATCH", HOLDOUT: "DEFAULT", LAYER: "DEFAULT", STICKY: "SPLIT",
     SPLIT: "SPLIT", DEFAULT: "DEFAULT",
 }  # fmt: skip
+"""The word of OpenFeature for each reason of a route's."""
 
 
 class FlagRule:
@@ -53,6 +54,7 @@ class FlagRule:
             frozenset(unit.encode() for unit in spec["units"]) if "units" in spec else None
         )
         self.matcher: Final = matcher
+        self.where: Final[Spec | None] = spec.get("where")  # for `explain`, which traces it
         self.variant: Final[str] = spec.get("variant", "")
         self.split: Final[Dealer | None] = variant_dealer(salt, names, spec["split"]) if "split" in spec else None
         self.until: Final[float] = spec.get("until", 0.0)  # Unix seconds; 0: no end
@@ -156,32 +158,22 @@ class FlagSet(Flags):
 
     def _evaluate(self, flag: Flag, request: Request, unit: bytes | None, known: dict[str, Evaluation]) -> Evaluation:
         if not flag.on:
-            return Evaluation(flag, flag.off, "DISABLED", "off")
+            return by_off(flag)
         if flag.static:
-            return Evaluation(flag, flag.default, "STATIC", "static")
+            return by_default(flag)
         if is_over(flag.until, request.at):
-            return Evaluation(flag, flag.off, "DISABLED", "over")
+            return by_end(flag)
         for other, variants in flag.prerequisites.items():
             if self.evaluate(other, request, unit, known).variant not in variants:
-                return Evaluation(flag, flag.off, "DISABLED", "prerequisite", f"prerequisites.{other}")
+                return by_prerequisite(flag, other)
         if flag.route is not None:
-            return _followed(flag, flag.route, request, unit)
+            return by_route(flag, flag.route, request, unit)
         for rule in flag.rules:
             if rule.holds(request, unit):
-                if rule.split is None:
-                    return Evaluation(flag, rule.variant, "TARGETING_MATCH", "rule", rule.label)
-                if unit is None:
-                    return Evaluation(flag, flag.default, "DEFAULT", "no_unit", rule.label, unit_missing=True)
-                index = rule.split.deal(unit)
-                if index >= 0:
-                    return Evaluation(flag, flag.names[index], "SPLIT", "rule", rule.label)
-        if flag.split is not None:
-            if unit is None:
-                return Evaluation(flag, flag.default, "DEFAULT", "no_unit", unit_missing=True)
-            index = flag.split.deal(unit)
-            if index >= 0:
-                return Evaluation(flag, flag.names[index], "SPLIT", "split")
-        return Evaluation(flag, flag.default, "DEFAULT", "default")
+                found = by_rule(flag, rule, unit)
+                if found is not None:
+                    return found
+        return by_split(flag, unit) or by_default(flag)
 
     def lines(self, names: list[str], request: Request, unit: bytes | None) -> bytes:
         """Whole field lines with the variants of these flags; one that has none for this unit is left out."""
@@ -199,10 +191,55 @@ def variant_dealer(salt: str, names: list[str], shares: Mapping[str, float]) -> 
     return Dealer(salt, "flag", [(names.index(name), name, share) for name, share in shares.items()])
 
 
-def _followed(flag: Flag, route: Route, request: Request, unit: bytes | None) -> Evaluation:
+# What each kind of decision gives. `evaluate` asks one after the other until one answers; `explain` asks them all.
+
+
+def by_off(flag: Flag) -> Evaluation:
+    """What a flag gives that is off."""
+    return Evaluation(flag, flag.off, "DISABLED", "off")
+
+
+def by_end(flag: Flag) -> Evaluation:
+    """What a flag gives that is over."""
+    return Evaluation(flag, flag.off, "DISABLED", "over")
+
+
+def by_prerequisite(flag: Flag, other: str) -> Evaluation:
+    """What a flag gives where this one has not come to what it needs."""
+    return Evaluation(flag, flag.off, "DISABLED", "prerequisite", f"prerequisites.{other}")
+
+
+def by_rule(flag: Flag, rule: FlagRule, unit: bytes | None) -> Evaluation | None:
+    """What a rule that holds gives; None where its split deals to nobody."""
+    if rule.split is None:
+        return Evaluation(flag, rule.variant, "TARGETING_MATCH", "rule", rule.label)
+    if unit is None:
+        return Evaluation(flag, flag.default, "DEFAULT", "no_unit", rule.label, unit_missing=True)
+    index = rule.split.deal(unit)
+    return None if index < 0 else Evaluation(flag, flag.names[index], "SPLIT", "rule", rule.label)
+
+
+def by_split(flag: Flag, unit: bytes | None) -> Evaluation | None:
+    """The flag's draw; None where there is none, or it deals to nobody."""
+    if flag.split is None:
+        return None
+    if unit is None:
+        return Evaluation(flag, flag.default, "DEFAULT", "no_unit", unit_missing=True)
+    index = flag.split.deal(unit)
+    return None if index < 0 else Evaluation(flag, flag.names[index], "SPLIT", "split")
+
+
+def by_default(flag: Flag) -> Evaluation:
+    """What is left."""
+    if flag.static:
+        return Evaluation(flag, flag.default, "STATIC", "static")
+    return Evaluation(flag, flag.default, "DEFAULT", "default")
+
+
+def by_route(flag: Flag, route: Route, request: Request, unit: bytes | None) -> Evaluation:
     """What the route's own decision says."""
     decision = decide(route, request, unit)
-    reason = _OF_ROUTE[decision.reason]
+    reason = OF_ROUTE[decision.reason]
     version = decision.version
     if version is None:
         return Evaluation(flag, "", "DISABLED", decision.reason_name, decision.rule)

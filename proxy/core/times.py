@@ -8,6 +8,7 @@ the table's: an hour that is left out never comes, and one that is repeated come
 from bisect import bisect_right
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from math import inf
 from typing import Any, Final
 
 from proxy.core.request import Request
@@ -16,6 +17,8 @@ Spec = dict[str, Any]
 
 DAY: Final = 86400
 DAYS: Final[tuple[str, ...]] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_AHEAD: Final = 10
+"""Days that are looked ahead: every week has what a week can have."""
 _THURSDAY: Final = 3  # the first of January 1970
 
 
@@ -40,7 +43,11 @@ class Window:
 
     def holds(self, request: Request) -> bool:
         """Whether the request came within the window: the start is, the end is not."""
-        local = int(request.at) + self.offset(request.at)
+        return self.holds_at(request.at)
+
+    def holds_at(self, at: float) -> bool:
+        """Whether it holds at this moment, in Unix seconds."""
+        local = int(at) + self.offset(at)
         second = local % DAY
         weekday = (local // DAY + _THURSDAY) % 7
         if self.start < self.end:
@@ -48,6 +55,25 @@ class Window:
         if second >= self.start:
             return self.days[weekday]
         return second < self.end and self.days[weekday - 1]
+
+    def next_change(self, at: float) -> float:
+        """When it begins to hold, or ceases to, after `at`; a moment up to which it does neither, where that is far off."""
+        holds = self.holds_at(at)
+        table = self._since
+        place = bisect_right(table, at)
+        ahead = [since for since in table[place : place + 2] if since < at + _AHEAD * DAY]
+        offsets = {self.offset(at), *(self.offset(since) for since in ahead)}
+        midnight = (int(at) + self.offset(at)) // DAY * DAY
+        edges = [
+            float(midnight + day * DAY + second - offset)
+            for day in range(-1, _AHEAD)
+            for second in (0, self.start, self.end)
+            for offset in offsets
+        ]
+        for moment in sorted([*edges, *ahead]):
+            if moment > at and self.holds_at(moment) != holds:
+                return moment
+        return at + (_AHEAD - 2) * DAY
 
     def show(self, at: float) -> str:
         """What a clock on the wall showed, for people: `Sat 2026-11-21 16:50:43 +01:00`."""
@@ -69,7 +95,15 @@ class Period:
 
     def holds(self, request: Request) -> bool:
         """Whether the request came within the period: the beginning is, the end is not."""
-        return self.start <= request.at and (not self.end or request.at < self.end)
+        return self.holds_at(request.at)
+
+    def holds_at(self, at: float) -> bool:
+        """Whether it holds at this moment, in Unix seconds."""
+        return self.start <= at and (not self.end or at < self.end)
+
+    def next_change(self, at: float) -> float:
+        """When it begins to hold, or ceases to, after `at`; infinite where it does not any more."""
+        return min((moment for moment in (self.start, self.end) if moment > at), default=inf)
 
     def show(self, at: float) -> str:
         """The moment, for people."""
@@ -81,14 +115,24 @@ class Period:
         return " ".join([*pieces, f"to {_moment(self.end)}"] if self.end else pieces)
 
 
+def time_of(spec: Spec) -> Window | Period:
+    """What a leaf whose source is `time` is about. Raises ValueError for a test that is none of time."""
+    test: str = spec["test"]
+    if test == "window":
+        return Window(spec["value"])
+    if test == "period":
+        return Period(spec["value"])
+    raise ValueError(f"not a test of time: {test!r}")
+
+
 def time_matcher(spec: Spec) -> Callable[[Request], bool]:
     """The matcher of a leaf whose source is `time`. Raises ValueError for a test that is none of time."""
-    return _of(spec).holds
+    return time_of(spec).holds
 
 
 def trace_time(spec: Spec, request: Request) -> Spec:
     """What that matcher says, and what it saw, in words."""
-    time = _of(spec)
+    time = time_of(spec)
     return {
         "matched": time.holds(request),
         "source": "time",
@@ -96,15 +140,6 @@ def trace_time(spec: Spec, request: Request) -> Spec:
         "value": time.words(),
         "saw": time.show(request.at),
     }
-
-
-def _of(spec: Spec) -> Window | Period:
-    test: str = spec["test"]
-    if test == "window":
-        return Window(spec["value"])
-    if test == "period":
-        return Period(spec["value"])
-    raise ValueError(f"not a test of time: {test!r}")
 
 
 def _time_of_day(second: int) -> str:

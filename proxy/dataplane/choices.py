@@ -9,20 +9,43 @@ from typing import Final
 
 from proxy.core.choice import choice_error, choice_page, same_origin
 from proxy.core.cookies import Kept, set_cookie_line
+from proxy.core.gcra import seconds_up
 from proxy.core.plan import Version
 from proxy.dataplane.passage import Passage
-from proxy.telemetry.counters import CHOICE_CHOSEN, CHOICE_LEFT, CHOICE_REFUSED, CHOICE_SHOWN, V_CHOICES
+from proxy.dataplane.rates import charge
+from proxy.errors import DPE
+from proxy.telemetry.counters import (
+    CHOICE_CHOSEN,
+    CHOICE_LEFT,
+    CHOICE_LIMITED,
+    CHOICE_REFUSED,
+    CHOICE_SHOWN,
+    CHOICE_UNCHANGED,
+    V_CHOICES,
+)
 
 _DELETED: Final = -1
 
 
 def answer_choice(passage: Passage) -> None:
-    """Show what there is to choose, or take a choice; counted at the version chosen, else at the one assigned."""
+    """Show what there is to choose, or take a choice; counted at the version chosen or left, else at the one assigned.
+
+    `chosen` less `left` are the units that have a version by their own choice: whoever chooses another leaves the one before.
+    """
     request = passage.request
     choice = passage.route.choice
     if choice is None:
         return
-    if not choice.allows(request):
+    if 0 <= passage.route.max_body < request.content_length:
+        _count(passage, CHOICE_REFUSED, passage.version)
+        passage.refuse(DPE, 413, "the body is larger than this route takes")
+        return
+    wait = charge(passage, choice.limit)
+    if wait > 0:
+        head, body = choice_error("too many requests to this page")
+        _count(passage, CHOICE_LIMITED, passage.version)
+        _answer(passage, 429, head + b"retry-after: %d\r\n" % seconds_up(wait), body)
+    elif not choice.allows(request):
         _refuse(passage, 403, "this is not for you to choose")
     elif request.method in (b"GET", b"HEAD"):
         chosen = request.chosen
@@ -45,11 +68,10 @@ def _choose(passage: Passage) -> None:
         return
     cookies = passage.runtime.cookies
     secure = passage.client.secure
+    had = -1 if request.chosen is None else choice.index_of(request.chosen)
     if not name:
         passage.added += set_cookie_line(choice.cookie, b"", secure, _DELETED)
-        had = request.chosen
-        index = -1 if had is None else choice.index_of(had)
-        _count(passage, CHOICE_LEFT, passage.version if index < 0 else route.versions[index])
+        index = -1
     else:
         index = choice.indexes.get(name, -1)
         if index < 0 or not passage.may_have(route.versions[index]) or not cookies.enabled:
@@ -57,7 +79,13 @@ def _choose(passage: Passage) -> None:
             return
         kept = Kept(name, 0, int(passage.runtime.wall()))
         passage.added += set_cookie_line(choice.cookie, cookies.keep(choice.scope, passage.unit or b"", kept), secure)
-        _count(passage, CHOICE_CHOSEN, route.versions[index])
+    if index == had:
+        _count(passage, CHOICE_UNCHANGED, passage.version if index < 0 else route.versions[index])
+    else:
+        if had >= 0:
+            _count(passage, CHOICE_LEFT, route.versions[had])
+        if index >= 0:
+            _count(passage, CHOICE_CHOSEN, route.versions[index])
     _answer(passage, 303, b"location: " + request.raw_path + b"\r\ncache-control: no-store\r\n", b"")
 
 

@@ -104,6 +104,8 @@ class Departure(Tries):
         request = self.request
         runtime = self.runtime
         unit = decision.unit
+        if route.capped and unit is not None and (route.choice is None or request.path != route.choice.path):
+            decision = runtime.capping.settle(route, request, unit, decision)
         self._decision = decision
         version = decision.version
         view = runtime.view
@@ -117,15 +119,18 @@ class Departure(Tries):
         if route.sticky is not None and unit is not None:
             self._keep_version(decision, unit)
         view[version.slot + V_IN_FLIGHT] += 1
-        view[version.slot + V_REASONS + decision.reason] += 1
         self._chain = route.chains[version.index]
+        if route.choice is not None and request.path == route.choice.path:
+            self.own_page = True
+        else:
+            view[version.slot + V_REASONS + decision.reason] += 1
         if decision.denied:
             self._shorten_chain(decision.denied)
+        if self.own_page:
+            answer_choice(self)
+            return False
         if 0 <= route.max_body < request.content_length:
             self._fail(DPE, 413, "the body is larger than this route takes")
-            return False
-        if route.choice is not None and request.path == route.choice.path:
-            answer_choice(self)
             return False
         if unit is not None:
             self._unit_hash = runtime.hasher(unit)

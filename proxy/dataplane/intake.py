@@ -16,11 +16,12 @@ from proxy.channel import messages
 from proxy.core.cookies import UnitCookies
 from proxy.core.flags import FlagSet
 from proxy.core.hashing import UnitHasher
-from proxy.core.match import Matcher, compile_matcher, list_key
+from proxy.core.match import Matcher, compile_matcher, expression_key, list_key
 from proxy.core.plan import Endpoint, Plan, Route, Spec, Upstream
 from proxy.core.routing import RouteTable
 from proxy.dataplane.arms import Arms
 from proxy.dataplane.borrowing import Borrowed
+from proxy.dataplane.expressing import Expressing
 from proxy.dataplane.plugins import LivePlugin, Plugins
 from proxy.dataplane.runtime import Runtime, log
 from proxy.dataplane.upstreams import Upstreams
@@ -40,6 +41,7 @@ class Intake:
         self.arms: Final = Arms(runtime)
         self.plugins: Final = Plugins(runtime)
         self._lists: Final = Borrowed()
+        self._expressing: Final = Expressing(runtime.view, runtime.base)
         self._swapped: Final = swapped
         self._queue: Final[deque[tuple[int, bytes]]] = deque()
         self._specs: dict[str, Spec] = {}
@@ -128,6 +130,7 @@ class Intake:
             runtime.cookies = UnitCookies(plan.cookie_keys)
         if before is None or before.unit_hash_key != plan.unit_hash_key:
             runtime.hasher = UnitHasher(plan.unit_hash_key)
+        runtime.capping.bring(plan, runtime.hasher)
         runtime.identifying.use(plan.tokens, verifier)
         self.plugins.use(plan, plugins)
         runtime.plan = plan
@@ -164,6 +167,9 @@ class Intake:
             await self._breathe()
         segments: dict[str, tuple[str, Matcher]] = {}
         named: dict[str, Matcher] = {list_key(name): units.has_unit for name, units in self._lists.lists.items()}
+        expressions: list[Spec] = message.get("expressions", [])
+        for text, matches in (await self._expressing.bring(expressions)).items():
+            named[expression_key(text)] = matches
         for digest in message["segments"]:
             segment = self._segments.get(digest)
             if segment is None:

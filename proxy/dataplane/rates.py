@@ -23,26 +23,12 @@ def within_rates(passage: Passage) -> bool:
     if not limits:
         return True
     runtime = passage.runtime
-    table = runtime.rates
-    if table is None or table.secret != passage.plan.unit_hash_key:
-        table = _open_table(runtime, passage.plan)
     version = passage.version
-    now = int(runtime.now() * SECOND)
     if len(limits) == 1:  # as nearly everywhere: nothing has to be kept between asking and charging
-        limit = limits[0]
-        key = limit.key(passage.request, passage.unit, version.name) if limit.concerns(version.index) else None
-        if key is None:
-            return True
-        bucket = table.bucket(key)
-        place = table.find(bucket, now)
-        debt = table.debt(place, bucket, now, limit.span)
-        wait = debt + limit.interval - limit.span
-        if wait <= 0:
-            debt += limit.interval
-            if table.charge(place, bucket, now, limit.interval, limit.span):
-                runtime.view[runtime.base + W_RATE_KEYS_FORGOTTEN] += 1
-        passage.added += limit.lines(debt)
+        wait = charge(passage, limits[0])
     else:
+        table = _table(passage)
+        now = int(runtime.now() * SECOND)
         asked: list[_Asked] = []
         wait = 0
         for limit in limits:
@@ -70,6 +56,34 @@ def within_rates(passage: Passage) -> bool:
     runtime.view[version.slot + V_LIMITED + LIMITED_RATE] += 1
     passage.refuse(RL, added=b"retry-after: %d\r\n" % seconds_up(wait))
     return False
+
+
+def charge(passage: Passage, limit: RateLimit) -> int:
+    """Charge one limit, where it admits the request. Nanoseconds until it would, none or less where it does now."""
+    runtime = passage.runtime
+    version = passage.version
+    key = limit.key(passage.request, passage.unit, version.name) if limit.concerns(version.index) else None
+    if key is None:
+        return 0
+    table = _table(passage)
+    now = int(runtime.now() * SECOND)
+    bucket = table.bucket(key)
+    place = table.find(bucket, now)
+    debt = table.debt(place, bucket, now, limit.span)
+    wait = debt + limit.interval - limit.span
+    if wait <= 0:
+        debt += limit.interval
+        if table.charge(place, bucket, now, limit.interval, limit.span):
+            runtime.view[runtime.base + W_RATE_KEYS_FORGOTTEN] += 1
+    passage.added += limit.lines(debt)
+    return wait
+
+
+def _table(passage: Passage) -> RateTable:
+    table = passage.runtime.rates
+    if table is None or table.secret != passage.plan.unit_hash_key:
+        return _open_table(passage.runtime, passage.plan)
+    return table
 
 
 class _Asked:

@@ -58,6 +58,7 @@ class Record(UpstreamUser):
     _stale: bool = False
     marked: int = 0  # MARK_*: why analysis leaves this sample out
     delayed: bool = False  # on purpose
+    own_page: bool = False  # the proxy's own (choices.py): no version's work, and none of its figures
     unproven: bool = False  # it took too long, which says nothing of the version
 
     def __init__(self, client: Downstream, plan: Plan, route: Route, request: Request) -> None:
@@ -81,6 +82,10 @@ class Record(UpstreamUser):
         served = self._served
         flag = self._flag
         view[slot + V_IN_FLIGHT] -= 1
+        if self.own_page:
+            if self.plan.access_log:
+                self._write_line(now)
+            return
         denied = flag is DN
         if served >= 0 and not denied:
             view[version.codes[served] + status] += 1

@@ -203,6 +203,7 @@ class Worker:
         self._intake.arms.look()
         runtime.flush()
         runtime.exposing.flush(runtime.send)
+        runtime.identifying.flush(runtime.send)
         if self._ticks % (_CHORES * 4) == 0:
             runtime.view[runtime.base + W_LOOP_LAG] = int(self._worst_lag * 1e9)
             self._worst_lag = 0.0

@@ -6,7 +6,7 @@ from typing import Any, Final, NoReturn
 
 from proxy.core.address import Networks, resolve_client
 from proxy.core.request import Request
-from proxy.settings.models.flags import TARGETING_KEY
+from proxy.settings.models.flags import TARGETING_KEY, Known
 
 MAX_ATTRIBUTES: Final = 1000
 """Of one context, those within others counted."""
@@ -77,34 +77,55 @@ def request_of(
     fields: dict[bytes, bytes],
     peer: str,
     trusted: Networks,
-    known: Mapping[str, str],
     at: float,
 ) -> Request:
     """What rules look at: the context's attributes, and the fields and the address of the request that asks.
 
-    `known` are the attributes that only a field of a trusted peer says. Claims are not looked at yet. Raises ContextError.
+    Claims and `know_better` come after it. Raises ContextError.
     """
     attributes = attributes_of(context)
     unit = context.get(TARGETING_KEY)
     if unit is not None and not isinstance(unit, str):
         raise ContextError(INVALID_CONTEXT, f"`{TARGETING_KEY}` must be text")
-    believed = trusted.contains(peer)
-    for name, field in known.items():
-        attributes.pop(name.encode(), None)
-        value = fields.get(field.encode()) if believed else None
-        if value:
-            attributes[name.encode()] = value
-    key = attributes.get(TARGETING_KEY.encode()) or None
-    if key is not None and len(key) > MAX_UNIT:
-        raise ContextError(INVALID_CONTEXT, f"`{TARGETING_KEY}` is longer than {MAX_UNIT} bytes")
     host = fields.get(b"host", b"")
     request = Request(
         b"POST", b"/", 1, [], list(fields), fields, host, host.lower(), b"/", b"/", b"", False, True, -1, False, True,
         False, b"",
     )  # fmt: skip
     request.client = resolve_client(peer, fields.get(b"x-forwarded-for", b""), trusted)
-    request.trusted = believed
-    request.unit = key
+    request.trusted = trusted.contains(peer)
     request.at = at
     request.attributes = attributes
+    _take_unit(request, attributes)
     return request
+
+
+def know_better(request: Request, known: Mapping[str, Known]) -> None:
+    """Put what the proxy knows in the place of what the body says: `known` are the attributes that only a field of a trusted
+    peer says, or a claim of a verified token. Where that says nothing, nothing is known. Raises ContextError."""
+    attributes = request.attributes
+    if attributes is None or not known:
+        return
+    for name, source in known.items():
+        attributes.pop(name.encode(), None)
+        if source.claim is not None:
+            value = _claimed(request.claim_values(source.claim.encode()))
+        else:
+            value = request.fields.get((source.header or "").encode()) if request.trusted else None
+        if value:
+            attributes[name.encode()] = value
+    _take_unit(request, attributes)
+
+
+def _claimed(values: list[bytes]) -> bytes | None:
+    """A claim as an attribute: several values as a list of JSON, as a list of the body would be."""
+    if len(values) < 2:
+        return values[0] if values else None
+    return json.dumps([value.decode("utf-8", "replace") for value in values]).encode()
+
+
+def _take_unit(request: Request, attributes: Mapping[bytes, bytes]) -> None:
+    key = attributes.get(TARGETING_KEY.encode()) or None
+    if key is not None and len(key) > MAX_UNIT:
+        raise ContextError(INVALID_CONTEXT, f"`{TARGETING_KEY}` is longer than {MAX_UNIT} bytes")
+    request.unit = key

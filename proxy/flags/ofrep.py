@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from proxy.flags.context import ContextError, read_context, request_of
+from proxy.flags.context import ContextError, know_better, read_context, request_of
 from proxy.flags.service import FlagService
 from proxy.settings.models.flags import Ofrep
 
@@ -164,7 +164,10 @@ class OfrepServer:
             fields[lower] = fields[lower] + joint + value if lower in fields else value
         service = self._service
         context = read_context(body)
-        return request_of(context, fields, request.remote or "", service.trusted, self._settings.known, service.clock())
+        asked = request_of(context, fields, request.remote or "", service.trusted, service.clock())
+        service.identity.identify(asked, self._digests)
+        know_better(asked, self._settings.known)
+        return asked
 
     # Changes.
 

@@ -6,11 +6,16 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
+from proxy.cap_files import look_into_files
 from proxy.core.address import Networks
 from proxy.core.build import build_flags
 from proxy.core.flags import Evaluation, FlagSet
+from proxy.core.hashing import UnitHasher
 from proxy.core.request import Request
 from proxy.core.unit_table import UnitList
+from proxy.expressions import matchers_of
+from proxy.flags.identity import Identity, KeySource, NoKeys
+from proxy.flags.moments import Moments
 from proxy.telemetry.facts import Facts
 
 Spec = dict[str, Any]
@@ -20,7 +25,8 @@ _COUNTERS: Final = frozenset(("slot", "codes", "codes_none"))
 
 
 class FlagService:
-    """What the port of flags asks. `revision` tells one state of flags, of what they need, and of lists from another."""
+    """What the port of flags asks. `revision` tells one state of flags, of what they need, of lists and of times from
+    another."""
 
     def __init__(
         self,
@@ -28,8 +34,9 @@ class FlagService:
         lists: Callable[[], Mapping[str, UnitList]],
         clock: Callable[[], float],
         facts: Facts,
+        keys: KeySource | None = None,
     ) -> None:
-        """`spec` gives that of the plan in force, `clock` the time in Unix seconds."""
+        """`spec` gives that of the plan in force, `clock` the time in Unix seconds. `keys` are those of tokens."""
         self._spec: Final = spec
         self._lists: Final = lists
         self.clock: Final = clock
@@ -39,24 +46,33 @@ class FlagService:
         self.since = 0.0
         """When this revision was first seen, in Unix seconds."""
         self.trusted = Networks([])
+        self.identity: Final = Identity(keys or NoKeys(), facts.flags)
         self._flags = FlagSet([], {}, {})
         self._built: Spec | None = None
         self._taken = -1
+        self._moments = Moments({"flags": [], "routes": [], "segments": []})
+        self._from, self._to = 0.0, 0.0  # the time for which the revision is what it is
         self._changed = asyncio.Event()
 
     def look(self) -> None:
         """Take up what has changed. Called before each question, and every second."""
         spec = self._spec()
+        self.identity.look(spec["jwt"])
         taken = sum(one.taken for one in self._all_facts.lists.values())
-        if spec is self._built and taken == self._taken:
+        now = self.clock()
+        if spec is self._built and taken == self._taken and self._from <= now < self._to:
             return
         if spec is not self._built:
-            self._flags = build_flags(spec, self._lists())
+            self._flags = build_flags(spec, self._lists(), matchers_of(spec))
+            followed = [flag.route for flag in self._flags.flags.values() if flag.route is not None]
+            look_into_files(followed, UnitHasher(spec["secrets"]["unit_hash"].encode()))
             self.trusted = Networks(spec["trusted_proxies"])
+            self._moments = Moments(spec)
         self._built, self._taken = spec, taken
-        revision = _revision(spec, taken)
+        self._from, self._to = now, self._moments.next_change(now)
+        revision = _revision(spec, taken, self._moments.phase(now))
         if revision != self.revision:
-            self.revision, self.since = revision, self.clock()
+            self.revision, self.since = revision, now
             changed, self._changed = self._changed, asyncio.Event()
             changed.set()
 
@@ -84,7 +100,8 @@ class FlagService:
     def tag(self, request: Request, flags: list[Spec]) -> str:
         """The quoted tag of a bulk answer: another for each context, each configuration, and each outcome."""
         attributes = sorted((request.attributes or {}).items())
-        text = repr((self.revision, request.unit, attributes)).encode() + json.dumps(flags).encode()
+        claims = sorted((request.claims or {}).items())
+        text = repr((self.revision, request.unit, attributes, claims)).encode() + json.dumps(flags).encode()
         return f'"{blake2b(text, digest_size=16).hexdigest()}"'
 
     def _answer(self, found: Evaluation, request: Request) -> Spec:
@@ -113,11 +130,11 @@ class FlagService:
         }
 
 
-def _revision(spec: Spec, taken: int) -> str:
+def _revision(spec: Spec, taken: int, phase: list[bool]) -> str:
     """16 hex digits over all that flags depend on; places of counters, which a restart changes, left out."""
     followed = {flag["route"] for flag in spec["flags"]}
     routes = [_without_counters(one) for one in spec["routes"] if one["name"] in followed]
-    text = json.dumps([spec["flags"], spec["segments"], routes, spec["trusted_proxies"], taken])
+    text = json.dumps([spec["flags"], spec["segments"], routes, spec["trusted_proxies"], taken, phase])
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 

@@ -8,8 +8,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from proxy.core.hash_families import Family, common_modulus, make_family, ranges_on_line
-from proxy.core.movement import Deal, Movement, movement_between
+from proxy.core.hash_families import common_modulus
+from proxy.core.movement import Movement
+from proxy.settings.deals import (
+    family_of,
+    lasts,
+    movement_of,
+    named,
+    named_units,
+    percent,
+    share_of,
+    weight_as_read,
+    weights_of,
+)
+from proxy.settings.flag_changes import FlagChange, compare_flags, depend_on
 from proxy.settings.list_changes import ListChange, compare_lists, lists_in
 from proxy.settings.models.part import RESTART, Part
 from proxy.settings.models.top import Settings
@@ -19,14 +31,11 @@ Spec = dict[str, Any]
 
 _SHARED_KEY: Final = "own_zone"
 """The file's `zone`, which stands in every upstream's spec; told once."""
-_SMALLEST: Final = 5e-7
-_VERSION_KEYS: Final = ("upstream", "fallback", "warm_up", "breaker", "kill")
+_VERSION_KEYS: Final = ("upstream", "fallback", "warm_up", "breaker", "kill", "cap")
 _SAID_OTHERWISE: Final = ("versions", "claimed")
 """Keys of a route's spec that are no keys of the file, or told one by one."""
 _WHO_COMES: Final = ("rules", "choice", "rings", "preview", "plugins")
 """Keys that are about some of the units only, of whom nobody knows how many there are."""
-_NOBODY: Final = "none"
-"""Who serves where every version is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,8 @@ class RouteChange:
     because how many they are depends on who comes: of rules, choices, rings, previews and plugins. `named` is how many units
     the rules that changed name. `stay` are the versions whose units keep them by a record (`stickiness`), whatever the new
     weights: where there are any, the shares are of the units without a record, and of those whose record is of none of these.
+    `caps` are the versions that only so many units may ever have: a share into one of them is at most so many, and the rest
+    stays.
     """
 
     route: str
@@ -51,6 +62,7 @@ class RouteChange:
     beyond: list[str]
     named: int
     stay: list[str]
+    caps: dict[str, int]
 
 
 def _sorts() -> dict[str, list[str]]:
@@ -67,6 +79,8 @@ class Changes:
     segments: dict[str, list[str]] = field(default_factory=_sorts)
     lists: list[ListChange] = field(default_factory=list)
     changed_routes: list[RouteChange] = field(default_factory=list)
+    flags: dict[str, list[str]] = field(default_factory=_sorts)
+    changed_flags: list[FlagChange] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     restart: list[str] = field(default_factory=list)
 
@@ -94,9 +108,12 @@ class Changes:
                     "beyond": one.beyond,
                     "named": one.named,
                     "stay": one.stay,
+                    "caps": one.caps,
                 }
                 for one in self.changed_routes
             ],
+            "flags": self.flags,
+            "flag_splits": [one.as_dict() for one in self.changed_flags],
             "keys": self.keys,
             "restart": self.restart,
         }
@@ -125,6 +142,7 @@ def compare(
         changes.lists.extend(compare_lists(old, new, *lists))
         changes.lines.extend(one.line() for one in changes.lists)
     _routes(changes, old["routes"], new["routes"], at)
+    _flags(changes, old, new, at)
     _by_segment(changes, new)
     if old_settings is not None and new_settings is not None:
         _keys(changes, old_settings, new_settings)
@@ -136,7 +154,6 @@ def compare(
             "access_log",
             "exposure",
             "faults",
-            "flags",
             "zone",
             "jwt",
         ):
@@ -162,6 +179,24 @@ def _parts(found: dict[str, list[str]], what: str, old: Iterable[Spec], new: Ite
             lines.append(f"{what} {name} changed: {', '.join(keys)}")
 
 
+def _flags(changes: Changes, old: Spec, new: Spec, at: float) -> None:
+    before, after = ([one["name"] for one in spec["flags"]] for spec in (old, new))
+    for name in before:
+        if name not in after:
+            changes.flags["removed"].append(name)
+            changes.lines.append(f"flag {name} removed")
+    for name in after:
+        if name not in before:
+            changes.flags["added"].append(name)
+            changes.lines.append(f"flag {name} added")
+    for change in compare_flags(old, new, at):
+        changes.flags["changed"].append(change.flag)
+        changes.changed_flags.append(change)
+        changes.lines.append(change.line())
+    for name, needed in depend_on(new["flags"], set(changes.flags["changed"])):
+        changes.lines.append(f"flag {name} needs {', '.join(needed)}: how many units move depends on who comes")
+
+
 def _plugins(changes: Changes, old: list[Spec], new: Spec) -> None:
     """Tell what changed of plugins, and which routes ask one that is another now."""
     if old == new["plugins"]:
@@ -176,7 +211,7 @@ def _plugins(changes: Changes, old: list[Spec], new: Spec) -> None:
 
 
 def _by_segment(changes: Changes, new: Spec) -> None:
-    """Tell which routes decide by a segment that changed: that moves units, too."""
+    """Tell which routes and flags decide by a segment that changed: that moves units, too."""
     changed = set(changes.segments["changed"])
     lists = {change.name for change in changes.lists}
     changed |= {one["name"] for one in new["segments"] if lists & lists_in(one["where"])}
@@ -190,6 +225,11 @@ def _by_segment(changes: Changes, new: Spec) -> None:
         if used & changed:
             names = ", ".join(sorted(used & changed))
             changes.lines.append(f"route {route['name']} decides by {names}: how many units move depends on who comes")
+    for flag in new["flags"] if changed else ():
+        used = {name for rule in flag["rules"] if "where" in rule for name in segments_in(rule["where"])}
+        if used & changed:
+            names = ", ".join(sorted(used & changed))
+            changes.lines.append(f"flag {flag['name']} decides by {names}: how many units move depends on who comes")
 
 
 def segments_in(where: Spec) -> Iterator[str]:
@@ -221,59 +261,13 @@ def _routes(changes: Changes, old: list[Spec], new: list[Spec], at: float) -> No
         changes.lines.append("the order of the routes changed: the first that matches takes a request")
 
 
-def _weights(route: Spec) -> dict[str, float]:
-    return {one["name"]: one["weight"] for one in route["versions"]}
-
-
-def _lasts(entry: Spec, at: float) -> bool:
-    return not entry["until"] or entry["until"] > at
-
-
-def _deal(route: Spec, at: float, family: Family | None, modulus: int | None) -> Deal:
-    """What the route does with units that no rule, ring or preview is about.
-
-    `modulus` is that by which the line of its family is cut; absent: the family's own.
-    """
-    left = [one["name"] for one in route["versions"] if one["kill"] is None or not _lasts(one["kill"], at)]
-    default = route["default"] if route["default"] in left else next(iter(left), _NOBODY)
-    if not route["unit"]:  # nobody is dealt: the default serves, whatever the weights
-        return Deal({}, default, killed=True)
-    holdout, layer = route["holdout"], route["layer"]
-    modulus = family.modulus if family and modulus is None else modulus or 0
-    names = [
-        name if name in left else "" for name in _weights(route)
-    ]  # who would get what is killed takes part in a race
-    return Deal(
-        {name: weight for name, weight in _weights(route).items() if name in left},
-        default,
-        None
-        if holdout is None or not _lasts(holdout, at)
-        else (f"{holdout['salt']}\0{holdout['name']}", holdout["percent"] / 100),
-        None if layer is None else (f"{layer['salt']}\0{layer['name']}", layer["from"] / 100, layer["to"] / 100),
-        any(_lasts(one, at) for one in route["kill"]),
-        None if family is None else (f"{family.line} {modulus}", ranges_on_line(family, names, modulus)),
-    )
-
-
-def _named_units(old: list[Spec], new: list[Spec]) -> int:
-    """How many units are named by rules that are in one of the lists only."""
-    bare = [[{key: value for key, value in rule.items() if key != "label"} for rule in rules] for rules in (old, new)]
-    changed = [rule for one, other in (bare, bare[::-1]) for rule in one if rule not in other]
-    return len({unit for rule in changed for unit in rule.get("units", ())})
-
-
 def _route(old: Spec, new: Spec, at: float) -> RouteChange:
-    before, after = _weights(old), _weights(new)
+    before, after = weights_of(old), weights_of(new)
     names = list(dict.fromkeys((*before, *after)))
     redealt = old["salt"] != new["salt"] or old["epoch"] != new["epoch"]
-    was_family, family = _family(old), _family(new)
+    was_family, family = family_of(old), family_of(new)
     modulus = common_modulus(was_family, family) if was_family and family else None
-    movement = movement_between(
-        _deal(old, at, was_family, modulus),
-        _deal(new, at, family, modulus),
-        anew=redealt,
-        others=old["unit"] != new["unit"],
-    )
+    movement = movement_of(old, new, at)
     if old["hash"] or new["hash"]:
         redealt = modulus is None and old["hash"] != new["hash"]
     keys = [key for key in new if key not in _SAID_OTHERWISE and old.get(key) != new[key]]
@@ -286,15 +280,16 @@ def _route(old: Spec, new: Spec, at: float) -> RouteChange:
             keys.extend(f"versions.{version['name']}.{key}" for key in _VERSION_KEYS if known[key] != version[key])
     return RouteChange(
         route=new["name"],
-        moved=_share(movement.moved),
-        entering=_named(movement.entering),
-        leaving=_named(movement.leaving),
+        moved=share_of(movement.moved),
+        entering=named(movement.entering),
+        leaving=named(movement.leaving),
         weights={name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)},
         redealt=redealt,
         keys=keys,
         beyond=[key for key in _WHO_COMES if key in keys],
-        named=_named_units(old["rules"], new["rules"]),
+        named=named_units(old["rules"], new["rules"]),
         stay=_staying(old, new, at),
+        caps={one["name"]: one["cap"]["limit"] for one in new["versions"] if one["cap"]},
     )
 
 
@@ -303,11 +298,7 @@ def _staying(old: Spec, new: Spec, at: float) -> list[str]:
     was, sticky = old["stickiness"], new["stickiness"]
     if not was or not sticky or any(old[key] != new[key] for key in ("salt", "epoch", "unit", "holdout", "layer")):
         return []
-    if (
-        was["mode"] != sticky["mode"]
-        or was["cookie"] != sticky["cookie"]
-        or any(_lasts(one, at) for one in new["kill"])
-    ):
+    if was["mode"] != sticky["mode"] or was["cookie"] != sticky["cookie"] or any(lasts(one, at) for one in new["kill"]):
         return []
     names = [one["name"] for one in old["versions"] if one["weight"] > 0 or was["drain"] > 0]
     return [
@@ -315,37 +306,16 @@ def _staying(old: Spec, new: Spec, at: float) -> list[str]:
         for one in new["versions"]
         if one["name"] in names
         and (one["weight"] > 0 or sticky["drain"] > 0)
-        and (one["kill"] is None or not _lasts(one["kill"], at))
+        and (one["kill"] is None or not lasts(one["kill"], at))
     ]
-
-
-def _family(route: Spec) -> Family | None:
-    """How another system deals the route's split; None where Tidegate does, and where nobody has a weight."""
-    weights = list(_weights(route).values())
-    return make_family(route["hash"], weights) if route["hash"] and any(weights) else None
-
-
-def _share(share: float) -> float:
-    return 0.0 if share < _SMALLEST else min(1.0, share)
-
-
-def _named(shares: Mapping[str, float]) -> dict[str, float]:
-    return {name: share for name, share in shares.items() if share >= _SMALLEST}
-
-
-def percent(share: float) -> str:
-    """A share in [0, 1] as people read it: 10 %, 0.05 %, 33.3 %."""
-    return f"{share * 100:.3g} %"
-
-
-def _weight(weight: float | None) -> str:
-    return "none" if weight is None else f"{weight:g}"
 
 
 def _route_line(change: RouteChange) -> str:
     pieces = []
     if change.weights:
-        told = ", ".join(f"{name} {_weight(old)} -> {_weight(new)}" for name, (old, new) in change.weights.items())
+        told = ", ".join(
+            f"{name} {weight_as_read(old)} -> {weight_as_read(new)}" for name, (old, new) in change.weights.items()
+        )
         pieces.append(f"weights {told}")
     if change.keys:
         pieces.append(f"changed {', '.join(change.keys)}")
@@ -364,6 +334,9 @@ def _route_line(change: RouteChange) -> str:
     if change.beyond:
         named = f" ({change.named} named)" if change.named else ""
         line += f", and those whom {' and '.join(change.beyond)} are about{named}: how many depends on who comes"
+    told_of = [name for name in change.caps if name in change.entering or f"versions.{name}.cap" in change.keys]
+    if told_of:
+        line += f"; at most {' and '.join(f'{change.caps[name]} units ever get {name}' for name in told_of)}"
     return line
 
 
@@ -380,7 +353,7 @@ def _keys(changes: Changes, old: Settings, new: Settings) -> None:
 def _differences(old: Part, new: Part, prefix: str, *, restart: bool = False) -> Iterable[tuple[str, bool]]:
     """The keys that differ, each with whether it needs a restart."""
     for name, info in type(new).model_fields.items():
-        if not prefix and name in ("include", "upstreams", "segments", "routes", "plugins"):
+        if not prefix and name in ("include", "upstreams", "segments", "routes", "flags", "plugins"):
             continue
         before, after = getattr(old, name), getattr(new, name)
         if before == after:
@@ -390,7 +363,7 @@ def _differences(old: Part, new: Part, prefix: str, *, restart: bool = False) ->
         path = f"{prefix}{info.alias or name}"
         if isinstance(before, Part) and isinstance(after, Part):
             yield from _differences(before, after, f"{path}.", restart=fixed)
-        elif name == "listen":
+        elif path == "listen":
             yield path, [one.address for one in before] != [one.address for one in after]
         else:
             yield path, fixed

@@ -114,7 +114,8 @@ def _port(draft: "Draft", ofrep: Ofrep) -> None:
             f"`{ofrep.listen}` can be reached from outside, and without `tokens` whoever reaches it reads every flag",
             WARNING,
         )
-    if ofrep.known and general is not None and not general.trusted_proxies:
+    by_field = any(one.header is not None for one in ofrep.known.values())
+    if by_field and general is not None and not general.trusted_proxies:
         draft.report(("ofrep", "known"), "nobody is in `trusted_proxies`, so that none of these is ever there", WARNING)
     if not draft.names("flags"):
         draft.report(("ofrep",), "there are no `flags`, so it has nothing to serve", WARNING)

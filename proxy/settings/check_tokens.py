@@ -1,10 +1,12 @@
 """What no single key of `jwt` shows: whether its keys are there and can be used, and whether anything looks at claims."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from proxy import expressions
 from proxy.settings.models.tokens import Jwt
 from proxy.settings.problems import WARNING, KeyPath
 from proxy.settings.references import matchers_of
@@ -36,7 +38,7 @@ def check_tokens(draft: "Draft") -> None:
     used = list(_claims(draft))
     if not draft.values.get("jwt"):
         for path in used:
-            if "unit" in path:  # matchers are looked after with the other segments
+            if "unit" in path or path[0] == "ofrep":  # matchers are looked after with the other segments
                 draft.report(
                     path,
                     "nobody has any: claims are read from tokens whose signature is checked, and there is no `jwt`",
@@ -68,11 +70,23 @@ def _keys(draft: "Draft", jwt: Jwt) -> None:
             draft.report(("jwt", "jwks_url"), message, WARNING)
 
 
+def _read_by(expression: object) -> Mapping[str, object]:
+    """What an expression reads; nothing where it cannot be checked, which is told elsewhere."""
+    if isinstance(expression, str) and expressions.available():
+        with suppress(expressions.ExpressionError):
+            return expressions.check(expression)
+    return {}
+
+
 def _claims(draft: "Draft") -> Iterator[KeyPath]:
     """Where something is about claims."""
-    for path, matcher in matchers_of(draft.values.get("segments"), draft.values.get("routes")):
+    for path, matcher in matchers_of(
+        draft.values.get("segments"), draft.values.get("routes"), draft.values.get("flags")
+    ):
         if "claim" in matcher:
             yield (*path, "claim")
+        if "claims" in _read_by(matcher.get("cel")):
+            yield (*path, "cel")
     plugins = draft.values.get("plugins")
     for index, plugin in enumerate(plugins if isinstance(plugins, list) else ()):
         if isinstance(plugin, Mapping) and plugin.get("claims"):
@@ -83,3 +97,8 @@ def _claims(draft: "Draft") -> Iterator[KeyPath]:
         for place, source in enumerate(chain if isinstance(chain, list) else ()):
             if isinstance(source, Mapping) and "claim" in source:
                 yield ("routes", index, "unit", place, "claim")
+    ofrep = draft.values.get("ofrep")
+    known = ofrep.get("known") if isinstance(ofrep, Mapping) else None
+    for name, one in known.items() if isinstance(known, Mapping) else ():
+        if isinstance(one, Mapping) and "claim" in one:
+            yield ("ofrep", "known", name, "claim")

@@ -10,7 +10,7 @@ from proxy.settings.certificates import CertificateReader
 from proxy.settings.compile_flags import flags_spec
 from proxy.settings.compile_plugins import plugins_spec
 from proxy.settings.compile_route import route_spec
-from proxy.settings.compile_tokens import Claims, claims_in, tokens_spec
+from proxy.settings.compile_tokens import Claims, claims_in, claims_known, tokens_spec
 from proxy.settings.compile_upstream import upstream_spec
 from proxy.settings.models.listen import Client, Listener
 from proxy.settings.models.matchers import matcher_spec
@@ -57,7 +57,7 @@ def compile_spec(
         "faults": {"enabled": settings.faults.enabled, "max_percent": settings.faults.max_percent},
         "exposure": {"queue": settings.exposure.queue, "raw_units": settings.exposure.raw_units},
         "zone": settings.zone or "",
-        "jwt": tokens_spec(settings.jwt, looked_at, certificates),
+        "jwt": tokens_spec(settings.jwt, looked_at | claims_known(settings.ofrep), certificates),
         "plugins": plugins,
         "timed": has_to_do_with_time([segments, routes, flags if told else []]),
     }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.settings.certificates import CertificateReader
+from proxy.settings.models.flags import Ofrep
 from proxy.settings.models.tokens import Jwt
 from proxy.tokens import usable_keys
 
@@ -36,10 +37,17 @@ def tokens_spec(jwt: Jwt | None, claims: Claims, certificates: CertificateReader
     }
 
 
+def claims_known(ofrep: Ofrep | None) -> Claims:
+    """The claims that the port of flags takes attributes from."""
+    return frozenset(one.claim for one in ofrep.known.values() if one.claim is not None) if ofrep else frozenset()
+
+
 def claims_in(spec: Any, segments: Mapping[str, Claims]) -> Claims:
     """The claims that units and matchers anywhere in this part of a spec look at; `segments` says so of those it names."""
     if isinstance(spec, list):
         return frozenset[str]().union(*(claims_in(one, segments) for one in spec if isinstance(one, dict | list)))
+    if "cel" in spec:
+        return frozenset(spec["reads"].get("claims", ()))
     if spec.get("source") == "claim" or spec.get("kind") == "claim":
         return frozenset((spec["name"],))
     named = [spec.get("segment"), *spec.get("order", ())]  # of a matcher, and of rings

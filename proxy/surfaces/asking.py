@@ -11,15 +11,21 @@ from urllib.parse import urlsplit
 from pydantic_core import PydanticCustomError
 
 from proxy.core.address import Networks, resolve_client
+from proxy.core.build import build_flags
+from proxy.core.caps import CapRecord
 from proxy.core.cookies import UnitCookies
 from proxy.core.decide import find_chosen, find_kept, find_unit
 from proxy.core.explanation import explain
+from proxy.core.flag_explanation import explain_flag
+from proxy.core.flags import FlagSet
 from proxy.core.http1 import parse_request
-from proxy.core.match import list_key
+from proxy.core.match import expression_key, list_key
 from proxy.core.plan import Plan, Route
 from proxy.core.request import Request
 from proxy.core.unit_table import UnitList
 from proxy.errors import ProtocolError
+from proxy.expressions import compiled, expressions_in, matchers_of
+from proxy.settings.models.flags import TARGETING_KEY
 from proxy.settings.rates import parse_moment
 
 Spec = dict[str, Any]
@@ -50,6 +56,8 @@ class Wish:
     `url` says host and path at once; `unit` stands in the place of the one that the request would bring; `headers` are
     lines `NAME: VALUE`; `client` is the address the request comes from; `at` is the time, in Unix seconds; `claims` are
     those of its token, NAME=VALUE, more of one name for a list. Tokens in the headers are not looked at.
+    `flag` asks for a flag instead: as an application does, with `attributes` (NAME=VALUE), or, where a route or something of
+    a request is given, as that route tells its upstreams.
     """
 
     route: str | None = None
@@ -62,6 +70,13 @@ class Wish:
     client: str = "127.0.0.1"
     at: float = 0.0
     claims: Sequence[str] = ()
+    flag: str | None = None
+    attributes: Sequence[str] = ()
+
+    @property
+    def routed(self) -> bool:
+        """Whether it is about a request to a route."""
+        return any(one is not None for one in (self.route, self.url, self.host, self.path))
 
 
 def moment(text: str) -> float:
@@ -73,10 +88,24 @@ def moment(text: str) -> float:
 
 
 def answer(wish: Wish, plan: Plan, spec: Spec, lists: Mapping[str, UnitList] | None = None) -> Spec:
-    """The explanation (see core/explanation) with the split's shares, and notes.
+    """The explanation of a decision (core/explanation) with the split's shares, flags that go up, and notes; or of a flag
+    (core/flag_explanation) with notes.
 
     `spec` is the one the plan was built from, `lists` the lists of units. Raises WishError.
     """
+    segments = {one["name"]: one["where"] for one in spec["segments"]}
+    segments |= {list_key(name): {"has_unit": units.has_unit} for name, units in (lists or {}).items()}
+    expressions = compiled(expressions_in([spec["segments"], spec["routes"], spec["flags"]]))
+    segments |= {expression_key(text): {"evaluate": one.evaluate} for text, one in expressions.items()}
+    flags = plan.flags if isinstance(plan.flags, FlagSet) else build_flags(spec, lists, matchers_of(spec))
+    _with_records(flags, plan)
+    if wish.flag is not None and wish.flag not in flags.flags:
+        names = ", ".join(flags.flags) or "none"
+        raise NothingThereError(f"there is no flag {wish.flag}; flags: {names}", "flag")
+    if wish.attributes and (wish.flag is None or wish.routed):
+        raise WishError("attributes are those of the context that an application asks for a flag with", "attribute")
+    if wish.flag is not None and not wish.routed:
+        return _asked_for(wish.flag, flags, plan, wish, segments)
     host, path = wish.host, wish.path
     if wish.url is not None:
         if host is not None or path is not None:
@@ -94,9 +123,7 @@ def answer(wish: Wish, plan: Plan, spec: Spec, lists: Mapping[str, UnitList] | N
     if route is None:
         whither = f" for {host}" if host else ""
         raise NothingThereError(f"no route takes {wish.method} {path or '/'}{whither}: the answer is 404")
-    segments = {one["name"]: one["where"] for one in spec["segments"]}
-    segments |= {list_key(name): {"has_unit": units.has_unit} for name, units in (lists or {}).items()}
-    explained = _explained(plan, route, request, wish.unit, segments)
+    explained = _explained(plan, route, request, wish.unit, segments, flags, wish.flag)
     if named is not None and (host is not None or path is not None) and found is not named:
         explained["notes"].append(
             f"this request goes to route {found.name}, not to {named.name}"
@@ -104,6 +131,18 @@ def answer(wish: Wish, plan: Plan, spec: Spec, lists: Mapping[str, UnitList] | N
             else "no route takes this request: 404"
         )
     return explained
+
+
+def _with_records(flags: FlagSet, plan: Plan) -> None:
+    """Flags that follow a route know what the plan knows of its caps."""
+    routes = {route.name: route for route in plan.routes}
+    for flag in flags.flags.values():
+        if flag.route is not None and flag.route.capped and flag.route.name in routes:
+            known = routes[flag.route.name].by_name
+            for version in flag.route.capped:
+                other = known[version.name].cap
+                if version.cap is not None and other is not None:
+                    version.cap.record = other.record
 
 
 def _split(url: str) -> tuple[str, str]:
@@ -156,15 +195,41 @@ def _request(plan: Plan, line: tuple[str, str], host: str, wish: Wish) -> Reques
 
 def _claims(given: Sequence[str]) -> dict[bytes, list[bytes]]:
     claims: dict[bytes, list[bytes]] = {}
-    for one in given:
-        name, equals, value = one.partition("=")
-        if not equals or not name:
-            raise WishError(f"{one!r} is not NAME=VALUE", "claim")
-        claims.setdefault(name.encode(), []).append(value.encode())
+    for name, value in _pairs(given, "claim"):
+        claims.setdefault(name, []).append(value)
     return claims
 
 
-def _explained(plan: Plan, route: Route, request: Request, unit: str | None, segments: Mapping[str, Spec]) -> Spec:
+def _pairs(given: Sequence[str], part: str) -> list[tuple[bytes, bytes]]:
+    pairs = []
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals or not name:
+            raise WishError(f"{one!r} is not NAME=VALUE", part)
+        pairs.append((name.encode(), value.encode()))
+    return pairs
+
+
+def _asked_for(name: str, flags: FlagSet, plan: Plan, wish: Wish, segments: Mapping[str, Spec]) -> Spec:
+    """A flag as an application asks for it: the unit is what it says, and attributes are there."""
+    request = _request(plan, ("POST", "/"), "localhost", wish)
+    request.attributes = dict(_pairs(wish.attributes, "attribute"))
+    unit = None if wish.unit is None else wish.unit.encode()
+    if unit is not None:
+        request.attributes[TARGETING_KEY.encode()] = unit
+    request.unit = unit
+    return explain_flag(flags, name, request, unit, "" if unit is None else ASKED, segments) | {"notes": []}
+
+
+def _explained(
+    plan: Plan,
+    route: Route,
+    request: Request,
+    unit: str | None,
+    segments: Mapping[str, Spec],
+    flags: FlagSet,
+    flag: str | None,
+) -> Spec:
     notes: list[str] = []
     minted = b""
     if unit is not None:
@@ -176,17 +241,25 @@ def _explained(plan: Plan, route: Route, request: Request, unit: str | None, seg
     request.unit = value
     request.kept = find_kept(route, request, value, plan.cookies)
     request.chosen = find_chosen(route, request, value, plan.cookies)
+    if flag is not None:
+        if flag not in route.inject_flags:
+            notes.append(f"route {route.name} does not tell its upstreams of this flag: it is not in `inject_flags`")
+        if minted:
+            notes.append(_minted(minted, "variant"))
+        return explain_flag(flags, flag, request, value, kind, segments) | {"notes": notes}
     explained = explain(route, request, value, kind, segments)
+    explained["flags"] = [_told(flags, name, request, value, bool(minted)) for name in route.inject_flags]
     known = explained["reason"] in _KNOWN_WITHOUT_A_UNIT or explained["rule"] in _KILLS
     explained["drawn"] = bool(minted) and not known
     if minted and not known:
         explained["version"], explained["reason"], explained["next"] = None, "split", None
-        notes.append(
-            f"no unit came with the request: one is minted into the cookie {minted.decode()}, and its version is"
-            " the luck of the draw; give the unit to ask for a certain one"
-        )
+        notes.append(_minted(minted, "version"))
     if route.claimed and not request.claims and plan.tokens is not None and plan.tokens.token(request):
         notes.append("the token is not looked at here: give its claims")
+    if any(version.cap is not None and type(version.cap.record) is CapRecord for version in route.capped):
+        notes.append(
+            "how many units have had a version that has a cap is not known here: the admin port's explain knows"
+        )
     if route.plugins:
         asked = ", ".join(route.plugins)
         notes.append(f"plugins are asked by workers alone, and may name another unit or version: {asked}")
@@ -195,3 +268,23 @@ def _explained(plan: Plan, route: Route, request: Request, unit: str | None, seg
     explained["split"] = {name: (weight / total if total else 0.0) for name, weight in weights.items()}
     explained["notes"] = notes
     return explained
+
+
+def _told(flags: FlagSet, name: str, request: Request, unit: bytes | None, minted: bool) -> Spec:
+    """What the route's upstream is told of a flag; the variant is None where nothing is, or is drawn for a unit that has yet
+    to be minted."""
+    found = flags.evaluate(name, request, unit)
+    return {
+        "flag": name,
+        "variant": None if minted and found.unit_missing else found.variant or None,
+        "reason": found.reason,
+        "detail": found.detail,
+        "rule": found.rule,
+    }
+
+
+def _minted(cookie: bytes, what: str) -> str:
+    return (
+        f"no unit came with the request: one is minted into the cookie {cookie.decode()}, and its {what} is"
+        " the luck of the draw; give the unit to ask for a certain one"
+    )

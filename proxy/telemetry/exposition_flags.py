@@ -13,5 +13,7 @@ def add_flags(samples: Samples, facts: FlagFacts) -> None:
         )
     for (kind, code), count in facts.requests.items():
         samples.add(metrics.FLAG_REQUESTS, f'kind="{kind}",code="{code}"', count)
+    for outcome, count in facts.tokens.items():
+        samples.add(metrics.FLAG_TOKENS, f'outcome="{outcome}"', count)
     if facts.requests:
         samples.add(metrics.FLAG_STREAMS, "", facts.streams)

@@ -22,3 +22,4 @@ def add_token_keys(samples: Samples, facts: TokenKeyFacts) -> None:
     samples.add(metrics.TOKEN_KEYS_CURRENT, "", int(not facts.problem))
     samples.add(metrics.TOKEN_KEYS_TIME, "", float(facts.taken_at))
     samples.each(metrics.TOKEN_KEY_READS, "", (("taken", facts.taken), ("refused", facts.refused)))
+    samples.add(metrics.TOKEN_KEYS_EARLY, "", facts.early)

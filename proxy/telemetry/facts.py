@@ -77,6 +77,20 @@ class ExposureFacts:
 
 
 @dataclass(slots=True)
+class CapFacts:
+    """The cap of a version: how many units have had it, how many may, and why its record is not kept ("" while it is)."""
+
+    units: int
+    limit: int
+    problem: str = ""
+
+    @property
+    def reached(self) -> bool:
+        """Whether nobody new gets the version."""
+        return self.units >= self.limit or bool(self.problem)
+
+
+@dataclass(slots=True)
 class FlagFacts:
     """What the port of flags was asked; sums since this control process began."""
 
@@ -86,6 +100,8 @@ class FlagFacts:
     """By kind and status code."""
     streams: int = 0
     """Streams of events open now."""
+    tokens: dict[str, int] = field(default_factory=dict)
+    """By outcome (core/bearer.TOKEN_OUTCOMES), tokens that came with a question."""
 
 
 @dataclass(slots=True)
@@ -118,6 +134,8 @@ class TokenKeyFacts:
     """How often they were read and used."""
     refused: int = 0
     """How often they could not be."""
+    early: int = 0
+    """How often they were fetched before their time, for a token that named another."""
     problem: str = ""
     """Why those that are there now are not used; empty when they are."""
 
@@ -143,6 +161,8 @@ class Facts:
     health_checks: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     """By (upstream, endpoint label) and outcome, the checks of endpoints since this control process began."""
     exposures: ExposureFacts = field(default_factory=ExposureFacts)
+    caps: dict[tuple[str, str], CapFacts] = field(default_factory=dict)
+    """By (route, version)."""
     flags: FlagFacts = field(default_factory=FlagFacts)
     lists: dict[str, ListFacts] = field(default_factory=dict)
     """Lists of units by the name the configuration gives them."""

@@ -89,7 +89,8 @@ FAULTS: Final = Metric(
 )  # fmt: skip
 CHOICES: Final = Metric(
     "tidegate_choices_total", COUNTER, ("route", "version", "outcome"),
-    "Requests to the page where units choose a version: by the version chosen or left, else by the one assigned.",
+    "Requests to the page where units choose a version: by the version chosen or left, else by the one assigned. Chosen less"
+    " left: who has it by choice.",
 )  # fmt: skip
 MARKED_REQUESTS: Final = Metric(
     "tidegate_marked_requests_total", COUNTER, _ROUTE,
@@ -121,6 +122,10 @@ FLAG_EVALUATIONS: Final = Metric(
 FLAG_REQUESTS: Final = Metric(
     "tidegate_flag_requests_total", COUNTER, ("kind", "code"),
     "Requests on the port of flags: single, bulk, events, preflight, other; by status code.",
+)  # fmt: skip
+FLAG_TOKENS: Final = Metric(
+    "tidegate_flag_tokens_total", COUNTER, ("outcome",),
+    "Tokens that came with a question for flags, by what became of them; all but verified are no identity.",
 )  # fmt: skip
 FLAG_STREAMS: Final = Metric("tidegate_flag_streams", GAUGE, (), "Streams of changes of flags that are open now.")
 CACHE: Final = Metric(
@@ -220,6 +225,23 @@ TOKENS: Final = Metric(
     "tidegate_tokens_total", COUNTER, ("worker", "outcome"),
     "Tokens of requests on routes that look at claims, by what became of them; all but the verified are no identity.",
 )  # fmt: skip
+CAP_UNITS: Final = Metric(
+    "tidegate_cap_units", GAUGE, ("route", "version"), "Units that have ever had a capped version, in its salt epoch."
+)
+CAP_LIMIT: Final = Metric(
+    "tidegate_cap_limit", GAUGE, ("route", "version"), "How many may: from there on nobody new gets the version."
+)
+CAP_CURRENT: Final = Metric(
+    "tidegate_cap_current", GAUGE, ("route", "version"), "1, or 0 while the record of a cap cannot be kept or read.",
+)  # fmt: skip
+CAP_ADMISSIONS: Final = Metric(
+    "tidegate_cap_admissions_total", COUNTER, ("route", "version", "outcome"),
+    "Units that were new to a capped version: admitted, or sent elsewhere because the record was busy (contended).",
+)  # fmt: skip
+CEL_ERRORS: Final = Metric(
+    "tidegate_cel_errors_total", COUNTER, ("worker", "cause"),
+    "Expressions that could not be evaluated, and so did not match: absent (an entry that is not there was asked for), failed.",
+)  # fmt: skip
 TOKEN_KEYS: Final = Metric("tidegate_token_keys", GAUGE, (), "Keys that tokens are verified with.")
 TOKEN_KEYS_CURRENT: Final = Metric(
     "tidegate_token_keys_current",
@@ -232,6 +254,12 @@ TOKEN_KEYS_TIME: Final = Metric(
 )
 TOKEN_KEY_READS: Final = Metric(
     "tidegate_token_key_reads_total", COUNTER, ("outcome",), "Times the keys were read: taken, or refused."
+)
+TOKEN_KEYS_EARLY: Final = Metric(
+    "tidegate_token_keys_early_total",
+    COUNTER,
+    (),
+    "Fetches of keys before their time: a token named one that was not there.",
 )
 PLUGIN_ERRORS: Final = Metric(
     "tidegate_plugin_errors_total", COUNTER, ("plugin", "hook", "cause"),
@@ -316,15 +344,16 @@ METRICS: Final[tuple[Metric, ...]] = (
     REQUESTS, DURATION, UPSTREAM_DURATION, REQUEST_BYTES, RESPONSE_BYTES, IN_FLIGHT, ERRORS, DECISIONS, WEIGHT,
     RETRIES, RETRYING, HEDGES, BREAKER_STATE, BREAKER_OPENED,
     LIMITED, QUEUED, CONCURRENCY_LIMIT, CACHE,
+    CAP_UNITS, CAP_LIMIT, CAP_CURRENT, CAP_ADMISSIONS,
     EXPOSURES, EXPOSURE_FAILURES, EXPOSURE_RECORDS, EXPOSURE_BYTES, SAMPLE_RATIO,
-    FLAG_EVALUATIONS, FLAG_REQUESTS, FLAG_STREAMS,
+    FLAG_EVALUATIONS, FLAG_REQUESTS, FLAG_TOKENS, FLAG_STREAMS,
     FAULTS, CHOICES, MARKED_REQUESTS, MARKED_ERRORS,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,
     HEALTH_CHECKS,
     GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
     LIST_UNITS, LIST_CURRENT, LIST_TIME, LIST_READS, LIST_SKIPPED,
-    TOKENS, TOKEN_KEYS, TOKEN_KEYS_CURRENT, TOKEN_KEYS_TIME, TOKEN_KEY_READS,
+    CEL_ERRORS, TOKENS, TOKEN_KEYS, TOKEN_KEYS_CURRENT, TOKEN_KEYS_TIME, TOKEN_KEY_READS, TOKEN_KEYS_EARLY,
     PLUGIN_ERRORS, PLUGIN_SECONDS, PLUGIN_ANSWERS, PLUGIN_OVERRIDES, PLUGIN_IN_FLIGHT, PLUGIN_DISABLED,
     WORKER_UP, WORKER_RESTARTS, WORKER_STALLS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
     CONNECTIONS, ACCEPTED, REFUSED, RATE_KEYS_FORGOTTEN, DEADLINES_IGNORED, FAULTS_KILLED, TUNNELS, TUNNELS_RETIRED,

@@ -119,6 +119,28 @@ def test_keys_of_a_url_are_renewed_and_outlive_it_and_control(tmp_path: Path) ->
         server.server_close()
 
 
+def test_new_key_counts_at_its_first_token_and_a_restart_needs_no_issuer(tmp_path: Path) -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Keys)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    Keys.body = key_set(ONE)
+    jwt = {"jwks_url": f"http://127.0.0.1:{server.server_port}/jwks.json", "refresh": "1h"}
+    with Origin(answer(b"stable"), record=False) as stable, Origin(answer(b"canary"), record=False) as canary:
+        config = claimed(stable, canary, jwt, state=f"sqlite:{tmp_path}/state.db")
+        with Proxy(config, tmp_path) as proxy:
+            new = signed("EdDSA", "two")
+            assert gets(proxy, signed()) == b"canary"
+            Keys.body = key_set(ONE, TWO)
+            assert gets(proxy, new) == b"stable"
+            wait_for(lambda: gets(proxy, new) == b"canary", "the new key")
+            proxy.wait_metric(1, "tidegate_token_keys_early_total")
+            server.shutdown()
+            server.server_close()
+            proxy.end()
+            proxy.start()
+            assert (gets(proxy, signed()), gets(proxy, new)) == (b"canary", b"canary")
+            proxy.wait_metric(0, "tidegate_token_keys_current")
+
+
 def test_workers_know_their_users_while_control_is_gone_and_when_another_takes_over(tmp_path: Path) -> None:
     file = tmp_path / "jwks.json"
     file.write_bytes(key_set(ONE))

@@ -1,6 +1,9 @@
 """Flags in real processes, asked by the real client of OpenFeature."""
 
+import json
+import time
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -88,4 +91,29 @@ def test_change_of_the_file_is_told_on_the_stream(tmp_path: Path) -> None:
                 assert stream.readline() == b": flags\n"
                 proxy.edit(lambda config: config["flags"]["price"].update(default="high"))
                 wait_for(lambda: stream.readline().startswith(b"data: "), "an event")
+    give_back(port)
+
+
+def test_end_that_comes_is_told_on_the_stream(tmp_path: Path) -> None:
+    port = free_port()
+    with Origin(answer(b"stable")) as old, Origin(answer(b"canary")) as new:
+        config = proxied(old, new, port)
+        end = datetime.fromtimestamp(time.time() + 4, UTC).isoformat(timespec="seconds")
+        config["flags"] = {**FLAGS, "sale": {"default": "on", "until": end}}
+        with Proxy(config, tmp_path):
+            url = f"http://127.0.0.1:{port}/ofrep/v1/"
+            fields = {"X-API-Key": TOKEN}
+
+            def sale() -> str:
+                asked = urllib.request.Request(f"{url}evaluate/flags/sale", b"", fields, method="POST")
+                with urllib.request.urlopen(asked, timeout=20) as found:
+                    variant: str = json.load(found)["variant"]
+                    return variant
+
+            events = urllib.request.Request(f"{url}events", headers=fields)
+            with urllib.request.urlopen(events, timeout=20) as stream:
+                assert stream.readline() == b": flags\n"
+                assert sale() == "on"
+                wait_for(lambda: stream.readline().startswith(b"data: "), "an event")
+                assert sale() == "off"
     give_back(port)

@@ -154,6 +154,7 @@ def test_read_only_listener_shows_metrics_and_health_alone(tmp_path: Path) -> No
         proxy.config["metrics"] = f"127.0.0.1:{port}"
         with proxy:
             own = proxy.admin_port
+            wait_for(lambda: "the metrics port listens" in proxy.log(), "the listener")
             proxy.admin_port = port
             for path, status in (
                 ("/metrics", 200),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import audience, report, segments
+from bench import audience, compare, report, segments
 from bench.apart import found_by
 from bench.cases import Figures, median
 from bench.load import LoadError, parse
@@ -127,6 +127,14 @@ def test_a_program_that_ignores_sigterm_is_ended_by_force(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_every_part_that_is_a_command_is_in_the_whole_too() -> None:
+    here = Path(compare.__file__).parent
+    commands = {file.stem for file in here.glob("*.py") if "measure_apart(" in file.read_text()} - {"apart"}
+    commands |= {"exposure", "limits"}
+    assert commands >= {"audience", "segments"}
+    assert {part.__module__.removeprefix("bench.") for part in compare.PARTS} == {*commands, "guarded"}
+
+
 def test_decisions_are_measured_in_a_process_of_their_own(tmp_path: Path) -> None:
     place = Place(tmp_path, PORTS, set(), set())
     plain, ruled, everything = audience.decisions(place, quick=True, interpreted=True)

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from proxy.settings.models.part import Part, option
+from proxy.settings.rates import Rate
 from proxy.settings.scalars import Reference, Token, UrlPath
 
 PLACE: Final = "/.tidegate/choice"
@@ -16,6 +17,8 @@ class Choice(Part):
     path: UrlPath | None = option(
         "Where the page is; the route must take it.", None, shown=f"`{PLACE}`, under the route's `path_prefix`"
     )
+    rate: Rate = option("Requests to the page, of each client address. Beyond: 429.", 1.0, unit="rate", shown="60/m")
+    burst: int = option("How many of them may come at once.", 30, unit="count", ge=1, le=1_000_000)
     cookie: Token | None = option("The signed cookie with the choice.", None, shown="`tg_choice_` and the route's name")
 
 
@@ -38,4 +41,6 @@ def choice_spec(choice: Choice | None, route: str, prefix: str | None) -> dict[s
         "segment": choice.segment,
         "path": choice_path(choice, prefix),
         "cookie": choice_cookie(choice, route),
+        "rate": choice.rate,
+        "burst": choice.burst,
     }

@@ -47,6 +47,10 @@ def _parse_origin(value: object) -> str:
     return text
 
 
+def _expand_known(value: Any) -> Any:
+    return {"header": value}
+
+
 def _check_value(value: Any) -> Any:
     if value is None or isinstance(value, list):
         refuse(f"must be true or false, text, a number or a map, not {kind_of(value)}")
@@ -184,6 +188,19 @@ def _type_of(value: Any) -> str:
     return "object"
 
 
+class Known(Part):
+    """Who says an attribute in the body's place: exactly one key, or the bare name of a field."""
+
+    header: HeaderName | None = option("The header field of this name, of a peer in `trusted_proxies`.", None)
+    claim: Text | None = option("The claim of this name in the asking request's verified token (`jwt`).", None)
+
+    @model_validator(mode="after")
+    def _one(self) -> "Known":
+        if (self.header is None) == (self.claim is None):
+            refuse("must be the name of a field, `{header: ..}` or `{claim: ..}`")
+        return self
+
+
 class Ofrep(Part):
     """The port on which applications ask for flags (OpenFeature Remote Evaluation Protocol)."""
 
@@ -196,9 +213,9 @@ class Ofrep(Part):
     origins: list[Origin] = option(
         "Origins whose pages may ask from a browser (CORS), such as `https://shop.example.com`; `*`: any.", makes=list
     )
-    known: dict[Text, HeaderName] = option(
-        "Attributes (and `targetingKey`) that this field of the request says, where its peer is in `trusted_proxies`."
-        " What the context in the body says of them never counts.",
+    known: dict[Text, Annotated[Known, Short(dict, _expand_known, "string")]] = option(
+        "Attributes (and `targetingKey`) that this field of the request says, where its peer is in `trusted_proxies`, or that"
+        " `{claim: ..}` of its verified token says. What the context in the body says of them never counts.",
         makes=dict,
     )
     max_body: Size = size_key("A request's body; beyond: 413.", "64KiB")

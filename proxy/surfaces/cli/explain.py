@@ -9,8 +9,11 @@ import click
 from proxy.core.build import build_plan
 from proxy.core.explanation import ABSENT, DECIDES, PASSED, TAKES_OUT
 from proxy.core.unit_table import UnitList
+from proxy.expressions import matchers_of
 from proxy.surfaces.asking import ASKED, NothingThereError, Wish, WishError, answer, moment
+from proxy.surfaces.cli.explained_flag import print_flag
 from proxy.surfaces.cli.loading import config_option, load_or_exit, print_json
+from proxy.surfaces.cli.traces import print_trace
 
 Spec = dict[str, Any]
 
@@ -21,6 +24,8 @@ _OPTIONS: Final = {
     "at": "--at",
     "claim": "--claim",
     "route": "--route",
+    "flag": "--flag",
+    "attribute": "--attribute",
 }
 
 
@@ -47,6 +52,14 @@ _OPTIONS: Final = {
     metavar="NAME=VALUE",
     help="A claim of the request's token, as if verified; twice for a list.",
 )
+@click.option(
+    "--flag",
+    metavar="NAME",
+    help="Why a flag gives what it gives: as applications ask for it, or, with a route or a request, as upstreams are told.",
+)
+@click.option(
+    "--attribute", "attributes", multiple=True, metavar="NAME=VALUE", help="What an application says with --flag."
+)
 @click.option("--at", "at", metavar="TIME", help="When, as in 2026-12-01T00:00:00Z.  [default: now]")
 @click.option("--json", "as_json", is_flag=True, help="Print the explanation as JSON.")
 def command(
@@ -61,24 +74,29 @@ def command(
     headers: tuple[str, ...],
     client: str,
     claims: tuple[str, ...],
+    flag: str | None,
+    attributes: tuple[str, ...],
     at: str | None,
     as_json: bool,
 ) -> None:
-    """Why a unit gets the version it gets.
+    """Why a unit gets the version it gets, or the variant of a flag.
 
-    Exits with 1 when no route takes the request or the configuration has errors.
+    Exits with 1 when no route takes the request, there is no such route or flag, or the configuration has errors.
 
     \b
     Examples:
       tidegate explain -c config/tidegate.yaml --route shop --unit alice
       tidegate explain --url http://shop.example.com/cart -H 'x-user-id: alice' -H 'x-geo-city: Oslo'
+      tidegate explain --flag new-cart --unit alice --attribute country=NO
     """
     loaded = load_or_exit(path, as_json=as_json)
     try:
         when = time.time() if at is None else moment(at)
-        wish = Wish(route_name, url, host, target, method, unit, headers, client, when, claims)
+        wish = Wish(route_name, url, host, target, method, unit, headers, client, when, claims, flag, attributes)
         lists = {name: UnitList(file.table()) for name, file in loaded.lists.items()}
-        explained = answer(wish, build_plan(loaded.spec, lists=lists), loaded.spec, lists)
+        explained = answer(
+            wish, build_plan(loaded.spec, lists=lists, expressions=matchers_of(loaded.spec)), loaded.spec, lists
+        )
     except NothingThereError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
@@ -88,6 +106,8 @@ def command(
         raise click.UsageError(str(error)) from None
     if as_json:
         print_json(explained)
+    elif flag is not None:
+        print_flag(explained)
     else:
         _print(explained)
 
@@ -114,12 +134,23 @@ def _print(explained: Spec) -> None:
     if explained["epoch"]:
         click.echo(f"  epoch    {explained['epoch']}")
     if explained["denied"]:
-        taken = [f"{name} (killed)" if name in explained["killed"] else name for name in explained["denied"]]
+        taken = [
+            f"{name} (killed)"
+            if name in explained["killed"]
+            else f"{name} (cap)"
+            if name in explained["capped"]
+            else name
+            for name in explained["denied"]
+        ]
         click.echo(f"  denied   {', '.join(taken)}")
     if explained["next"] is not None:
         following = explained["next"]
         because = f", {following['rule']}" if following["rule"] else ""
         click.echo(f"  next     {following['version'] or 'no version'} ({following['reason']}{because})")
+    for told in explained["flags"]:
+        because = f", {told['rule']}" if told["rule"] else ""
+        variant = told["variant"] or ("drawn for the unit" if explained["drawn"] else "nothing")
+        click.echo(f"  flag     {told['flag']}: {variant} ({told['detail']}{because})")
     click.echo("  path")
     traces = {one["label"]: one for one in (*explained["rules"], *explained["rings"])}
     for step in explained["path"]:
@@ -142,14 +173,14 @@ def _print_step(step: Spec, traces: dict[str, Spec]) -> None:
     if "rings" in trace:
         for ring in trace["rings"]:
             click.echo(f"      ring {ring['name']} is {'open' if ring['open'] else 'closed'}")
-            _print_trace(ring, "        ")
+            print_trace(ring, "        ")
         return
     if step["kind"] in {"deny", "override", "segment"}:
         click.echo(f"      gives {_effect(trace)}" if "deny" not in trace else f"      denies {trace['deny']}")
         if trace.get("hash") is not None:
             click.echo(f"      {_hash(trace['hash'], trace['scores'])}")
     if "where" in trace:
-        _print_trace(trace["where"], "      ")
+        print_trace(trace["where"], "      ")
 
 
 def _hash(family: Spec, scores: list[Spec]) -> str:
@@ -171,24 +202,3 @@ def _effect(rule: Spec) -> str:
     if "version" in rule:
         return f"version {rule['version']}"
     return "split " + ", ".join(f"{name} {weight:g}" for name, weight in rule["split"].items())
-
-
-def _print_trace(trace: Spec, indent: str) -> None:
-    mark = "yes" if trace["matched"] else "no "
-    for word in ("all", "any"):
-        if word in trace:
-            click.echo(f"{indent}{mark} {word} of")
-            for part in trace[word]:
-                _print_trace(part, f"{indent}  ")
-            return
-    if "not" in trace:
-        click.echo(f"{indent}{mark} not")
-        _print_trace(trace["not"], f"{indent}  ")
-    elif "segment" in trace:
-        click.echo(f"{indent}{mark} segment {trace['segment']}")
-        _print_trace(trace["where"], f"{indent}  ")
-    else:
-        source = f"{trace['source']} {trace['name']}" if "name" in trace else trace["source"]
-        source = f"trusted {source}" if trace.get("trusted") else source
-        saw = "was not there" if trace["saw"] is None else f"was {trace['saw']!r}"
-        click.echo(f"{indent}{mark} {source} {trace['test']} {trace['value']!r}: {saw}")

@@ -134,10 +134,12 @@ def _request(config: Path, run_dir: Path, environ: Mapping[str, str], limit: flo
 
 
 def _watch(run_dir: Path, before: int, due: float) -> None:
-    """Follow the new program until the old workers have left."""
+    """Follow the new program until nothing is left of the old one, whose control process was `before`."""
     from proxy.control.desk import Conversation, UpgradeError
+    from proxy.control.process import birth
 
     serves = False
+    born = birth(before)
     while time.monotonic() < due:
         time.sleep(_LOOK)
         try:
@@ -160,8 +162,8 @@ def _watch(run_dir: Path, before: int, due: float) -> None:
                 f"process {status['pid']} has taken over: {status['serving']} workers serve, "
                 f"{status['draining']} of the old program drain (at most {status['drain_limit']:g} s)"
             )
-        if not status["draining"]:
+        if not status["draining"] and (born is None or birth(before) != born):
             click.echo("the old program is gone")
             return
-    what = "the old program's workers are gone" if serves else "it serves"
+    what = "the old program is gone" if serves else "it serves"
     raise UpgradeError(f"the new program has taken over and does not say that {what}; see the log")

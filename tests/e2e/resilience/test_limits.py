@@ -186,7 +186,9 @@ def test_full_queue_refuses_at_once_and_a_long_wait_ends(tmp_path: Path, service
         shed = [one for one in seen if one.status == 503 and one.flags == {"UO"}]
         lost = [one for one in seen if one.status != 200 and one not in shed]
         assert len(lost) == 4, "those that were with the upstream"
-        waited = [one for one in shed if one.seconds >= 0.4]
+        waited = [
+            one for one in shed if one.seconds >= 0.2
+        ]  # the worker's clock is coarse, and it starts later than ours
         at_once = [one for one in shed if one not in waited]
         assert len(waited) >= 8
         assert len(at_once) >= 8

@@ -177,12 +177,14 @@ def test_the_ledger_goes_before_the_plan_that_needs_it(link, wire):
 def test_what_the_worker_says_is_passed_on(link, heard):
     say(link, messages.SETTLED, {"generation": 3})
     say(link, messages.LOG, {"level": "info", "message": "m"})
+    say(link, messages.LACKING, {"source": "s"})
     say(link, messages.DRAINED, {"aborted": 2})
     link.data_received(encode(messages.ACCESS, b"line\n"))
     link.connection_lost(None)
     assert heard.said[1:] == [
         ("settled", 3),
         ("logged", {"level": "info", "message": "m"}),
+        ("lacking", "s"),
         ("drained", 2),
         ("accessed", b"line\n"),
         ("lost",),

@@ -40,6 +40,7 @@ class Doctor:
         self.serve = serve
         self.heads = []
         self.unread = []
+        self.ended = asyncio.Event()  # a connection was served to its end
 
     async def __aenter__(self):
         if "path" in self.serve:
@@ -66,6 +67,7 @@ class Doctor:
             pass
         finally:
             writer.close()
+            self.ended.set()
 
 
 def target(port, *, url=None, unix="", tls=False, server_name="", upstream_tls=None, address="127.0.0.1", **health):
@@ -191,7 +193,7 @@ def test_a_connection_is_enough_for_tcp(play):
     async def script():
         async with Doctor() as doctor:
             result = await check(target(doctor.port, kind="tcp"), Contexts())
-            await asyncio.sleep(0.01)
+            await asyncio.wait_for(doctor.ended.wait(), 5)
             return result, doctor.heads
 
     assert play(script) == (Result(PASSED), [])

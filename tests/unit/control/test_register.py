@@ -61,11 +61,20 @@ class House:
         self.directory = Directory()
         self.served = 0
         self.exposures = Heard()
+        self.keys = Heard()
         self.ledger = Ledger(cells)
         self.cells = cells
         inventory = Inventory([], cells, self.ledger, legacy or Legacy(0, b""), list(survivors))
         self.make = lambda: Register(
-            inventory, self.facts, self.plans, self.places, self.directory, AccessFile(), self.exposures, self.serve
+            inventory,
+            self.facts,
+            self.plans,
+            self.places,
+            self.directory,
+            AccessFile(),
+            self.exposures,
+            self.keys,
+            self.serve,
         )
 
     def serve(self):
@@ -100,6 +109,11 @@ def test_a_process_that_runs_and_ends_is_in_the_facts_and_the_run_directory(hous
     register.left(0)
     assert house.facts.worker(0).left
     assert house.plans.bequeathed == 2
+
+
+def test_keys_that_tokens_lack_are_wanted(house):
+    house.make().lacking("http://x/")
+    assert house.keys.said == [("want", "http://x/")]
 
 
 def test_the_present_of_a_dead_worker_is_cleared(house):

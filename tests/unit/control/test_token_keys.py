@@ -13,6 +13,8 @@ from proxy.channel import messages
 from proxy.channel.frames import FrameReader
 from proxy.control import fetching
 from proxy.control.fetching import fetch_document
+from proxy.control.kept_keys import KeptKeys
+from proxy.control.state import MemoryStore, SqliteStore, Store
 from proxy.control.token_keys import TokenKeys
 from proxy.telemetry.facts import Facts
 from proxy.tokens import MAX_DOCUMENT
@@ -24,12 +26,12 @@ ONE, TWO = jwk("P-256", "one"), jwk("P-256", "two", 2)
 class Desk:
     """Keys, what is given of them, and a place from which they are fetched."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: KeptKeys | None = None) -> None:
         self.facts = Facts()
         self.given: list[tuple[str, list[str]]] = []
         self.answer: bytes | Exception = key_set(ONE)
         self.asked = 0
-        self.keys = TokenKeys(self.facts, self._give, self._fetch, lambda: 0.5, lambda: True)
+        self.keys = TokenKeys(self.facts, self._give, self._fetch, lambda: 0.5, lambda: True, kept)
 
     def _give(self, frame: bytes) -> None:
         for kind, payload in FrameReader().feed(frame):
@@ -112,6 +114,8 @@ def test_plan_waits_so_long_for_keys_and_no_longer(monkeypatch: pytest.MonkeyPat
         desk.keys = TokenKeys(desk.facts, desk._give, never, lambda: 0.5, lambda: True)
         await desk.keys.bring(URL)
         assert desk.given == []
+        assert desk.facts.token_keys.problem == "http://x/ takes longer than 0.01 s"
+        assert desk.keys.pause(URL) == 2.0  # it is not left at that until the next refresh
 
     asyncio.run(play())
 
@@ -140,6 +144,103 @@ def test_url_is_fetched_again_in_its_time_and_a_new_configuration_counts_at_once
         running.cancel()
 
     asyncio.run(asyncio.wait_for(play(), 10))
+
+
+async def until(true: Callable[[], bool]) -> None:
+    while not true():  # noqa: ASYNC110
+        await asyncio.sleep(0.002)
+
+
+def test_token_that_names_another_key_has_them_fetched_at_once_but_not_often(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def play() -> None:
+        desk = Desk()
+        running = asyncio.create_task(desk.keys.run())
+        await desk.keys.bring(URL)
+        desk.answer = key_set(ONE, TWO)
+        desk.keys.want("http://elsewhere/")
+        desk.keys.want("http://x/")
+        await until(lambda: len(desk.given) == 2)
+        assert desk.given[-1] == ("http://x/", ["one", "two"])
+        for _ in range(100):
+            desk.keys.want()
+            await asyncio.sleep(0)
+        assert (desk.asked, desk.facts.token_keys.early) == (2, 1)
+        assert 29.0 < desk.keys._rest() <= 30.0  # and then they are fetched, once
+        running.cancel()
+
+    with caplog.at_level(logging.INFO, "tidegate.tokens"):
+        asyncio.run(asyncio.wait_for(play(), 10))
+    assert [one.message for one in caplog.records].count(
+        "a token names a key that is not there: the keys are fetched"
+    ) == 1
+
+
+def test_keys_of_a_file_are_not_wanted() -> None:
+    async def play() -> None:
+        desk = Desk()
+        await desk.keys.bring(token_spec(keys=[ONE]))
+        desk.keys.want()
+        assert not desk.keys._wanted
+
+    asyncio.run(play())
+
+
+def stores(directory: Path) -> list[tuple[Store, Path | None]]:
+    return [(SqliteStore(directory / "state.db"), None), (MemoryStore(), directory)]
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["state", "run_dir"])
+def test_keys_outlive_a_restart_while_the_issuer_is_away(
+    place: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def play() -> None:
+        for answer in (key_set(ONE), ValueError("cannot be fetched")):
+            store, directory = stores(tmp_path)[place]
+            desk = Desk(KeptKeys(store, directory))
+            desk.answer = answer
+            await desk.keys.bring(URL)
+            assert desk.given == [("http://x/", ["one"])]
+        facts = desk.facts.token_keys
+        assert (facts.keys, facts.taken, facts.refused, facts.problem) == (1, 0, 1, "http://x/ cannot be fetched")
+        assert facts.taken_at > 0
+        desk.answer = key_set(TWO)
+        await desk.keys.look()
+        assert desk.given[-1] == ("http://x/", ["two"])
+        await store.close()
+        store, directory = stores(tmp_path)[place]
+        other = Desk(KeptKeys(store, directory))
+        other.answer = ValueError("cannot be fetched")
+        await other.keys.bring(token_spec(source="http://y/", url="http://y/"))
+        assert other.given == []  # they are another issuer's
+        await store.close()
+
+    with caplog.at_level(logging.WARNING, "tidegate.tokens"):
+        asyncio.run(play())
+    assert "tokens are verified with 1 keys that were fetched 20" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"source": "http://x/"}', '{"source": "http://x/", "at": 1, "keys": []}'])
+def test_keys_that_were_kept_badly_are_told_and_not_used(
+    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "token_keys.json").write_text(text)
+    assert asyncio.run(KeptKeys(MemoryStore(), tmp_path).get("http://x/")) == ([], 0.0)
+    assert "that were kept cannot be used" in caplog.text
+
+
+def test_keys_that_cannot_be_kept_are_told_and_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def play() -> None:
+        desk = Desk(KeptKeys(MemoryStore(), tmp_path / "gone"))
+        await desk.keys.bring(URL)
+        assert desk.given == [("http://x/", ["one"])]
+        alone = Desk(KeptKeys(MemoryStore(), None))  # nowhere to keep them
+        await alone.keys.bring(URL)
+        assert alone.given == [("http://x/", ["one"])]
+
+    asyncio.run(play())
+    assert caplog.text.count("cannot be kept for the next start") == 1
 
 
 @pytest.mark.slow

@@ -223,6 +223,7 @@ def test_path_of_a_plain_route_names_every_kind() -> None:
     path = explain(route, request_head(), b"al", "header", {})["path"]
     assert [one["kind"] for one in path] == [
         "kill", "deny", "preview", "override", "ring", "segment", "holdout", "layer", "sticky", "split", "default",
+        "fallback",
     ]  # fmt: skip
 
 
@@ -238,6 +239,31 @@ def test_draw_that_a_killed_version_would_have_won_says_so() -> None:
     assert (trace["version"], trace["reason"], trace["rule"]) == ("other", "kill", "versions.canary.kill")
     assert (trace["killed"], trace["denied"]) == (["canary"], ["canary"])
     assert decides["why"] == "canary won the draw, and was taken out; drawn again among the rest"
+
+
+def test_fallbacks_stand_by_until_one_that_was_taken_out() -> None:
+    versions = [
+        version_spec("stable", 90.0),
+        version_spec("canary", 5.0, fallback="other"),
+        version_spec("other", 5.0, fallback="stable"),
+    ]
+
+    def chain(unit: bytes, *rules: dict[str, Any]) -> tuple[list[str], list[tuple[str, ...]]]:
+        given = [{"label": "rules[0]", "units": ["al", "bob"], "version": "canary"}, *rules]
+        route = everything(versions=versions, rules=given, rings=[])
+        trace = explain(route, request_head(), unit, "header", {})
+        return trace["fallbacks"], [
+            (one["rule"], one["outcome"], one["version"]) for one in trace["path"] if one["kind"] == "fallback"
+        ]
+
+    both = [
+        ("versions.canary.fallback", "stands by", "other"),
+        ("versions.other.fallback", "stands by", "stable"),
+    ]
+    assert chain(b"al") == (["other", "stable"], both)
+    denied = {"label": "rules[1]", "units": ["bob"], "deny": "stable"}
+    assert chain(b"bob", denied) == (["other"], [both[0], ("versions.other.fallback", "passed over", "stable")])
+    assert chain(b"zoe") == ([], [("", "not configured", None)])
 
 
 def test_rings_are_traced_one_by_one() -> None:
@@ -285,7 +311,14 @@ def kept_path(
     ]
     route = route_spec(
         versions=versions,
-        choice={"versions": ["canary", "dead"], "segment": "beta", "path": "/c", "cookie": "mine"},
+        choice={
+            "versions": ["canary", "dead"],
+            "segment": "beta",
+            "path": "/c",
+            "cookie": "mine",
+            "rate": 1.0,
+            "burst": 30,
+        },
         stickiness={"mode": "pinned", "cookie": "kept", "max_age": 7200.0, "drain": 1800.0},
     )
     where = {"source": "header", "name": "beta", "test": "exists", "value": True}

@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 
 from proxy.core.plan import OVERRIDE
-from proxy.telemetry.counters import CHOICE_CHOSEN, CHOICE_LEFT, CHOICE_REFUSED, CHOICE_SHOWN, V_CHOICES, V_REASONS
+from proxy.telemetry.counters import (
+    CHOICE_CHOSEN,
+    CHOICE_LEFT,
+    CHOICE_LIMITED,
+    CHOICE_OUTCOMES,
+    CHOICE_REFUSED,
+    CHOICE_SHOWN,
+    CHOICE_UNCHANGED,
+    V_CAP,
+    V_CHOICES,
+    V_REASONS,
+)
 from tests.specs import version_spec
 from tests.unit.dataplane.stage import Stage, answer, get, shop
 
@@ -24,7 +35,14 @@ def club(**parts: Any) -> Spec:
     return shop(
         route={
             "versions": [version_spec("stable", 100.0), version_spec("canary", 0.0)],
-            "choice": {"versions": ["canary", "stable"], "segment": "beta", "path": PAGE, "cookie": "mine"},
+            "choice": {
+                "versions": ["canary", "stable"],
+                "segment": "beta",
+                "path": PAGE,
+                "cookie": "mine",
+                "rate": 1.0,
+                "burst": 30,
+            },
         }
         | parts,
         segments=[{"name": "beta", "where": {"source": "header", "name": "x-beta", "test": "exists", "value": True}}],
@@ -150,7 +168,60 @@ def test_what_cannot_be_chosen_is_refused(
     assert json.loads(body)["error"]
     assert b"set-cookie" not in head
     assert stage.of_version(V_CHOICES + CHOICE_REFUSED, "stable") == 1
-    assert stage.codes() == {("stable", "none", status): 1}
+    assert stage.codes() == {}
+
+
+def test_answers_of_the_page_are_none_of_a_versions_figures(stage_of: StageOf) -> None:
+    stage = stage_of(club(max_body=10))
+    cookie = choose(stage, "canary")
+    ask(stage, PAGE, MEMBER, cookie)
+    ask(stage, PAGE)
+    assert ask(stage, PAGE, MEMBER, "Content-Length: 11", method="POST")[0] == 413
+    assert len(CHOICE_OUTCOMES) == V_CAP - V_CHOICES
+    assert stage.of_version(V_CHOICES + CHOICE_REFUSED) == 2
+    for version in ("stable", "canary"):
+        counted = {slot: count for slot in range(V_CHOICES) if (count := stage.of_version(slot, version))}
+        assert counted == {}
+    assert stage.codes() == {}
+    assert given(stage, MEMBER, cookie) == "canary"  # an ordinary request is
+    assert stage.codes() == {("canary", "canary", 200): 1}
+
+
+def test_chosen_less_left_are_those_who_have_a_version_by_choice(stage_of: StageOf) -> None:
+    stage = stage_of(club())
+
+    def figures() -> dict[str, tuple[int, int, int]]:
+        outcomes = (CHOICE_CHOSEN, CHOICE_LEFT, CHOICE_UNCHANGED)
+        return {
+            name: tuple(stage.of_version(V_CHOICES + one, name) for one in outcomes)  # type: ignore[misc]
+            for name in ("canary", "stable")
+        }
+
+    cookie = choose(stage, "canary")
+    choose(stage, "canary", cookie)  # the same once more
+    assert figures() == {"canary": (1, 0, 1), "stable": (0, 0, 0)}
+    cookie = choose(stage, "stable", cookie)
+    assert figures() == {"canary": (1, 1, 1), "stable": (1, 0, 0)}
+    ask(stage, f"{PAGE}?version=", HERE, MEMBER, cookie, method="POST")
+    assert figures() == {"canary": (1, 1, 1), "stable": (1, 1, 0)}
+    ask(stage, f"{PAGE}?version=", HERE, MEMBER, method="POST")  # nothing to leave
+    assert figures() == {"canary": (1, 1, 1), "stable": (1, 1, 1)}
+
+
+def test_page_is_asked_so_often_by_an_address_and_no_more(stage_of: StageOf) -> None:
+    spec = club()
+    spec["routes"][0]["choice"] |= {"rate": 0.1, "burst": 3}
+    stage = stage_of(spec)
+    assert [ask(stage, PAGE, MEMBER)[0] for _ in range(3)] == [200] * 3
+    status, head, body = ask(stage, PAGE, MEMBER, unit="bob")
+    assert status == 429
+    assert b"\r\nretry-after: 10\r\n" in head
+    assert json.loads(body)["error"] == "too many requests to this page"
+    assert stage.of_version(V_CHOICES + CHOICE_LIMITED) == 1
+    assert given(stage, MEMBER) == "stable"  # the route is not limited
+    assert ask(stage, PAGE, MEMBER, method="POST")[0] == 429
+    stage.pass_time(10.0)
+    assert ask(stage, PAGE, MEMBER)[0] == 200
 
 
 def test_people_get_a_form_and_head_gets_no_body(stage_of: StageOf) -> None:

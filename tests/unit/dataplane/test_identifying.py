@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from proxy.channel import messages
 from proxy.core.bearer import SIGNATURE, TOKEN_OUTCOMES, TokenPolicy
-from proxy.dataplane.identifying import ALLOWED, Identifying, Kept
+from proxy.dataplane.identifying import Identifying
 from proxy.telemetry.counters import W_TOKENS
 from proxy.tokens import Verdict, Verifier
+from proxy.verdicts import ALLOWED, Kept
 from tests.issuer import NOW, jwk, token, token_spec
 from tests.specs import request_head
 from tests.unit.dataplane.stage import OK, Stage, get, pool_spec, shop, version_spec
@@ -163,6 +165,30 @@ def test_keys_count_for_plans_that_name_their_source() -> None:
         assert not believed(here)  # they left with the plan that named them
 
     asyncio.run(play())
+
+
+def test_control_is_told_once_of_a_key_that_is_not_there() -> None:
+    desk = Desk()
+    said: list[tuple[int, bytes]] = []
+    heard = True
+
+    def send(kind: int, payload: bytes) -> bool:
+        said.append((kind, payload))
+        return heard
+
+    desk.sees(token())
+    desk.sees(token(number=2))
+    desk.identifying.flush(send)
+    assert said == []
+    heard = False
+    signed = token(kid="two", number=2)
+    desk.sees(signed)
+    desk.identifying.flush(send)
+    heard = True
+    desk.identifying.flush(send)  # nobody was there to hear it
+    desk.sees(signed)  # known to be bad
+    desk.identifying.flush(send)
+    assert said == [(messages.LACKING, b'{"source": "here"}')] * 2
 
 
 def claimed_shop(**parts: Any) -> dict[str, Any]:

@@ -22,14 +22,18 @@ ALICE = {"context": {"targetingKey": "alice"}}
 
 
 class House:
-    """A port over a spec that may change, with a clock that stands."""
+    """A port over a spec that may change, with a clock that stands until it is set."""
 
     def __init__(self, *flags: Spec, **settings: Any) -> None:
         self.spec = plan_spec(route_spec(), flags=list(flags), trusted_proxies=settings.pop("trusted", []))
         self.facts = Facts()
-        self.service = FlagService(lambda: self.spec, dict, lambda: 1_700_000_000.0, self.facts)
+        self.now = 1_700_000_000.0
+        self.service = FlagService(lambda: self.spec, dict, lambda: self.now, self.facts)
         settings = {"listen": "127.0.0.1:0", **settings}
-        self.server = TestServer(OfrepServer(self.service, Ofrep.model_validate(settings)).application())
+        self.server = TestServer(self.build(Ofrep.model_validate(settings)).application())
+
+    def build(self, settings: Ofrep) -> OfrepServer:
+        return OfrepServer(self.service, settings)
 
     def play(self, scene: Callable[["House"], Awaitable[None]]) -> None:
         async def run() -> None:
@@ -225,6 +229,35 @@ def test_stream_tells_of_changes() -> None:
             assert lines[4].startswith(b"data: ")
 
     House(flag(), streams=1).play(scene)
+
+
+def test_stream_tells_when_the_clock_changes_an_answer_and_the_tag_is_another() -> None:
+    async def scene(house: House) -> None:
+        async def variant_and_tag() -> tuple[str, str]:
+            answer = await house.post()
+            return (await answer.json())["flags"][0]["variant"], answer.headers["ETag"]
+
+        async with house.session.get(house.server.make_url(EVENTS)) as stream:
+            assert await stream.content.readline() == b": flags\n"
+            first = await variant_and_tag()
+            assert first[0] == "on"
+            house.now += 99.0
+            house.service.look()
+            assert await variant_and_tag() == first
+            house.now += 1.0
+            house.service.look()  # as the tick of every second does
+            event = b""
+            while not event.endswith(b"}\n"):
+                event = await asyncio.wait_for(stream.content.readline(), 5)
+            data = json.loads(event.removeprefix(b"data: "))
+            assert data == {"type": "refetchEvaluation", "etag": house.service.revision, "lastModified": 1_700_000_100}
+            second = await variant_and_tag()
+            assert second[0] == "off"
+            assert second[1] != first[1]
+            house.now -= 50.0  # a clock that was set back
+            assert await variant_and_tag() == first
+
+    House(flag(until=1_700_000_100.0)).play(scene)
 
 
 def test_flag_that_nobody_may_have_has_no_value() -> None:

@@ -12,6 +12,7 @@ from proxy.surfaces.admin.explain import ExplainPath
 from proxy.surfaces.admin.openapi import document
 from tests.issuer import token_spec
 from tests.specs import request_head
+from tests.unit.core.test_flags import flag
 from tests.unit.surfaces.admin_state import stand_in
 from tests.unit.surfaces.test_admin_app import get
 
@@ -77,6 +78,31 @@ def test_claims_are_as_if_a_token_had_been_verified():
         assert value["notes"] == ["the token is not looked at here: give its claims"]
 
 
+def test_flag_is_explained_as_applications_ask_and_as_upstreams_are_told():
+    where = {"source": "attribute", "name": "country", "test": "in", "value": ["NO"]}
+    rules = [{"label": "rules[0]", "where": where, "variant": "off"}]
+    with stand_in() as state:
+        state.spec["flags"] = [flag("f", rules=rules), flag("g")]
+        state.spec["routes"][0]["inject_flags"] = ["f"]
+        status, value = asked(state, "flag=f&unit=alice&attribute=country%3DNO")
+        assert status == 200
+        described = document()
+        schema = described["components"]["schemas"]["FlagExplanation"]
+        Draft202012Validator(schema | {"components": described["components"]}).validate(value)
+        assert (value["flag"], value["unit"], value["variant"], value["rule"]) == ("f", "alice", "off", "rules[0]")
+        assert value["rules"][0]["where"]["saw"] == "NO"
+        value = asked(state, "flag=f&route=shop&unit=alice")[1]
+        assert (value["variant"], value["notes"]) == ("on", [])
+        assert "not in `inject_flags`" in asked(state, "flag=g&route=shop&unit=alice")[1]["notes"][0]
+        value = asked(state, "route=shop&unit=alice")[1]
+        assert value["flags"] == [{"flag": "f", "variant": "on", "reason": "DEFAULT", "detail": "default", "rule": ""}]
+        schema = described["components"]["schemas"]["Explanation"]
+        Draft202012Validator(schema | {"components": described["components"]}).validate(value)
+        assert asked(state, "flag=nobody")[0] == 404
+        assert asked(state, "flag=f&attribute=country")[0] == 400
+        assert asked(state, "route=shop&attribute=country%3DNO")[0] == 400
+
+
 def test_the_plan_is_built_once_until_there_is_another():
     with stand_in() as state:
         path = ExplainPath(state)
@@ -96,8 +122,8 @@ def test_the_time_may_be_another():
 @pytest.mark.parametrize(
     ("query", "status", "message"),
     [
-        ("", 400, "say which request: a route, a url, a host or a path"),
-        ("unit=alice", 400, "say which request: a route, a url, a host or a path"),
+        ("", 400, "say what: a request by a route, a url, a host or a path, or a flag"),
+        ("unit=alice", 400, "say what: a request by a route, a url, a host or a path, or a flag"),
         ("rote=shop", 400, "unknown: rote; known: route, url, host, path, method, unit, header, client, at"),
         ("route=shop&unit=a&unit=b", 400, "unit is given twice"),
         ("route=shop&header=x", 400, "header: 'x' is not NAME: VALUE"),

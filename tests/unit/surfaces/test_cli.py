@@ -255,7 +255,116 @@ def test_explain_in_words(config: str) -> None:
         "    sticky: not configured",
         "    split: would have come later: canary (the draw)",
         "    default: would have come later: stable (what is left when nothing else decides)",
+        "    fallback versions.canary.fallback: stands by: stable (answers where canary cannot)",
     ]
+
+
+FLAGS = """
+listen: 127.0.0.1:8080
+upstreams: {a: {endpoints: ["http://127.0.0.1:9001"]}}
+segments: {norway: {attribute: country, in: ["NO"]}}
+flags:
+  cart:
+    default: off
+    prerequisites: {base: on}
+    rules: [{units: [alice], variant: on}, {segment: norway, split: {on: 100, off: 0}}]
+  base: {default: on}
+  dealt: {default: off, split: {on: 50, off: 50}}
+  shop: {route: shop}
+routes:
+  - name: shop
+    unit: [{header: x-user}]
+    inject_flags: [cart, shop, dealt]
+    rules: [{units: [alice], version: canary}]
+    versions: {stable: {upstream: a, weight: 1}, canary: {upstream: a, weight: 0}}
+  - {name: mint, match: {path: /mint}, unit: [{mint_cookie: me}], inject_flags: [cart, dealt], versions: {only: {upstream: a}}}
+"""
+
+
+@pytest.fixture
+def flagged(tmp_path: Path) -> str:
+    file = tmp_path / "flags.yaml"
+    file.write_text(FLAGS)
+    return str(file)
+
+
+def test_explain_of_a_flag_in_words(flagged: str) -> None:
+    result = run("explain", "-c", flagged, "--flag", "cart", "--unit", "alice", "--attribute", "country=NO")
+    assert result.stdout.splitlines() == [
+        "flag cart: unit alice gets on",
+        "  value    true",
+        "  reason   TARGETING_MATCH (rule rules[0])",
+        "  unit     alice",
+        "  bucket   6809 of 10000",
+        "  next     on (SPLIT (rule rules[1]))",
+        "  path",
+        "    off: does not hold (it is on)",
+        "    over: not configured",
+        "    prerequisite prerequisites.base: is met (base comes to on (STATIC, static), wanted: on)",
+        "    rule rules[0]: decides: on",
+        "      gives on",
+        "    rule rules[1]: would have been next: on (drawn from its split)",
+        "      gives split on 100, off 0",
+        "      yes segment norway",
+        "        yes attribute country in ['NO']: was 'NO'",
+        "    split: not configured",
+        "    default: would have come later: off (what is left when nothing else decides)",
+    ]
+
+
+def test_explain_of_a_flag_that_follows_a_route_has_the_routes_path(flagged: str) -> None:
+    said = run("explain", "-c", flagged, "--flag", "shop", "--unit", "alice").stdout.splitlines()
+    assert said[:6] == [
+        "flag shop: unit alice gets canary",
+        '  value    "canary"',
+        "  reason   TARGETING_MATCH (override rules[0])",
+        "  unit     alice",
+        "  bucket   3511 of 10000",
+        "  next     stable (SPLIT (split))",
+    ]
+    assert said[said.index("  path of route shop") + 4] == "    override rules[0]: decides: canary"
+
+
+def test_explain_of_a_flag_without_the_unit_it_wants(flagged: str) -> None:
+    said = run("explain", "-c", flagged, "--flag", "dealt").stdout.splitlines()
+    assert said[:2] == [
+        "flag dealt: a request without a unit gets no draw, which is due",
+        "  asked    TARGETING_KEY_MISSING over OFREP; upstreams are told the default, off",
+    ]
+
+
+def test_explain_of_a_route_tells_what_its_upstream_is_told_of_flags(flagged: str) -> None:
+    said = run("explain", "-c", flagged, "--route", "shop", "-H", "x-user: alice").stdout.splitlines()
+    assert [one for one in said if one.startswith("  flag")][:2] == [
+        "  flag     cart: on (rule, rules[0])",
+        "  flag     shop: canary (override, rules[0])",
+    ]
+    assert "  flag     dealt: off (no_unit)" in run("explain", "-c", flagged, "--route", "shop").stdout
+    minted = run("explain", "-c", flagged, "--route", "mint").stdout
+    assert "  flag     cart: off (default)\n  flag     dealt: drawn for the unit (no_unit)\n" in minted
+
+
+def test_explain_of_a_flag_as_a_route_tells_it(flagged: str) -> None:
+    found = explained(flagged, "--flag", "cart", "--route", "shop", "-H", "x-user: alice")
+    assert (found["unit"], found["unit_kind"], found["variant"], found["notes"]) == ("alice", "header", "on", [])
+    minted = run("explain", "-c", flagged, "--flag", "base", "--route", "mint").stdout
+    assert "note: route mint does not tell its upstreams of this flag: it is not in `inject_flags`" in minted
+    assert "its variant is the luck of the draw" in minted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--flag", "nobody"], 1, "there is no flag nobody; flags: base, cart, dealt, shop"),
+        (["--flag", "cart", "--attribute", "x"], 2, "Invalid value for --attribute: 'x' is not NAME=VALUE"),
+        (["--route", "shop", "--attribute", "x=y"], 2, "Invalid value for --attribute: attributes are those of"),
+        (["--flag", "cart", "--route", "shop", "--attribute", "x=y"], 2, "Invalid value for --attribute: attributes"),
+    ],
+)
+def test_flag_that_cannot_be_explained(flagged: str, arguments: list[str], code: int, message: str) -> None:
+    result = run("explain", "-c", flagged, *arguments)
+    assert result.exit_code == code
+    assert message in result.stderr
 
 
 EVERY_KIND = """
@@ -340,6 +449,7 @@ def test_explain_tells_the_path_for_every_reason(every_kind: str, arguments: lis
     kinds = [one.split()[0].rstrip(":") for one in said if re.match(r" {4}\S", one)]
     assert list(dict.fromkeys(kinds)) == [
         "kill", "deny", "preview", "override", "ring", "segment", "holdout", "layer", "sticky", "split", "default",
+        "fallback",
     ]  # fmt: skip
 
 
