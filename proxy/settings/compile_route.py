@@ -81,6 +81,7 @@ def route_spec(route: Route, general: General) -> Spec:
         "debug": [] if route.debug is None else list(route.debug.from_),
         "exposure": route.exposure,
         "inject_flags": list(route.inject_flags),
+        "plugins": list(route.plugins),
         **policies_spec(route),
         **audience_spec(route, general),
     }
