@@ -48,6 +48,7 @@ from proxy.control.takeover import find_survivors
 from proxy.control.tasks import Tasks
 from proxy.control.token_keys import TokenKeys
 from proxy.control.unit_lists import UnitLists
+from proxy.control.watchdog import Watchdog
 from proxy.control.worker_process import WorkerLauncher
 from proxy.errors import TidegateError
 from proxy.settings.loader import Loaded, Loader
@@ -334,6 +335,13 @@ class Control:
         self._supervisor = Supervisor(
             workers, room, launcher, loop, random.random, self._register, self._tasks, self._briefing
         )
+        self._watchdog = Watchdog(
+            inventory.cells,
+            self._supervisor.places,
+            loop,
+            self._supervisor.happen,
+            lambda: self.settings.watchdog,
+        )
         self._tell_of_faults()
         if inventory.survivors:
             log.info(
@@ -484,6 +492,7 @@ class Control:
     async def _tick(self) -> None:
         while True:
             self._register.look()
+            self._watchdog.look()
             self.facts.log_lines_lost = self._writer.lost
             self.facts.log_lines_repeated = self._writer.repeated
             self.facts.access_lines_lost = self._access.lost

@@ -27,6 +27,7 @@ class Place:
         self.hello: dict[str, Any] = {}
         self.since = 0.0  # when it entered its state
         self.timer: Timer | None = None
+        self.stalled = False  # the process is killed because it stood still
         self.outgoing = False  # another is to come for it, and then it drains
         self.backoff: Final = backoff
 

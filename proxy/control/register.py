@@ -14,6 +14,7 @@ from proxy.control.places import Places, running
 from proxy.control.plans import Plans
 from proxy.control.run_dir import RunDir
 from proxy.control.token_keys import TokenKeys
+from proxy.telemetry.counters import REGION_SLOTS, W_STALLS
 from proxy.telemetry.facts import Facts
 
 log = logging.getLogger("tidegate.control")
@@ -80,6 +81,10 @@ class Register:
         """A worker's process has ended."""
         self._facts.worker(index).ended(cpu)
         self._inventory.ledger.reset_present(self._inventory.cells.view, index)
+        place = self._places.get(index)
+        if place is not None and place.stalled:
+            place.stalled = False
+            self._inventory.cells.view[index * REGION_SLOTS + W_STALLS] += 1  # nobody else writes there now
         self._record()
 
     def left(self, index: int) -> None:

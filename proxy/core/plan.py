@@ -191,6 +191,10 @@ class Preview:
         self.until: Final[float] = spec["until"]  # Unix seconds; 0: no end
 
 
+class Plugged:
+    """What a worker has of a route's plugins, and nobody else (dataplane/plugged.py)."""
+
+
 class Route:
     """Picks requests and says how they are split. `position` is its place in the file: the first match wins."""
 
@@ -318,6 +322,8 @@ class Route:
         # Whether its answers say what units did.
         self.tells: Final[bool] = self.evidence_wish is not None and bool(self.evidence_wish.events)
         self.inject_flags: Final[list[str]] = spec["inject_flags"]  # told to the upstream
+        self.plugins: Final[list[str]] = spec["plugins"]
+        self.plugged: Plugged | None = None  # given by the worker, where it names any
         # Whether anything stands between the decision and the upstream: the exchange then goes through its gates.
         self.guarded: Final[bool] = (
             self.timeout > 0
@@ -372,6 +378,7 @@ class Plan:
         self.faults: Final[bool] = spec["faults"]["enabled"]
         self.max_disturbed: Final[float] = spec["faults"]["max_percent"]  # of a version's requests
         self.timed: Final[bool] = spec["timed"]  # whether a decision may depend on `Request.at`
+        self.plugins: Final[list[Spec]] = spec["plugins"]  # loaded by workers, where a route names them
         self.tokens: Final[TokenPolicy | None] = TokenPolicy(spec["jwt"]) if spec["jwt"] else None
         self.exposure_queue: Final[int] = spec["exposure"]["queue"]  # records that may wait in a worker
         self.exposure_raw: Final[bool] = spec["exposure"]["raw_units"]

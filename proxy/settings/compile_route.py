@@ -83,6 +83,7 @@ def route_spec(route: Route, general: General) -> Spec:
         "exposure": route.exposure,
         "inject_flags": list(route.inject_flags),
         "rollout": rollout_spec(route, general),
+        "plugins": list(route.plugins),
         **policies_spec(route),
         **audience_spec(route, general),
     }

@@ -75,6 +75,7 @@ from proxy.telemetry.counters import (
     W_RATE_KEYS_FORGOTTEN,
     W_REFUSED,
     W_REQUESTS,
+    W_STALLS,
     W_TUNNELS,
     W_TUNNELS_RETIRED,
     WORKER_SLOTS,
@@ -85,6 +86,7 @@ from proxy.telemetry.exposition_evidence import add_evidence
 from proxy.telemetry.exposition_exposures import add_exposures
 from proxy.telemetry.exposition_expressions import add_expressions
 from proxy.telemetry.exposition_flags import add_flags
+from proxy.telemetry.exposition_plugins import add_plugin
 from proxy.telemetry.exposition_rollouts import add_rollouts
 from proxy.telemetry.exposition_tokens import add_token_keys, add_tokens
 from proxy.telemetry.exposition_tries import add_tries
@@ -116,6 +118,7 @@ _OF_WORKERS: Final = (
     (metrics.TUNNELS_RETIRED, W_TUNNELS_RETIRED),
     (metrics.DEADLINES_IGNORED, W_DEADLINES_IGNORED),
     (metrics.WORKER_FAILURES, W_FAILURES),
+    (metrics.WORKER_STALLS, W_STALLS),
     (metrics.WORKER_REQUESTS, W_REQUESTS),
 )
 _FLAG_CODES: Final = tuple(flag.code for flag in FLAGS)
@@ -192,6 +195,8 @@ class Exposition:
         add_rollouts(samples, self._facts.rollouts)
         self._mirrors(samples, snapshot)
         self._upstreams(samples, snapshot)
+        for (name,), values in self._blocks("plugin", snapshot):
+            add_plugin(samples, name, values)
         self._workers(samples, snapshot)
         self._health(samples)
         self._lists(samples)

@@ -312,10 +312,41 @@ TOKEN_KEYS_EARLY: Final = Metric(
     (),
     "Fetches of keys before their time: a token named one that was not there.",
 )
+PLUGIN_ERRORS: Final = Metric(
+    "tidegate_plugin_errors_total", COUNTER, ("plugin", "hook", "cause"),
+    "Times a hook of a plugin said nothing, by why: error, invalid, timeout, disabled, busy; overrun: it took too long, and what"
+    " it said counts.",
+)  # fmt: skip
+PLUGIN_SECONDS: Final = Metric(
+    "tidegate_plugin_seconds", HISTOGRAM, ("plugin", "hook"), "Time of the hooks of plugins, in seconds; of `async` ones with"
+    " what they waited for.",
+)  # fmt: skip
+PLUGIN_ANSWERS: Final = Metric(
+    "tidegate_plugin_answers_total", COUNTER, ("plugin",), "Requests that a plugin answered, in the upstream's stead."
+)
+PLUGIN_OVERRIDES: Final = Metric(
+    "tidegate_plugin_overrides_total", COUNTER, ("plugin",), "Decisions for which a plugin named another version."
+)
+PLUGIN_IN_FLIGHT: Final = Metric(
+    "tidegate_plugin_in_flight",
+    GAUGE,
+    ("plugin",),
+    "Calls of `async` hooks under way now, those that were cut off and go on too.",
+)
+PLUGIN_DISABLED: Final = Metric(
+    "tidegate_plugin_hooks_disabled",
+    GAUGE,
+    ("plugin",),
+    "Hooks that are not asked now, because of overruns, over all workers.",
+)
 WORKER_UP: Final = Metric("tidegate_worker_up", GAUGE, _WORKER, "1 while the worker serves a plan.")
 WORKER_RESTARTS: Final = Metric(
     "tidegate_worker_restarts_total", COUNTER, _WORKER, "Times the worker's process was replaced."
 )
+WORKER_STALLS: Final = Metric(
+    "tidegate_worker_stalls_total", COUNTER, _WORKER,
+    "Times the worker was replaced because its event loop stood still (`watchdog`).",
+)  # fmt: skip
 WORKER_CPU: Final = Metric(
     "tidegate_worker_cpu_seconds_total", COUNTER, _WORKER, "User and system time of the worker's processes, in seconds."
 )
@@ -377,7 +408,8 @@ METRICS: Final[tuple[Metric, ...]] = (
     GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
     LIST_UNITS, LIST_CURRENT, LIST_TIME, LIST_READS, LIST_SKIPPED,
     CEL_ERRORS, TOKENS, TOKEN_KEYS, TOKEN_KEYS_CURRENT, TOKEN_KEYS_TIME, TOKEN_KEY_READS, TOKEN_KEYS_EARLY,
-    WORKER_UP, WORKER_RESTARTS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
+    PLUGIN_ERRORS, PLUGIN_SECONDS, PLUGIN_ANSWERS, PLUGIN_OVERRIDES, PLUGIN_IN_FLIGHT, PLUGIN_DISABLED,
+    WORKER_UP, WORKER_RESTARTS, WORKER_STALLS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
     CONNECTIONS, ACCEPTED, REFUSED, RATE_KEYS_FORGOTTEN, DEADLINES_IGNORED, FAULTS_KILLED, TUNNELS, TUNNELS_RETIRED,
     ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,
 )  # fmt: skip

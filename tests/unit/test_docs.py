@@ -60,6 +60,10 @@ def test_every_configuration_shown_loads_without_a_warning(page: Path, number: i
     file.write_text(text)
     for name in re.findall(r"units_file: ([\w.-]+)", text):
         (tmp_path / name).write_text("alice\n")
+    (tmp_path / "plugins").mkdir()
+    for source in _blocks(page, "python"):
+        if source.startswith("# plugins/"):
+            (tmp_path / source.partition("\n")[0].removeprefix("# ")).write_text(source)
     loaded = load(file, {})
     # An example need not say where its keys are kept; the warning about that is the right one.
     assert [warning.message for warning in loaded.warnings if "without `state`" not in warning.message] == []

@@ -307,5 +307,6 @@ class Route(Part):
     inject_flags: list[Reference] = option(
         "Flags that the upstream is told of: a field `x-tidegate-flag-NAME` with the variant.", makes=list
     )
+    plugins: list[Reference] = option("Plugins that are asked about its requests, in this order.", makes=list)
     errors: Errors = option("What counts as an error of this route.", makes=Errors)
     debug: Debug | None = option("Who may see `x-tidegate-*` debug headers in answers. Absent: nobody.", None)

@@ -33,6 +33,14 @@ def shown(spec: Spec) -> Spec:
             for one in spec["upstreams"]
         ],
         "routes": [_route(one) for one in spec["routes"]],
+        "plugins": [
+            {
+                **_without(one, "slot"),
+                "source": f"({len(one['source'].encode())} bytes)" if one["source"] else "",
+                "config": _config(one["config"]),
+            }
+            for one in spec["plugins"]
+        ],
     }
 
 
@@ -58,6 +66,18 @@ def _route(route: Spec) -> Spec:
 
 def _fields(fields: dict[str, str]) -> dict[str, str]:
     return {name: REDACTED if _SECRET_FIELD.search(name) else value for name, value in fields.items()}
+
+
+def _config(value: Any) -> Any:
+    """What a plugin is handed, without what is called like a secret."""
+    if isinstance(value, dict):
+        return {
+            name: REDACTED if _SECRET_FIELD.search(str(name)) and not isinstance(one, dict | list) else _config(one)
+            for name, one in value.items()
+        }
+    if isinstance(value, list):
+        return [_config(one) for one in value]
+    return without_userinfo(value) if isinstance(value, str) else value
 
 
 def _without(spec: Spec, *names: str) -> Spec:

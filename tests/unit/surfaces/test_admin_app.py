@@ -240,3 +240,26 @@ def test_the_page_links_to_every_path():
     with stand_in() as state:
         page = get(make_app(state), "/")[2].decode()
     assert set(re.findall(r'href="([^"]+)"', page)) == READ_PATHS - {"/"}
+
+
+def test_text_and_secrets_of_plugins_are_not_shown():
+    config = {
+        "api_key": "k",
+        "hosts": ["http://me:secret@far.example/"],
+        "nested": {"token": "t", "keys": [1]},
+        "size": 3,
+    }
+    plugin = {"name": "p", "file": "p.py", "source": "print(1)", "entry_point": "", "config": config, "slot": 5}
+    (seen,) = shown(shop_spec(plugins=[plugin]))["plugins"]
+    assert seen == {
+        "name": "p",
+        "file": "p.py",
+        "source": "(8 bytes)",
+        "entry_point": "",
+        "config": {
+            "api_key": REDACTED,
+            "hosts": [f"http://{REDACTED}@far.example/"],
+            "nested": {"token": REDACTED, "keys": [1]},
+            "size": 3,
+        },
+    }
