@@ -1,4 +1,4 @@
-"""What rollouts ask and tell outside, with real processes: hooks that say no or hang, kill -9 while one is asked, notices, reports."""
+"""What rollouts ask and tell outside, with real processes: hooks that say no or hang, kill -9 while one is asked, a report."""
 
 import hashlib
 import hmac
