@@ -12,8 +12,9 @@ COPY pyproject.toml README.md LICENSE ./
 COPY proxy ./proxy
 RUN TIDEGATE_COMPILE=1 python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 # Debian's Python and the image's are both python3, so the environment works where its interpreter is.
+ARG EXTRAS=jwt
 RUN python3 -m venv --without-pip /opt/tidegate \
-    && python3 -m pip --python /opt/tidegate/bin/python3 install --no-cache-dir --compile "$(echo /wheels/*.whl)[jwt]"
+    && python3 -m pip --python /opt/tidegate/bin/python3 install --no-cache-dir --compile "$(echo /wheels/*.whl)[${EXTRAS}]"
 
 FROM python:${PYTHON}-slim-bookworm
 LABEL org.opencontainers.image.title="Tidegate" \

@@ -22,6 +22,7 @@ from setuptools.errors import BaseError, CCompilerError
 
 HOT: Final = (
     "proxy/errors.py",
+    "proxy/cap_files.py",
     "proxy/verdicts.py",
     "proxy/core/*.py",
     "proxy/channel/*.py",

@@ -41,6 +41,7 @@ def version_spec(
         "warm_up": 0.0,
         "breaker": None,
         "kill": None,
+        "cap": None,
     } | parts
 
 

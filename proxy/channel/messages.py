@@ -10,7 +10,8 @@ PART: Final = 1
 """{"kind": "upstream" | "segment" | "route", "digest": str, "spec": {...}}: a part of the plan to come, sent once per digest."""
 PLAN: Final = 2
 """{"generation": int, "spec": {...without the parts...}, "upstreams": [digest], "segments": [digest], "routes": [digest],
-"lists": [name]}: swap to this plan. Parts named here were sent before, with this plan or an earlier one still in force."""
+"lists": [name], "expressions": [{"cel": text, "reads": {name: [entry] | null}}]}: swap to this plan.
+Parts named here were sent before, with this plan or an earlier one still in force."""
 ENDPOINTS: Final = 3
 """{"upstream": str, "endpoints": [...]}: a name resolved to other addresses. Shapes as in an upstream's spec."""
 DRAIN: Final = 4

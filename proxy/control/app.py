@@ -16,8 +16,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from proxy.cap_files import caps_beside
 from proxy.control.access_file import AccessFile
 from proxy.control.briefing import Briefing
+from proxy.control.caps import Caps
 from proxy.control.configuration import Configuration
 from proxy.control.departure import Departure
 from proxy.control.desk import Desk
@@ -244,7 +246,8 @@ class Control:
             self._tasks,
             inherit=bool(inventory.survivors),
         )
-        self._exposures = Exposures(self.facts.exposures, lambda: self._plans.spec, self._briefing.forget)
+        self._exposures = Exposures(self.facts.exposures, lambda: self._plans.spec, self._forget)
+        self._caps = Caps(self.facts, lambda: self._exposures.path, self._caps_directory)
         self._plans = Plans(spec, inventory, keys, self._faults, self._endpoints, self._briefing, self.facts)
         self._flags = FlagPort(lambda: self._plans.spec, self._lists.tables, time.time, self.facts, self._token_keys)
 
@@ -306,6 +309,7 @@ class Control:
     async def _start_plan(self, *, lasting: bool) -> None:
         self._lists.bring(self._configuration.loaded.lists)
         await self._token_keys.bring(self._configuration.loaded.spec["jwt"])
+        await self._caps.bring(self._configuration.loaded.spec)
         await self._configuration.begin(self._plans.publish, lasting=lasting)
         if self._inventory.misfits:
             why = "are another program's" if self._succeeding else "do not fit the configuration"
@@ -375,6 +379,15 @@ class Control:
     def _send_strangers_away(self) -> None:
         self._strangers.send_away(self.settings.drain.limit)
 
+    def _caps_directory(self) -> Path | None:
+        state = self.settings.state
+        return None if state is None else Path.cwd() / caps_beside(state)
+
+    def _forget(self, unit: str) -> None:
+        """A unit (its hash) was erased from the exposures."""
+        self._briefing.forget(unit)
+        self._caps.forget(int(unit, 16))
+
     def _tell_of_faults(self) -> None:
         killed = self._faults.kill is not None
         self.facts.faults_killed = killed
@@ -390,12 +403,14 @@ class Control:
         old = self._configuration.loaded
         self._lists.bring(loaded.lists)
         await self._token_keys.bring(loaded.spec["jwt"])
+        await self._caps.bring(loaded.spec)
         if await self._configuration.take(loaded, self._plans.publish):
             await self._apply(old.settings, loaded.settings)
             self._resize()
         else:
             self._lists.bring(old.lists)
             await self._token_keys.bring(old.spec["jwt"])
+            await self._caps.bring(old.spec)
 
     def _resize(self) -> None:
         wanted = self.settings.worker_count
@@ -434,5 +449,6 @@ class Control:
             self._writer.tick()
             self._endpoints.tick()
             self._exposures.tick()
+            await self._caps.tick()
             self._flags.tick()
             await asyncio.sleep(_TICK)

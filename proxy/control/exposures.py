@@ -41,6 +41,11 @@ class Exposures:
         self._writer: Writer | None = None
         self._path: Path | None = None
 
+    @property
+    def path(self) -> Path | None:
+        """Where they are kept; None without a store."""
+        return self._path
+
     async def follow(self, settings: Settings) -> None:
         """Do from now on as the configuration says."""
         self._path = None if settings.state is None else file_beside(settings.state, Path.cwd())

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from proxy.channel import messages
 from proxy.channel.frames import encode, encode_json
+from proxy.expressions import expressions_in
 
 Spec = dict[str, Any]
 
@@ -58,6 +59,11 @@ def compose(spec: Spec) -> Publication:
             "segments": list(segments.values()),
             "routes": routes,
             "lists": sorted(_lists_of([spec["segments"], spec["routes"], spec.get("flags", [])])),
+            "expressions": list(
+                {
+                    one["cel"]: one for one in expressions_in([spec["segments"], spec["routes"], spec.get("flags", [])])
+                }.values()
+            ),
         },
     )
     return Publication(generation, parts, plan)

@@ -34,8 +34,8 @@ from proxy.core.request import Request
 class Decision:
     """What was decided for one request.
 
-    `version` is None only when every version is denied or killed. `reason` is an index of REASONS, `rule` the label of
-    what decided ("" when only the split did), `denied` a bit mask of the version indexes that were taken out. Reason
+    `version` is None only when every version is denied, killed or closed by its cap. `reason` is an index of REASONS, `rule` the
+    label of what decided ("" when only the split did), `denied` a bit mask of the version indexes that were taken out. Reason
     SPLIT means the undisturbed draw: a draw among what a deny left has reason DENY, and one that a killed version would
     have won reason KILL, so that only SPLIT is evidence of a fair split.
     `dealt` says that the route's own draw decided, and no deny had a hand in it: a unit may keep that.
@@ -130,8 +130,9 @@ def to_keep(route: Route, request: Request, decision: Decision) -> Kept | None:
     return None
 
 
-def decide(route: Route, request: Request, unit: bytes | None) -> Decision:
-    """The version for this unit. Pure: the same route, request and unit give the same answer in every process.
+def decide(route: Route, request: Request, unit: bytes | None, closed: int = 0) -> Decision:
+    """The version for this unit. Pure: the same route, request and unit give the same answer in every process, as far as the
+    records of caps are the same. `closed` is a bit mask of version indexes that may not be had, as under a cap that is reached.
 
     `request.unit` must be the unit, `request.at` the time where the plan has to do with time, `request.kept` what `find_kept`
     finds, and `request.chosen` what `find_chosen` does.
@@ -141,7 +142,7 @@ def decide(route: Route, request: Request, unit: bytes | None) -> Decision:
         if index >= 0:
             return Decision(route.versions[index], SPLIT, "", unit, 0)
         return Decision(route.default, DEFAULT, "", unit, 0)
-    case = Case(route, request, unit)
+    case = Case(route, request, unit, closed)
     decision = case.by_kill()
     if decision is None and route.preview is not None:
         decision = case.by_preview()
@@ -170,10 +171,15 @@ class Case:
     The kinds must be asked in their order: each may note what the later ones have to know. `explain` asks them all.
     """
 
-    def __init__(self, route: Route, request: Request, unit: bytes | None) -> None:
+    def __init__(self, route: Route, request: Request, unit: bytes | None, closed: int = 0) -> None:
         self.route: Final = route
         self.request: Final = request
         self.unit: Final = unit
+        for capped in route.capped:
+            cap = capped.cap
+            if cap is not None and cap.closed_to(unit):
+                closed |= 1 << capped.index
+        self.closed: Final[int] = closed  # by caps
         self.killed: int = 0  # bit masks of version indexes
         self.denied: int = 0  # by rules
         self.denier: str = ""
@@ -186,7 +192,7 @@ class Case:
             if version is not None and rule_holds(rule, request, unit):
                 self.denied |= 1 << version.index
                 self.denier = self.denier or rule.label
-        self.out: Final[int] = self.killed | self.denied
+        self.out: Final[int] = self.killed | self.denied | closed
 
     def by_kill(self) -> Decision | None:
         """The default version for everybody, where the route is killed: or what is left of its versions, in order."""
@@ -303,9 +309,12 @@ class Case:
         index = self._deal(route.split, self.unit)
         if index < 0:
             return None
-        dealt = not self.denied
+        dealt = not self.denied and not self.closed
         if self.killer:
             return Decision(route.versions[index], KILL, self.killer, self.unit, self.out, dealt)
+        cap = route.versions[index].cap
+        if cap is not None and not self.denied and cap.reached():
+            return Decision(route.versions[index], STICKY, "", self.unit, self.out)  # it has had it before
         return Decision(route.versions[index], DENY if self.denied else SPLIT, self.denier, self.unit, self.out, dealt)
 
     def by_default(self) -> Decision:
@@ -352,7 +361,7 @@ class Case:
 
     def _deal(self, dealer: Dealer, unit: bytes) -> int:
         """The draw among what is left; notes the kill, where what a killed version would have won is dealt once more."""
-        index = dealer.deal(unit, self.denied)
+        index = dealer.deal(unit, self.denied | self.closed)
         if self.killed and index >= 0 and self.killed >> index & 1:
             self.killer = self.killer or self._kill_of(index)
             return dealer.deal(unit, self.out)

@@ -36,11 +36,12 @@ def explain(route: Route, request: Request, unit: bytes | None, kind: str, segme
 
     `kind` says where the unit came from, `segments` are the specs of the plan's segments by name. The value has:
     route, unit, unit_kind, bucket (-1 without a unit), version (None when all are denied), reason, rule, denied
-    (names, of those killed as well), killed (names), path (see `_Path`), next (version, reason and rule of what would have
-    been next; None where nothing would), fallbacks (who answers in its place, in order), preview, rules (label, kind,
-    matched, effect and the matcher's trace, in order of precedence), rings (label, version, open, and of each ring name,
-    open, matched and trace) and scores (per version weight, time -ln(u) / w and whether it was denied; the smallest time
+    (names, of those killed and capped as well), killed, capped (names), path (see `_Path`), next (version, reason and
+    rule of what would have been next; None where nothing would), fallbacks (who answers in its place, in order), preview, rules
+    (label, kind, matched, effect and the matcher's trace, in order of precedence), rings (label, version, open, and of each ring
+    name, open, matched and trace) and scores (per version weight, time -ln(u) / w and whether it was denied; the smallest time
     not denied wins the split).
+    A version with a cap has a step of the kind `cap` behind the denies, which takes it out or does not hold.
     Where the route deals as another system does, `hash` has its family, the unit's bucket and all buckets' bounds, and
     each score the range of its version; times then decide among what a deny leaves only.
     """
@@ -58,6 +59,7 @@ def explain(route: Route, request: Request, unit: bytes | None, kind: str, segme
         "rule": decision.rule,
         "default": route.default.name,
         "denied": denied,
+        "capped": [version.name for version in route.versions if path.case.closed >> version.index & 1],
         "killed": [version.name for version in route.versions if path.case.killed >> version.index & 1],
         "epoch": route.epoch,
         "path": path.steps,
@@ -87,6 +89,7 @@ class _Path:
         self._decided = False
         self._kills()
         self._denies()
+        self._caps()
         self._preview()
         self._rules("override", route.overrides, OVERRIDE)
         self._choice()
@@ -139,6 +142,21 @@ class _Path:
         for rule in rules:
             if self._holds("deny", rule) and rule.deny is not None:
                 self._step("deny", rule.label, TAKES_OUT, rule.deny.name, "the decision goes on among the rest")
+
+    def _caps(self) -> None:
+        for version in self.route.capped:
+            cap = version.cap
+            if cap is not None:
+                had = 0 if cap.record is None else cap.record.count()
+                if self.case.closed >> version.index & 1:
+                    why = f"{had} units have had it, {cap.limit} may, and this one has not"
+                    self._step("cap", cap.label, TAKES_OUT, version.name, why)
+                elif cap.reached():
+                    self._step(
+                        "cap", cap.label, FAILS, None, f"{had} units have had it, {cap.limit} may, and this one has"
+                    )
+                else:
+                    self._step("cap", cap.label, FAILS, None, f"{had} units have had it, {cap.limit} may")
 
     def _preview(self) -> None:
         preview = self.route.preview

@@ -7,6 +7,7 @@ so a pattern such as `(a+)+$` lets a client spend the worker's time; patterns co
 in the docs.
 
 Beside the head, a matcher may look at what stands in a request before a decision: its unit, the time, claims, attributes.
+Expressions are evaluated by others (proxy/expressions.py) and handed in, as lists of units are.
 """
 
 import re
@@ -27,10 +28,11 @@ _NUMBER: Final = re.compile(rb"\s*[+-]?(?:\d{1,64}(?:\.\d{0,64})?|\.\d{1,64})(?:
 
 
 def compile_matcher(spec: Spec, segments: Mapping[str, Matcher]) -> Matcher:
-    """The closure for a matcher's spec; `segments` are those compiled before it, and lists of units by `list_key`.
+    """The closure for a matcher's spec; `segments` are those compiled before it, lists of units by `list_key`, and expressions
+    by `expression_key`.
 
     Raises ValueError for a value its test cannot use (pattern, range, network) or a shape that is no matcher,
-    KeyError for a segment or a list that is not there.
+    KeyError for a segment, a list or an expression that is not there.
     """
     if "all" in spec:
         return _all([compile_matcher(one, segments) for one in spec["all"]])
@@ -40,6 +42,8 @@ def compile_matcher(spec: Spec, segments: Mapping[str, Matcher]) -> Matcher:
         return _not(compile_matcher(spec["not"], segments))
     if "segment" in spec:
         return segments[spec["segment"]]
+    if "cel" in spec:
+        return segments[expression_key(spec["cel"])]
     if "source" not in spec or "test" not in spec:
         raise ValueError(f"not a matcher: {sorted(spec)}")
     source: str = spec["source"]
@@ -59,12 +63,18 @@ def list_key(name: str) -> str:
     return f"units_file: {name}"
 
 
+def expression_key(text: str) -> str:
+    """Where the matcher of an expression stands among segments, none of which can have such a name."""
+    return f"cel: {text}"
+
+
 def trace_matcher(spec: Spec, request: Request, segments: Mapping[str, Spec]) -> Spec:
     """What the compiled matcher says, node by node, as plain values.
 
     Every node has `matched`; a leaf also its source, name, test and value and, as `saw`, the text it looked at (None
     when the field was not there). `segments` are specs by name; under the `list_key` of a list stands {"has_unit": its
-    matcher}. Unlike the closure, every branch is looked at.
+    matcher}, under the `expression_key` of an expression {"evaluate": what says whether it holds, and why it could not be
+    evaluated}, which the trace has as `trouble`. Unlike the closure, every branch is looked at.
     """
     for word in ("all", "any"):
         if word in spec:
@@ -77,6 +87,9 @@ def trace_matcher(spec: Spec, request: Request, segments: Mapping[str, Spec]) ->
     if "segment" in spec:
         part = trace_matcher(segments[spec["segment"]], request, segments)
         return {"matched": part["matched"], "segment": spec["segment"], "where": part}
+    if "cel" in spec:
+        matched, trouble = segments[expression_key(spec["cel"])]["evaluate"](request)
+        return {"matched": matched, "cel": spec["cel"], "trouble": trouble}
     if spec["source"] == "time":
         return trace_time(spec, request)
     claimed = spec["source"] == "claim"

@@ -18,6 +18,7 @@ from proxy.core.audience import Holdout, Kill, Layer, Rings
 from proxy.core.balance import SlowStart
 from proxy.core.bearer import TokenPolicy
 from proxy.core.breaker import BreakerPolicy
+from proxy.core.caps import Cap
 from proxy.core.choice import Choice
 from proxy.core.concurrency import ConcurrencyPolicy
 from proxy.core.cookies import UnitCookies
@@ -117,6 +118,7 @@ class Version:
         self.arm: Arm | None = None  # given by the worker, where anything of it is to be remembered
         self.warm_up: Final[float] = spec["warm_up"]  # seconds
         self.breaker: Final[BreakerPolicy | None] = BreakerPolicy(spec["breaker"]) if spec["breaker"] else None
+        self.cap: Final[Cap | None] = Cap(spec["cap"], self.name) if spec["cap"] else None
         self.cache_prefix: bytes = b""  # given by the worker: what its keys in the route's cache begin with
 
 
@@ -263,6 +265,7 @@ class Route:
             if spec["choice"]
             else None
         )
+        self.capped: Final = [version for version in self.versions if version.cap is not None]
         # Nothing stands before the split: `decide` then goes straight to it.
         self.plain: Final = (
             not rules
@@ -274,6 +277,7 @@ class Route:
             and self.layer is None
             and self.sticky is None
             and self.choice is None
+            and not self.capped
         )
         self.mirrors: Final = [Mirror(one, upstreams[one["upstream"]], salt, base) for one in spec["mirror"]]
         self.rewrite: Final[Rewrite | None] = Rewrite(spec["rewrite"]) if spec["rewrite"] else None

@@ -75,6 +75,8 @@ class Departure(Tries):
         if route.choice is not None:
             request.chosen = find_chosen(route, request, unit, runtime.cookies)
         decision = decide(route, request, unit)
+        if route.capped and unit is not None and (route.choice is None or request.path != route.choice.path):
+            decision = runtime.capping.settle(route, request, unit, decision)
         self._decision = decision
         version = decision.version
         dropped = self._take_ids(request)

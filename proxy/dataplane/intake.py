@@ -16,11 +16,12 @@ from proxy.channel import messages
 from proxy.core.cookies import UnitCookies
 from proxy.core.flags import FlagSet
 from proxy.core.hashing import UnitHasher
-from proxy.core.match import Matcher, compile_matcher, list_key
+from proxy.core.match import Matcher, compile_matcher, expression_key, list_key
 from proxy.core.plan import Endpoint, Plan, Route, Spec, Upstream
 from proxy.core.routing import RouteTable
 from proxy.dataplane.arms import Arms
 from proxy.dataplane.borrowing import Borrowed
+from proxy.dataplane.expressing import Expressing
 from proxy.dataplane.runtime import Runtime, log
 from proxy.dataplane.upstreams import Upstreams
 from proxy.trust import client_context
@@ -37,6 +38,7 @@ class Intake:
         self._upstreams: Final = upstreams
         self.arms: Final = Arms(runtime)
         self._lists: Final = Borrowed()
+        self._expressing: Final = Expressing(runtime.view, runtime.base)
         self._swapped: Final = swapped
         self._queue: Final[deque[tuple[int, bytes]]] = deque()
         self._specs: dict[str, Spec] = {}
@@ -121,6 +123,7 @@ class Intake:
             runtime.cookies = UnitCookies(plan.cookie_keys)
         if before is None or before.unit_hash_key != plan.unit_hash_key:
             runtime.hasher = UnitHasher(plan.unit_hash_key)
+        runtime.capping.bring(plan, runtime.hasher)
         runtime.identifying.use(plan.tokens, verifier)
         runtime.plan = plan
         before = None  # or it would hold all that `_tidy` lets go of
@@ -156,6 +159,9 @@ class Intake:
             await self._breathe()
         segments: dict[str, tuple[str, Matcher]] = {}
         named: dict[str, Matcher] = {list_key(name): units.has_unit for name, units in self._lists.lists.items()}
+        expressions: list[Spec] = message.get("expressions", [])
+        for text, matches in (await self._expressing.bring(expressions)).items():
+            named[expression_key(text)] = matches
         for digest in message["segments"]:
             segment = self._segments.get(digest)
             if segment is None:

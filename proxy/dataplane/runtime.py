@@ -14,6 +14,7 @@ from proxy.core.cookies import UnitCookies
 from proxy.core.gcra import RateTable
 from proxy.core.hashing import UnitHasher
 from proxy.core.plan import Plan
+from proxy.dataplane.capping import Capping
 from proxy.dataplane.exposing import Exposing
 from proxy.dataplane.identifying import Identifying
 from proxy.dataplane.timers import TimerWheel
@@ -49,6 +50,7 @@ class Runtime:
         self.cookies: UnitCookies = UnitCookies([])
         self.rates: RateTable | None = None  # once something is limited by rate
         self.exposing: Final = Exposing(wall, cells.view)
+        self.capping: Final = Capping(cells.view)
         self.identifying: Final = Identifying(cells.view, cells.base)
         self.draining: bool = False
         self.faults_killed: bool = False

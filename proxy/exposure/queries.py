@@ -7,6 +7,7 @@ so that it takes milliseconds however many records there are. Records come newes
 import heapq
 import json
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -153,6 +154,25 @@ class Reader:
             for arm in chosen & here
         ]
         return list(heapq.merge(*each, key=lambda row: (row[0], row[1]), reverse=True))[:room]
+
+    def units_of(self, route: str, version: str, epoch: int, since: int) -> Iterator[int]:
+        """The hashes of all units that have had a version in this salt epoch, not before `since` (microseconds since 1970); some
+        of them more than once. Raises ExposureError."""
+        try:
+            found = self._database.execute("SELECT id FROM arms WHERE route = ? AND version = ?", (route, version))
+            arms = [arm for (arm,) in found]
+            segments = self._database.execute(
+                "SELECT DISTINCT segment FROM tallies WHERE last >= ?", (since,)
+            ).fetchall()
+            for (segment,) in segments if arms else ():
+                rows = self._database.execute(
+                    f"SELECT DISTINCT unit FROM e{segment} WHERE arm = ? AND epoch = ? AND ts >= ?",
+                    (arms[0], epoch, since),
+                )
+                for (unit,) in rows:
+                    yield unit & (1 << 64) - 1
+        except sqlite3.Error as error:
+            raise ExposureError(f"{self._path}: {error}") from error
 
     def summary(self, route: str | None = None) -> list[VersionSummary]:
         """What each version has had, of all routes or one. Raises ExposureError."""

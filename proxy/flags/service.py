@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
+from proxy.cap_files import look_into_files
 from proxy.core.address import Networks
 from proxy.core.build import build_flags
 from proxy.core.flags import Evaluation, FlagSet
+from proxy.core.hashing import UnitHasher
 from proxy.core.request import Request
 from proxy.core.unit_table import UnitList
+from proxy.expressions import matchers_of
 from proxy.flags.identity import Identity, KeySource, NoKeys
 from proxy.flags.moments import Moments
 from proxy.telemetry.facts import Facts
@@ -60,7 +63,9 @@ class FlagService:
         if spec is self._built and taken == self._taken and self._from <= now < self._to:
             return
         if spec is not self._built:
-            self._flags = build_flags(spec, self._lists())
+            self._flags = build_flags(spec, self._lists(), matchers_of(spec))
+            followed = [flag.route for flag in self._flags.flags.values() if flag.route is not None]
+            look_into_files(followed, UnitHasher(spec["secrets"]["unit_hash"].encode()))
             self.trusted = Networks(spec["trusted_proxies"])
             self._moments = Moments(spec)
         self._built, self._taken = spec, taken

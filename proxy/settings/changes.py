@@ -31,7 +31,7 @@ Spec = dict[str, Any]
 
 _SHARED_KEY: Final = "own_zone"
 """The file's `zone`, which stands in every upstream's spec; told once."""
-_VERSION_KEYS: Final = ("upstream", "fallback", "warm_up", "breaker", "kill")
+_VERSION_KEYS: Final = ("upstream", "fallback", "warm_up", "breaker", "kill", "cap")
 _SAID_OTHERWISE: Final = ("versions", "claimed")
 """Keys of a route's spec that are no keys of the file, or told one by one."""
 _WHO_COMES: Final = ("rules", "choice", "rings", "preview")
@@ -47,7 +47,8 @@ class RouteChange:
     epoch changed; `keys` are all that did. `beyond` are those among them that move units who are not in the shares,
     because how many they are depends on who comes: of rules, choices, rings and previews. `named` is how many units the rules
     that changed name. `stay` are the versions whose units keep them by a record (`stickiness`), whatever the new weights: where
-    there are any, the shares are of the units without a record, and of those whose record is of none of these.
+    there are any, the shares are of the units without a record, and of those whose record is of none of these. `caps` are
+    the versions that only so many units may ever have: a share into one of them is at most so many, and the rest stays.
     """
 
     route: str
@@ -60,6 +61,7 @@ class RouteChange:
     beyond: list[str]
     named: int
     stay: list[str]
+    caps: dict[str, int]
 
 
 def _sorts() -> dict[str, list[str]]:
@@ -105,6 +107,7 @@ class Changes:
                     "beyond": one.beyond,
                     "named": one.named,
                     "stay": one.stay,
+                    "caps": one.caps,
                 }
                 for one in self.changed_routes
             ],
@@ -271,6 +274,7 @@ def _route(old: Spec, new: Spec, at: float) -> RouteChange:
         beyond=[key for key in _WHO_COMES if key in keys],
         named=named_units(old["rules"], new["rules"]),
         stay=_staying(old, new, at),
+        caps={one["name"]: one["cap"]["limit"] for one in new["versions"] if one["cap"]},
     )
 
 
@@ -315,6 +319,9 @@ def _route_line(change: RouteChange) -> str:
     if change.beyond:
         named = f" ({change.named} named)" if change.named else ""
         line += f", and those whom {' and '.join(change.beyond)} are about{named}: how many depends on who comes"
+    told_of = [name for name in change.caps if name in change.entering or f"versions.{name}.cap" in change.keys]
+    if told_of:
+        line += f"; at most {' and '.join(f'{change.caps[name]} units ever get {name}' for name in told_of)}"
     return line
 
 

@@ -55,6 +55,7 @@ def check_route(route: Route, path: KeyPath, report: Report) -> None:
     """Report what is wrong within the route. The names it uses are looked up elsewhere (references)."""
     _fallback_circles(route, path, report)
     _weights(route, path, report)
+    _caps(route, path, report)
     _rules(route, path, report)
     shadows: set[str] = set()
     for index, mirror in enumerate(route.mirror):
@@ -105,6 +106,20 @@ def _weights(route: Route, path: KeyPath, report: Report) -> None:
             " whatever the weights",
             WARNING,
         )
+
+
+def _caps(route: Route, path: KeyPath, report: Report) -> None:
+    default = route.default or route.active or next(iter(route.versions))
+    for name, version in route.versions.items():
+        here: KeyPath = (*path, "versions", name, "cap")
+        if version.cap is None:
+            continue
+        if not route.exposure:
+            report(here, "units are counted as they are exposed: give the route `exposure: true`", key=True)
+        if name == default:
+            report(here, f"`{name}` is the default version, which serves whoever gets nothing else", key=True)
+        if not unit_chain(route):
+            report(here, "the route has no unit, so there is nobody to count: give `unit`", key=True)
 
 
 def _rules(route: Route, path: KeyPath, report: Report) -> None:

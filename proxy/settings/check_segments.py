@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from proxy.expressions import ExpressionError, available, check
 from proxy.settings.check_route import unit_chain
 from proxy.settings.models.matchers import Matcher, Period
 from proxy.settings.models.route import Route
@@ -23,6 +24,7 @@ _NEEDS: Final = {
     "claim": ("jwt", "claims are read from tokens whose signature is checked"),
     "attribute": ("flags", "attributes are those of the context that a flag is asked with"),
 }
+_NOBODY: Final = "nobody has any: {}, and there is no `{}`"
 
 
 def known(report: Report, path: KeyPath, what: str, name: str, names: Collection[str]) -> None:
@@ -40,11 +42,14 @@ def check_segments(draft: "Draft") -> None:
     ):
         for key, (needed, because) in _NEEDS.items():
             if key in matcher and not draft.values.get(needed):
-                draft.report((*path, key), f"nobody has any: {because}, and there is no `{needed}`")
+                draft.report((*path, key), _NOBODY.format(because, needed))
         if matcher.get("trusted") is True and draft.general is not None and not draft.general.trusted_proxies:
             draft.report(
                 (*path, "trusted"), "nobody is in `trusted_proxies`, so that this never holds", WARNING, key=True
             )
+        expression = matcher.get("cel")
+        if isinstance(expression, str) and expression:
+            _expression(draft, (*path, "cel"), expression)
         name = matcher.get("units_file")
         if isinstance(name, str) and name:
             _list(draft, (*path, "units_file"), name)
@@ -105,6 +110,21 @@ def _sizes(draft: "Draft") -> None:
                 message = f"comes to more than {MAX_TESTS} tests with the segments it names, each time they are named"
                 draft.report(("segments", name), message)
                 sizes[name] = 1
+
+
+def _expression(draft: "Draft", path: KeyPath, text: str) -> None:
+    if not available():
+        draft.report(path, "wants cel-expr-python: pip install 'tidegate[cel]'", key=True)
+        return
+    try:
+        reads = check(text)
+    except ExpressionError as error:
+        draft.report(path, str(error))
+        return
+    for key, (needed, because) in _NEEDS.items():
+        name = f"{key}s"
+        if name in reads and not draft.values.get(needed):
+            draft.report(path, f"`{name}`: {_NOBODY.format(because, needed)}")
 
 
 def _list(draft: "Draft", path: KeyPath, name: str) -> None:
@@ -185,4 +205,13 @@ def _about_units(matcher: Matcher, segments: Mapping[str, bool]) -> bool:
         return any(_about_units(one, segments) for one in value)
     if source == "not":
         return _about_units(value, segments)
+    if source == "cel":
+        return available() and _reads_unit(value)
     return segments.get(value, False) if source == "segment" else source in ("units", "units_file")
+
+
+def _reads_unit(text: str) -> bool:
+    try:
+        return "unit" in check(text)
+    except ExpressionError:  # told already
+        return False

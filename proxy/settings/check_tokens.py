@@ -1,10 +1,12 @@
 """What no single key of `jwt` shows: whether its keys are there and can be used, and whether anything looks at claims."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from proxy import expressions
 from proxy.settings.models.tokens import Jwt
 from proxy.settings.problems import WARNING, KeyPath
 from proxy.settings.references import matchers_of
@@ -68,6 +70,14 @@ def _keys(draft: "Draft", jwt: Jwt) -> None:
             draft.report(("jwt", "jwks_url"), message, WARNING)
 
 
+def _read_by(expression: object) -> Mapping[str, object]:
+    """What an expression reads; nothing where it cannot be checked, which is told elsewhere."""
+    if isinstance(expression, str) and expressions.available():
+        with suppress(expressions.ExpressionError):
+            return expressions.check(expression)
+    return {}
+
+
 def _claims(draft: "Draft") -> Iterator[KeyPath]:
     """Where something is about claims."""
     for path, matcher in matchers_of(
@@ -75,6 +85,8 @@ def _claims(draft: "Draft") -> Iterator[KeyPath]:
     ):
         if "claim" in matcher:
             yield (*path, "claim")
+        if "claims" in _read_by(matcher.get("cel")):
+            yield (*path, "cel")
     routes = draft.values.get("routes")
     for index, route in enumerate(routes if isinstance(routes, list) else ()):
         chain = route.get("unit") if isinstance(route, Mapping) else None

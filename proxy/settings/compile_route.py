@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from proxy.cap_files import cap_file
 from proxy.settings.check_route import effective_weights, unit_chain
 from proxy.settings.compile_audience import audience_spec
 from proxy.settings.compile_policies import policies_spec
@@ -51,6 +52,9 @@ def route_spec(route: Route, general: General) -> Spec:
                 "fallback": version.fallback,
                 "warm_up": version.warm_up,
                 "breaker": None if version.breaker is None else version.breaker.model_dump(),
+                "cap": None
+                if version.cap is None
+                else {"limit": version.cap, "file": cap_file(general.state or "", route.name, name, route.epoch)},
                 "kill": {"until": version.kill.until or 0.0} if version.kill.on else None,
             }
             for name, version in route.versions.items()

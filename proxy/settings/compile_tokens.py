@@ -46,6 +46,8 @@ def claims_in(spec: Any, segments: Mapping[str, Claims]) -> Claims:
     """The claims that units and matchers anywhere in this part of a spec look at; `segments` says so of those it names."""
     if isinstance(spec, list):
         return frozenset[str]().union(*(claims_in(one, segments) for one in spec if isinstance(one, dict | list)))
+    if "cel" in spec:
+        return frozenset(spec["reads"].get("claims", ()))
     if spec.get("source") == "claim" or spec.get("kind") == "claim":
         return frozenset((spec["name"],))
     named = [spec.get("segment"), *spec.get("order", ())]  # of a matcher, and of rings

@@ -12,17 +12,19 @@ from pydantic_core import PydanticCustomError
 
 from proxy.core.address import Networks, resolve_client
 from proxy.core.build import build_flags
+from proxy.core.caps import CapRecord
 from proxy.core.cookies import UnitCookies
 from proxy.core.decide import find_chosen, find_kept, find_unit
 from proxy.core.explanation import explain
 from proxy.core.flag_explanation import explain_flag
 from proxy.core.flags import FlagSet
 from proxy.core.http1 import parse_request
-from proxy.core.match import list_key
+from proxy.core.match import expression_key, list_key
 from proxy.core.plan import Plan, Route
 from proxy.core.request import Request
 from proxy.core.unit_table import UnitList
 from proxy.errors import ProtocolError
+from proxy.expressions import compiled, expressions_in, matchers_of
 from proxy.settings.models.flags import TARGETING_KEY
 from proxy.settings.rates import parse_moment
 
@@ -93,7 +95,10 @@ def answer(wish: Wish, plan: Plan, spec: Spec, lists: Mapping[str, UnitList] | N
     """
     segments = {one["name"]: one["where"] for one in spec["segments"]}
     segments |= {list_key(name): {"has_unit": units.has_unit} for name, units in (lists or {}).items()}
-    flags = plan.flags if isinstance(plan.flags, FlagSet) else build_flags(spec, lists)
+    expressions = compiled(expressions_in([spec["segments"], spec["routes"], spec["flags"]]))
+    segments |= {expression_key(text): {"evaluate": one.evaluate} for text, one in expressions.items()}
+    flags = plan.flags if isinstance(plan.flags, FlagSet) else build_flags(spec, lists, matchers_of(spec))
+    _with_records(flags, plan)
     if wish.flag is not None and wish.flag not in flags.flags:
         names = ", ".join(flags.flags) or "none"
         raise NothingThereError(f"there is no flag {wish.flag}; flags: {names}", "flag")
@@ -126,6 +131,18 @@ def answer(wish: Wish, plan: Plan, spec: Spec, lists: Mapping[str, UnitList] | N
             else "no route takes this request: 404"
         )
     return explained
+
+
+def _with_records(flags: FlagSet, plan: Plan) -> None:
+    """Flags that follow a route know what the plan knows of its caps."""
+    routes = {route.name: route for route in plan.routes}
+    for flag in flags.flags.values():
+        if flag.route is not None and flag.route.capped and flag.route.name in routes:
+            known = routes[flag.route.name].by_name
+            for version in flag.route.capped:
+                other = known[version.name].cap
+                if version.cap is not None and other is not None:
+                    version.cap.record = other.record
 
 
 def _split(url: str) -> tuple[str, str]:
@@ -239,6 +256,10 @@ def _explained(
         notes.append(_minted(minted, "version"))
     if route.claimed and not request.claims and plan.tokens is not None and plan.tokens.token(request):
         notes.append("the token is not looked at here: give its claims")
+    if any(version.cap is not None and type(version.cap.record) is CapRecord for version in route.capped):
+        notes.append(
+            "how many units have had a version that has a cap is not known here: the admin port's explain knows"
+        )
     weights = {version.name: version.weight for version in route.versions}
     total = sum(weights.values())
     explained["split"] = {name: (weight / total if total else 0.0) for name, weight in weights.items()}

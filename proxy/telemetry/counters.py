@@ -116,12 +116,19 @@ V_CACHE_OUTCOMES: Final = V_LIMITED + 8
 V_FAULTS: Final = V_CACHE_OUTCOMES + 8  # disturbed on purpose, by FAULT_OUTCOMES
 V_EXPOSURES_DROPPED: Final = V_FAULTS + 8  # records of exposures that found no room in the worker
 V_CHOICES: Final = V_EXPOSURES_DROPPED + 1  # what became of units' own choices, by CHOICE_OUTCOMES
-VERSION_SLOTS: Final = V_CHOICES + 6
+V_CAP: Final = V_CHOICES + 6  # units that a capped version was new to, by CAP_OUTCOMES
+VERSION_SLOTS: Final = V_CAP + 2
 
 LIMITED_CAUSES: Final[tuple[str, ...]] = ("rate", "queue_full", "queue_timeout", "shed", "admission")
 LIMITED_RATE, LIMITED_QUEUE_FULL, LIMITED_QUEUE_TIMEOUT, LIMITED_SHED, LIMITED_ADMISSION = range(len(LIMITED_CAUSES))
 CHOICE_OUTCOMES: Final[tuple[str, ...]] = ("shown", "chosen", "left", "unchanged", "refused", "limited")
 CHOICE_SHOWN, CHOICE_CHOSEN, CHOICE_LEFT, CHOICE_UNCHANGED, CHOICE_REFUSED, CHOICE_LIMITED = range(len(CHOICE_OUTCOMES))
+CAP_OUTCOMES: Final[tuple[str, ...]] = ("admitted", "contended")
+"""What became of a unit that was new to a capped version: counted, or sent elsewhere because the record was busy."""
+CAP_ADMITTED, CAP_CONTENDED = range(len(CAP_OUTCOMES))
+EXPRESSION_TROUBLES: Final[tuple[str, ...]] = ("absent", "failed")
+"""Why an expression could not be evaluated: it asked for an entry of a map that is not there; anything else."""
+EXPRESSION_ABSENT, EXPRESSION_FAILED = range(len(EXPRESSION_TROUBLES))
 FAULT_OUTCOMES: Final[tuple[str, ...]] = (*KINDS, "capped")
 """What was put in, and "capped" where a fault would have been but for the share of requests that may be disturbed."""
 FAULT_CAPPED: Final = len(KINDS)
@@ -184,7 +191,8 @@ W_TUNNELS_RETIRED: Final = 8  # tunnels ended because their version was out of s
 W_RATE_KEYS_FORGOTTEN: Final = 9  # keys of rate limits that had to make room while they were in use
 W_DEADLINES_IGNORED: Final = 10  # deadlines asked for by trusted peers that could not be read
 W_TOKENS: Final = 11  # by outcome
-WORKER_SLOTS: Final = W_TOKENS + 16
+W_EXPRESSIONS: Final = W_TOKENS + 16  # expressions that could not be evaluated, by EXPRESSION_TROUBLES
+WORKER_SLOTS: Final = W_EXPRESSIONS + 2
 
 IN_FLIGHT_SLOTS: Final = {
     "version": (
@@ -217,7 +225,7 @@ BLOCK_SLOTS: Final = {
 
 assert len(REASONS) <= V_FLAGS - V_REASONS  # noqa: S101 - a layout that does not fit must not start
 assert len(FLAGS) <= V_DURATION - V_FLAGS  # noqa: S101
-assert len(TOKEN_OUTCOMES) <= WORKER_SLOTS - W_TOKENS  # noqa: S101
+assert len(TOKEN_OUTCOMES) <= W_EXPRESSIONS - W_TOKENS  # noqa: S101
 assert len(LIMITED_CAUSES) <= V_CACHE_OUTCOMES - V_LIMITED  # noqa: S101
 assert len(RETRY_OUTCOMES) <= 8  # noqa: S101
 assert len(HEDGE_OUTCOMES) <= 8  # noqa: S101

@@ -22,6 +22,7 @@ from proxy.errors import FLAGS
 from proxy.telemetry import metrics
 from proxy.telemetry.counters import (
     BLOCK_SLOTS,
+    CAP_OUTCOMES,
     CHOICE_OUTCOMES,
     E_DOWN,
     E_DRAINED,
@@ -47,6 +48,7 @@ from proxy.telemetry.counters import (
     U_PENDING,
     U_REQUESTS,
     V_CACHE_OUTCOMES,
+    V_CAP,
     V_CHOICES,
     V_DURATION,
     V_EXPOSURES_DROPPED,
@@ -76,7 +78,9 @@ from proxy.telemetry.counters import (
     WORKER_SLOTS,
     Cells,
 )
+from proxy.telemetry.exposition_caps import add_caps
 from proxy.telemetry.exposition_exposures import add_exposures
+from proxy.telemetry.exposition_expressions import add_expressions
 from proxy.telemetry.exposition_flags import add_flags
 from proxy.telemetry.exposition_tokens import add_token_keys, add_tokens
 from proxy.telemetry.exposition_tries import add_tries
@@ -170,6 +174,7 @@ class Exposition:
         self._codes(samples, snapshot)
         dropped = self._versions(samples, snapshot)
         add_exposures(samples, self._facts.exposures, dropped)
+        add_caps(samples, self._facts.caps)
         add_flags(samples, self._facts.flags)
         self._mirrors(samples, snapshot)
         self._upstreams(samples, snapshot)
@@ -228,6 +233,7 @@ class Exposition:
             samples.histogram(metrics.UPSTREAM_DURATION, labels, values, V_UPSTREAM)
             add_tries(samples, labels, values)
             samples.seen(metrics.FAULTS, labels, FAULT_OUTCOMES, values, V_FAULTS)
+            samples.seen(metrics.CAP_ADMISSIONS, labels, CAP_OUTCOMES, values, V_CAP)
             samples.seen(metrics.CHOICES, labels, CHOICE_OUTCOMES, values, V_CHOICES)
             if values[V_MARKED_REQUESTS]:
                 samples.add(metrics.MARKED_REQUESTS, labels, values[V_MARKED_REQUESTS])
@@ -287,6 +293,7 @@ class Exposition:
             for metric, slot in _OF_WORKERS:
                 samples.add(metric, labels, values[slot])
             add_tokens(samples, labels, values)
+            add_expressions(samples, labels, values)
             samples.add(metrics.WORKER_LAG, labels, values[W_LOOP_LAG] / 1e9)
         for index, worker in sorted(self._facts.workers.items()):
             labels = f'worker="{index}"'

@@ -77,6 +77,20 @@ class ExposureFacts:
 
 
 @dataclass(slots=True)
+class CapFacts:
+    """The cap of a version: how many units have had it, how many may, and why its record is not kept ("" while it is)."""
+
+    units: int
+    limit: int
+    problem: str = ""
+
+    @property
+    def reached(self) -> bool:
+        """Whether nobody new gets the version."""
+        return self.units >= self.limit or bool(self.problem)
+
+
+@dataclass(slots=True)
 class FlagFacts:
     """What the port of flags was asked; sums since this control process began."""
 
@@ -147,6 +161,8 @@ class Facts:
     health_checks: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     """By (upstream, endpoint label) and outcome, the checks of endpoints since this control process began."""
     exposures: ExposureFacts = field(default_factory=ExposureFacts)
+    caps: dict[tuple[str, str], CapFacts] = field(default_factory=dict)
+    """By (route, version)."""
     flags: FlagFacts = field(default_factory=FlagFacts)
     lists: dict[str, ListFacts] = field(default_factory=dict)
     """Lists of units by the name the configuration gives them."""

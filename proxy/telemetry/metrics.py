@@ -225,6 +225,23 @@ TOKENS: Final = Metric(
     "tidegate_tokens_total", COUNTER, ("worker", "outcome"),
     "Tokens of requests on routes that look at claims, by what became of them; all but the verified are no identity.",
 )  # fmt: skip
+CAP_UNITS: Final = Metric(
+    "tidegate_cap_units", GAUGE, ("route", "version"), "Units that have ever had a capped version, in its salt epoch."
+)
+CAP_LIMIT: Final = Metric(
+    "tidegate_cap_limit", GAUGE, ("route", "version"), "How many may: from there on nobody new gets the version."
+)
+CAP_CURRENT: Final = Metric(
+    "tidegate_cap_current", GAUGE, ("route", "version"), "1, or 0 while the record of a cap cannot be kept or read.",
+)  # fmt: skip
+CAP_ADMISSIONS: Final = Metric(
+    "tidegate_cap_admissions_total", COUNTER, ("route", "version", "outcome"),
+    "Units that were new to a capped version: admitted, or sent elsewhere because the record was busy (contended).",
+)  # fmt: skip
+CEL_ERRORS: Final = Metric(
+    "tidegate_cel_errors_total", COUNTER, ("worker", "cause"),
+    "Expressions that could not be evaluated, and so did not match: absent (an entry that is not there was asked for), failed.",
+)  # fmt: skip
 TOKEN_KEYS: Final = Metric("tidegate_token_keys", GAUGE, (), "Keys that tokens are verified with.")
 TOKEN_KEYS_CURRENT: Final = Metric(
     "tidegate_token_keys_current",
@@ -296,6 +313,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     REQUESTS, DURATION, UPSTREAM_DURATION, REQUEST_BYTES, RESPONSE_BYTES, IN_FLIGHT, ERRORS, DECISIONS, WEIGHT,
     RETRIES, RETRYING, HEDGES, BREAKER_STATE, BREAKER_OPENED,
     LIMITED, QUEUED, CONCURRENCY_LIMIT, CACHE,
+    CAP_UNITS, CAP_LIMIT, CAP_CURRENT, CAP_ADMISSIONS,
     EXPOSURES, EXPOSURE_FAILURES, EXPOSURE_RECORDS, EXPOSURE_BYTES, SAMPLE_RATIO,
     FLAG_EVALUATIONS, FLAG_REQUESTS, FLAG_TOKENS, FLAG_STREAMS,
     FAULTS, CHOICES, MARKED_REQUESTS, MARKED_ERRORS,
@@ -304,7 +322,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     HEALTH_CHECKS,
     GENERATION, RELOAD_SUCCESS, RELOAD_TIME, RELOADS, PROBLEMS,
     LIST_UNITS, LIST_CURRENT, LIST_TIME, LIST_READS, LIST_SKIPPED,
-    TOKENS, TOKEN_KEYS, TOKEN_KEYS_CURRENT, TOKEN_KEYS_TIME, TOKEN_KEY_READS, TOKEN_KEYS_EARLY,
+    CEL_ERRORS, TOKENS, TOKEN_KEYS, TOKEN_KEYS_CURRENT, TOKEN_KEYS_TIME, TOKEN_KEY_READS, TOKEN_KEYS_EARLY,
     WORKER_UP, WORKER_RESTARTS, WORKER_CPU, WORKER_LAG, WORKER_FAILURES, WORKER_REQUESTS,
     CONNECTIONS, ACCEPTED, REFUSED, RATE_KEYS_FORGOTTEN, DEADLINES_IGNORED, FAULTS_KILLED, TUNNELS, TUNNELS_RETIRED,
     ACCESS_LOST, LOG_LOST, LOG_REPEATED, SLOTS,

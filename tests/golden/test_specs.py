@@ -7,6 +7,7 @@ import pytest
 
 from proxy.core.build import build_plan
 from proxy.core.unit_table import UnitList
+from proxy.expressions import matchers_of
 from proxy.settings import load
 
 HERE = Path(__file__).with_name("settings")
@@ -27,7 +28,8 @@ def golden(path: Path) -> Path:
 def test_a_configuration_compiles_to_its_spec(path: Path) -> None:
     assert spec_text(path) == golden(path).read_text()
     lists = {name: UnitList(one.table()) for name, one in load(path, ENVIRON).lists.items()}
-    build_plan(json.loads(golden(path).read_text()), lists=lists)
+    spec = json.loads(golden(path).read_text())
+    build_plan(spec, lists=lists, expressions=matchers_of(spec))
 
 
 def test_every_golden_spec_has_its_configuration() -> None:

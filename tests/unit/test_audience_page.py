@@ -7,11 +7,16 @@ from typing import NamedTuple
 
 import pytest
 
+from proxy.cap_files import FileRecord, make_cap_file
 from proxy.core.build import build_plan
+from proxy.core.decide import decide
+from proxy.core.hashing import UnitHasher
 from proxy.core.plan import REASONS
+from proxy.dataplane.capping import Capping
 from proxy.settings.changes import compare, percent
 from proxy.settings.loader import load
 from proxy.surfaces.asking import Wish, answer
+from tests.specs import request_head
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/audience.md"
 BLOCKS = re.compile(r"^```yaml\n(?P<yaml>.*?)^```|(?P<table>(?:^\|[^\n]*\n)+)", re.DOTALL | re.MULTILINE)
@@ -69,6 +74,29 @@ def test_as_many_units_move_as_the_table_says(row: Row, tmp_path: Path) -> None:
     assert "; ".join(told) == row.cells["units that move"]
 
 
+def test_units_that_come_one_after_the_other_get_what_the_table_says(tmp_path: Path) -> None:
+    rows = rows_with("comes")
+    file = tmp_path / "tidegate.yaml"
+    file.write_text(rows[0].text)
+    plan = build_plan(load(file, {}).spec)
+    route = plan.routes[0]
+    counted = tmp_path / "caps"
+    limit = max(version.cap.limit for version in route.capped if version.cap is not None)
+    capping = Capping(memoryview(bytearray(1 << 16)).cast("q"))
+    for version in route.capped:
+        assert version.cap is not None
+        version.cap.record = FileRecord(make_cap_file(counted, limit), UnitHasher(b"key"))
+    got = []
+    for row in rows:
+        request = request_head()
+        request.unit = unit = row.cells["comes"].encode()
+        decision = capping.settle(route, request, unit, decide(route, request, unit))
+        assert decision.version is not None
+        because = f"{decision.reason_name} `{decision.rule}`" if decision.rule else decision.reason_name
+        got.append((unit.decode(), decision.version.name, because))
+    assert got == [(row.cells["comes"], row.cells["gets"], row.cells["why"]) for row in rows]
+
+
 def test_the_order_of_the_table_is_that_of_the_code() -> None:
     table = PAGE.read_text().partition("<!-- order:begin -->")[2].partition("<!-- order:end -->")[0]
     shown = re.findall(r"^\| `(\w+)`", table, re.MULTILINE)
@@ -77,5 +105,6 @@ def test_the_order_of_the_table_is_that_of_the_code() -> None:
 
 
 def test_every_example_is_tried() -> None:
-    tried = {row.text for column in ("because", "units that move", "now gets") for row in rows_with(column)}
+    columns = ("because", "units that move", "now gets", "comes")
+    tried = {row.text for column in columns for row in rows_with(column)}
     assert tried == set(re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE))

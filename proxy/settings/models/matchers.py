@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from proxy.core.times import DAYS
+from proxy.expressions import check
 from proxy.settings.models.part import Part, option
 from proxy.settings.rates import Moment, TimeOfDay
 from proxy.settings.scalars import (
@@ -29,7 +30,7 @@ NAMED: Final = ("header", "cookie", "query", "claim", "attribute")
 UNNAMED: Final = ("client_ip", "path", "method", "host")
 TESTS: Final = ("is", "in", "not_in", "prefix", "suffix", "contains", "regex", "semver", "cidr", "between", "exists")
 _COMBINED: Final = ("all", "any", "not", "segment")
-_WHOLE: Final = ("units", "units_file", "time")
+_WHOLE: Final = ("units", "units_file", "time", "cel")
 _ALL_SOURCES: Final = (*NAMED, *UNNAMED, *_WHOLE, *_COMBINED)
 
 Networks = Annotated[list[Cidr], Short(list, one_or_many, "string")]
@@ -163,6 +164,13 @@ class Matcher(Test):
         min_length=1,
     )
     time: TimeWindow | None = option("Hours and days: `{zone: Europe/Oslo, from: 22:00, to: 06:00}`.", None)
+    cel: Text | None = option(
+        'An expression in CEL that comes to true or false: `{cel: request.path.startsWith("/beta") && unit != ""}`. Its names are'
+        " request.method, .path, .host, .headers, .query and .cookies, client_ip, trusted, unit, claims and attributes. Needs"
+        " the extra `cel`.",
+        None,
+        min_length=1,
+    )
     between: (
         Annotated[
             Annotated[Period, Tag(MAP_TAG)]
@@ -231,6 +239,8 @@ def matcher_spec(matcher: Matcher) -> dict[str, Any]:
         return {"source": "unit", "test": "in", "value": list(value)}
     if source == "units_file":
         return {"source": "unit", "test": "listed", "value": value}
+    if source == "cel":
+        return {"cel": value, "reads": check(value)}
     if source == "time":
         return {"source": "time", "test": "window", "value": _window(value)}
     if source == "between":

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 
 from pydantic import model_validator
 
+from proxy.core.caps import MOST
 from proxy.errors import FLAGS
 from proxy.settings.models.audience import KillSwitch, LayerPart, Rings, kill_key, until_key
 from proxy.settings.models.breaker import Breaker
@@ -128,6 +129,13 @@ class Version(Part):
         "So long after it first gets requests, its samples are marked, so that analysis can leave them out.", "0s"
     )
     breaker: Breaker | None = option("Stops asking it while too much fails. Absent: none.", None)
+    cap: int | None = option(
+        "How many units may ever have it, in one salt `epoch`; then nobody new gets it, by no kind of decision, and who has had it"
+        " goes on as before. Wants `exposure: true`. Absent: any number.",
+        None,
+        ge=1,
+        le=MOST,
+    )
     kill: KillSwitch = kill_key("Nobody gets it, not by any rule and not as a fallback.")
 
 

@@ -1,7 +1,7 @@
 """The admin port's paths: metrics, health, and the JSON API over what is in force."""
 
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -14,6 +14,7 @@ from proxy.surfaces.admin.redaction import shown
 from proxy.surfaces.admin.segments import SEGMENTS, SegmentPaths
 from proxy.surfaces.admin.state import State
 from proxy.surfaces.admin.upstreams import ENDPOINT, UPSTREAM, UPSTREAMS, UpstreamPaths, upstreams_shown
+from proxy.telemetry.facts import CapFacts
 from proxy.telemetry.totals import VersionTotals
 
 _PAGE: Final = """<!doctype html>
@@ -138,6 +139,7 @@ class _Paths:
                             "file": weight.file if weight else version["weight"],
                             "effective": weight.effective if weight else version["weight"],
                         },
+                        "cap": cap_shown(state.facts.caps.get(place)),
                         "requests": totals.requests,
                         "served": totals.served,
                         "errors": totals.errors,
@@ -164,3 +166,10 @@ class _Paths:
                 "upstreams": upstreams_shown(state, spec.get("upstreams", ())),
             }
         )
+
+
+def cap_shown(facts: CapFacts | None) -> dict[str, Any] | None:
+    """How a cap stands; None where there is none."""
+    if facts is None:
+        return None
+    return {"limit": facts.limit, "units": facts.units, "reached": facts.reached, "problem": facts.problem}

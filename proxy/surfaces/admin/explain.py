@@ -5,8 +5,11 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from proxy.cap_files import look_into_files
 from proxy.core.build import build_plan
+from proxy.core.hashing import UnitHasher
 from proxy.core.plan import Plan
+from proxy.expressions import matchers_of
 from proxy.surfaces.admin.guard import error_response
 from proxy.surfaces.admin.state import State
 from proxy.surfaces.asking import NothingThereError, Wish, WishError, answer, moment
@@ -77,5 +80,7 @@ class ExplainPath:
     def _plan(self, spec: Spec) -> Plan:
         """The plan of `spec`, built when it is first asked about: a large one takes a while."""
         if self._built is None or self._built[0] is not spec:
-            self._built = (spec, build_plan(spec, lists=self._state.lists.tables()))
+            plan = build_plan(spec, lists=self._state.lists.tables(), expressions=matchers_of(spec))
+            look_into_files(plan.routes, UnitHasher(plan.unit_hash_key))
+            self._built = (spec, plan)
         return self._built[1]

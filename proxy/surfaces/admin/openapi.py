@@ -162,6 +162,13 @@ def document() -> Schema:
                     upstream=_STRING,
                     fallback=_NULLABLE,
                     weight=_object(file=_NUMBER, effective=_NUMBER),
+                    cap={
+                        "oneOf": [
+                            {"type": "null"},
+                            _object(limit=_INTEGER, units=_INTEGER, reached={"type": "boolean"}, problem=_STRING),
+                        ],
+                        "description": "How many units may ever have it, and how many have had it; null where any number may.",
+                    },
                     requests={"type": "integer", "description": "Answers to requests assigned to it."},
                     served={"type": "integer", "description": "Answers that it gave, for whichever version."},
                     errors=_INTEGER,

@@ -61,6 +61,7 @@ def explanation() -> Schema:
         epoch=INTEGER,
         denied={"type": "array", "items": STRING, "description": "Versions that were taken out."},
         killed=STRINGS,
+        capped={"type": "array", "items": STRING, "description": "Versions that are closed to this unit by their cap."},
         next={"description": "What would have been next.", "oneOf": [{"type": "null"}, following]},
         fallbacks={"type": "array", "items": STRING, "description": "Versions that answer where it cannot, in order."},
         flags={
@@ -73,7 +74,9 @@ def explanation() -> Schema:
         path={
             "type": "array",
             "description": "Every kind of decision, in order.",
-            "items": an_object(kind=reasons, rule=STRING, outcome={"enum": outcomes}, version=NULLABLE, why=STRING),
+            "items": an_object(
+                kind={"enum": [*REASONS, "cap"]}, rule=STRING, outcome={"enum": outcomes}, version=NULLABLE, why=STRING
+            ),
         },
         preview={"oneOf": [{"type": "null"}, an_object(asked=STRING, client=STRING, outcome=STRING)]},
         rules=traces,

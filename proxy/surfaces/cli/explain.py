@@ -9,6 +9,7 @@ import click
 from proxy.core.build import build_plan
 from proxy.core.explanation import ABSENT, DECIDES, PASSED, TAKES_OUT
 from proxy.core.unit_table import UnitList
+from proxy.expressions import matchers_of
 from proxy.surfaces.asking import ASKED, NothingThereError, Wish, WishError, answer, moment
 from proxy.surfaces.cli.explained_flag import print_flag
 from proxy.surfaces.cli.loading import config_option, load_or_exit, print_json
@@ -93,7 +94,9 @@ def command(
         when = time.time() if at is None else moment(at)
         wish = Wish(route_name, url, host, target, method, unit, headers, client, when, claims, flag, attributes)
         lists = {name: UnitList(file.table()) for name, file in loaded.lists.items()}
-        explained = answer(wish, build_plan(loaded.spec, lists=lists), loaded.spec, lists)
+        explained = answer(
+            wish, build_plan(loaded.spec, lists=lists, expressions=matchers_of(loaded.spec)), loaded.spec, lists
+        )
     except NothingThereError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
@@ -131,7 +134,14 @@ def _print(explained: Spec) -> None:
     if explained["epoch"]:
         click.echo(f"  epoch    {explained['epoch']}")
     if explained["denied"]:
-        taken = [f"{name} (killed)" if name in explained["killed"] else name for name in explained["denied"]]
+        taken = [
+            f"{name} (killed)"
+            if name in explained["killed"]
+            else f"{name} (cap)"
+            if name in explained["capped"]
+            else name
+            for name in explained["denied"]
+        ]
         click.echo(f"  denied   {', '.join(taken)}")
     if explained["next"] is not None:
         following = explained["next"]

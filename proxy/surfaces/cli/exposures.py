@@ -143,6 +143,7 @@ def _summarise(settings: Any, route: str | None, *, as_json: bool) -> None:
 
 
 def _erase(settings: Any, unit: int, *, as_json: bool) -> None:
+    from proxy.cap_files import caps_beside, forget_in_files
     from proxy.exposure.erasure import erase_lines, erase_records
     from proxy.exposure.schema import NoExposuresError, file_beside, open_for_writing, signed
 
@@ -157,10 +158,13 @@ def _erase(settings: Any, unit: int, *, as_json: bool) -> None:
     lines = 0
     if settings.exposure.jsonl is not None:
         lines = erase_lines(Path.cwd() / settings.exposure.jsonl.path, signed(unit))
+    problems = forget_in_files(Path.cwd() / caps_beside(settings.state), unit)
     if as_json:
         print_json({"unit": f"{unit:016x}", "erased": records, "lines": lines})
     else:
         click.echo(f"{records} records and {lines} lines erased")
+    if problems:
+        _fail("; ".join(f"{problem} (the unit may still be in there)" for problem in problems))
 
 
 def _hash_of(settings: Any, unit: str) -> int:

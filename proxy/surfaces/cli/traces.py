@@ -19,6 +19,9 @@ def print_trace(trace: Spec, indent: str) -> None:
     if "not" in trace:
         click.echo(f"{indent}{mark} not")
         print_trace(trace["not"], f"{indent}  ")
+    elif "cel" in trace:
+        trouble = f": {trace['trouble']}" if trace["trouble"] else ""
+        click.echo(f"{indent}{mark} cel {trace['cel']}{trouble}")
     elif "segment" in trace:
         click.echo(f"{indent}{mark} segment {trace['segment']}")
         print_trace(trace["where"], f"{indent}  ")

@@ -88,3 +88,12 @@ def test_a_route_is_another_when_a_segment_below_its_segment_is():
 
 def test_a_route_is_another_when_the_segment_of_a_fault_is():
     assert changed(lambda spec: spec["segments"][2]["where"].update(value="/x")) == {"two"}
+
+
+def test_plan_names_each_expression_once():
+    one, other = {"cel": "true", "reads": {}}, {"cel": 'unit == ""', "reads": {"unit": None}}
+    spec = copy.deepcopy(SPEC)
+    spec["segments"][0]["where"] = {"all": [one, {"not": other}]}
+    spec["routes"][1]["faults"][0]["where"] = one
+    assert decoded(compose(spec))[-1][1]["expressions"] == [one, other]
+    assert decoded(compose(SPEC))[-1][1]["expressions"] == []

@@ -158,6 +158,7 @@ class Stage:
             pass
         self.arms.leave(plan)
         runtime.exposing.bring(plan, alone=self.cells.alone)
+        runtime.capping.bring(plan, runtime.hasher)
         runtime.plan = plan
         self.plan = plan
         return plan

@@ -15,9 +15,9 @@ from proxy.telemetry.counters import (
     CHOICE_REFUSED,
     CHOICE_SHOWN,
     CHOICE_UNCHANGED,
+    V_CAP,
     V_CHOICES,
     V_REASONS,
-    VERSION_SLOTS,
 )
 from tests.specs import version_spec
 from tests.unit.dataplane.stage import Stage, answer, get, shop
@@ -177,7 +177,7 @@ def test_answers_of_the_page_are_none_of_a_versions_figures(stage_of: StageOf) -
     ask(stage, PAGE, MEMBER, cookie)
     ask(stage, PAGE)
     assert ask(stage, PAGE, MEMBER, "Content-Length: 11", method="POST")[0] == 413
-    assert len(CHOICE_OUTCOMES) == VERSION_SLOTS - V_CHOICES
+    assert len(CHOICE_OUTCOMES) == V_CAP - V_CHOICES
     assert stage.of_version(V_CHOICES + CHOICE_REFUSED) == 2
     for version in ("stable", "canary"):
         counted = {slot: count for slot in range(V_CHOICES) if (count := stage.of_version(slot, version))}

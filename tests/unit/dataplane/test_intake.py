@@ -51,11 +51,12 @@ class Worker:
         routes: list[str],
         segments: list[str] | None = None,
         lists: list[str] | None = None,
+        expressions: list[Spec] | None = None,
     ) -> None:
         rest = {key: value for key, value in spec.items() if key not in ("upstreams", "segments", "routes")}
         message = {
             "generation": spec["generation"], "spec": rest, "upstreams": upstreams, "segments": segments or [], "routes": routes,
-            "lists": lists or [],
+            "lists": lists or [], "expressions": expressions or [],
         }  # fmt: skip
         self.intake.take(messages.PLAN, json.dumps(message).encode())
 

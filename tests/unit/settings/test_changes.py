@@ -462,6 +462,28 @@ def test_who_stays_by_a_record_is_told(tmp_path: Path, replaced: list[tuple[str,
     assert bool(route["stay"]) == ("stays" in line)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        (
+            "weight: 5", "weight: 5, cap: 10",
+            "route shop: changed versions.canary.cap; 0 % of units move; at most 10 units ever get canary",
+        ),
+        (
+            "stable: {upstream: a, weight: 95}, canary: {upstream: b, weight: 5}",
+            "stable: {upstream: a, weight: 90}, canary: {upstream: b, weight: 10, cap: 10}",
+            RAISED.replace("5 -> 10;", "5 -> 10; changed versions.canary.cap;") + "; at most 10 units ever get canary",
+        ),
+    ],
+)  # fmt: skip
+def test_cap_is_told_beside_what_moves(tmp_path: Path, old: str, new: str, line: str) -> None:
+    text = BASE.replace("unit: [{header: x-user}]", "unit: [{header: x-user}]\n    exposure: true")
+    changes = compare(loaded(tmp_path, text).spec, loaded(tmp_path, text.replace(old, new)).spec)
+    assert changes.lines == [line]
+    (route,) = changes.as_dict()["splits"]
+    assert route["caps"] == {"canary": 10}
+
+
 def test_how_many_choose_otherwise_depends_on_who_comes(tmp_path: Path) -> None:
     text = STICKY + "    choice: {versions: [canary]}\n"
     changes = compare(loaded(tmp_path, STICKY).spec, loaded(tmp_path, text).spec, at=END)

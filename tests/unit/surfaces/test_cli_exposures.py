@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 from click.testing import CliRunner
 
+from proxy.cap_files import CapFile, make_cap_file
 from proxy.core.hashing import UnitHasher
 from proxy.core.plan import OVERRIDE
 from proxy.exposure.jsonl import Stream
@@ -95,6 +96,20 @@ def test_one_unit_is_erased_from_file_and_stream(recorded):
     assert run("--unit", "alice").output == "nothing was recorded of that\n"
     assert len(run("--unit", "bob").output.splitlines()) == 1
     assert json.loads(run("--erase-unit", "bob", "--json").output)["erased"] == 1
+
+
+def test_erased_unit_leaves_the_files_of_caps_and_its_place_stays_taken(recorded):
+    directory = recorded / "tidegate-caps"
+    for name in ("shop~canary~0", "gone~canary~3"):
+        make_cap_file(directory / name, 5).admit(hashed("alice"), 5)
+    assert run("--erase-unit", "alice").exit_code == 0
+    for path in directory.iterdir():
+        file = CapFile(str(path))
+        assert (file.table.count, file.table.has(hashed("alice"))) == (1, False)
+    (directory / "other~canary~0").write_bytes(b"no such file")
+    result = run("--erase-unit", "bob")
+    assert result.exit_code == 1
+    assert "other~canary~0: this is no record of a cap (the unit may still be in there)" in result.output
 
 
 def test_the_key_that_was_made_is_found_in_the_state_store(recorded):

@@ -20,6 +20,7 @@ from proxy.telemetry.counters import (
     E_EJECTIONS,
     E_UNHEALTHY,
     EXPORTED_EDGES,
+    EXPRESSION_FAILED,
     HEDGE_WON,
     LIMITED_SHED,
     M_BUFFERED,
@@ -43,6 +44,7 @@ from proxy.telemetry.counters import (
     V_RETRY_OUTCOMES,
     V_RETRYING,
     V_UPSTREAM,
+    W_EXPRESSIONS,
     W_LOG_DROPPED,
     W_LOOP_LAG,
     W_RATE_KEYS_FORGOTTEN,
@@ -94,6 +96,7 @@ def busy(cells, facts, ledger):
         view[slot + V_LIMITED + LIMITED_SHED] = 4
         view[base + W_RATE_KEYS_FORGOTTEN] = 5
         view[base + W_TOKENS + EXPIRED] = 3
+        view[base + W_EXPRESSIONS + EXPRESSION_FAILED] = 7
         view[slot + V_REASONS + SPLIT] = 7
         view[slot + V_FLAGS + UF.index] = 1
         view[slot + V_FLAGS + E5.index] = 2
@@ -147,6 +150,7 @@ def test_a_scrape_parses_and_sums_over_workers(accept, parse):
     assert value(found, "tidegate_concurrency_limit", **canary) == 37  # the first worker's region has it for all
     assert value(found, "tidegate_rate_keys_forgotten_total", worker="1") == 5
     assert value(found, "tidegate_tokens_total", worker="1", outcome="expired") == 3
+    assert value(found, "tidegate_cel_errors_total", worker="1", cause="failed") == 7
     assert value(found, "tidegate_request_duration_seconds_count", **canary) == 2
     assert value(found, "tidegate_request_duration_seconds_sum", **canary) == pytest.approx(0.04)
     assert value(found, "tidegate_request_duration_seconds_bucket", **canary, le="0.01") == 0
