@@ -286,7 +286,7 @@ def say(what: str) -> None:
 
 def main() -> int:
     """Measure, and write down."""
-    from bench.judges_report import markdown  # noqa: PLC0415 - it needs this module's names
+    from bench.judges_report import markdown, portable  # noqa: PLC0415 - it needs this module's names
 
     parser = argparse.ArgumentParser(prog="python -m bench.judges", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a first look: fifty rollouts, about a minute")
@@ -321,7 +321,7 @@ def main() -> int:
     else:
         print(text)
     if chosen.json:
-        chosen.json.write_text(json.dumps({**facts, **results}, indent=1, default=_plain) + "\n")
+        chosen.json.write_text(json.dumps(portable({**facts, **results}), indent=1, default=_plain) + "\n")
     return 0
 
 

@@ -1,6 +1,9 @@
-"""The tables of bench/RESULTS-judges.md."""
+"""The tables of bench/RESULTS-judges.md: `python -m bench.judges_report bench/results-judges.json` makes them of the figures again."""
 
-from math import isinf
+import json
+import sys
+from math import inf, isinf
+from pathlib import Path
 from typing import Any
 
 from bench.judges import RATIOS, SHIFTS
@@ -89,6 +92,17 @@ def lost_cells(results: dict[str, Any]) -> list[str]:
     return lines
 
 
+def missed_cells(results: dict[str, Any]) -> list[str]:
+    """Where somebody else stops more of the bad within the day, by two in a hundred and more, whoever is sooner in the median."""
+    lines = []
+    for name, found in results["populations"].items():
+        for kind, size, ours, others in _cells(found):
+            for other, cell in others.items():
+                if cell[1] - ours[1] >= 0.02:
+                    lines.append(f"- {name}, {size} x {kind}: {other} {cell[1]:.0%}, Tidegate {ours[1]:.0%}")
+    return lines
+
+
 def markdown(results: dict[str, Any], facts: dict[str, Any]) -> str:
     """The whole file."""
     sizes = facts["sizes"]
@@ -156,6 +170,18 @@ def markdown(results: dict[str, Any], facts: dict[str, Any]) -> str:
     lost = lost_cells(results)
     lines += ["", "## Where somebody else is sooner", ""]
     lines += lost or ["Nowhere."]
+    alarms = [
+        f"{found['sound']['errors']:.2%} for errors and {found['sound']['latency']:.2%} for latency ({name})"
+        for name, found in results["populations"].items()
+    ]
+    lines += [
+        "",
+        "And where somebody else, at whatever time, stops more of the bad ones within the day:",
+        "",
+        *(missed_cells(results) or ["- nowhere"]),
+        "",
+        f"The others are tuned to stop exactly 1 % of the sound days. Tidegate is not tuned; it stopped {' and '.join(alarms)}.",
+    ]
     lines += [
         "",
         "## Errors until abort",
@@ -189,3 +215,29 @@ def markdown(results: dict[str, Any], facts: dict[str, Any]) -> str:
         "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def portable(value: Any) -> Any:
+    """For JSON: what is infinite is null there."""
+    if isinstance(value, dict):
+        return {str(name): portable(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [portable(one) for one in value]
+    return None if isinstance(value, float) and isinf(value) else value
+
+
+def read(text: str) -> dict[str, Any]:
+    """The figures, from JSON."""
+
+    def infinite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: infinite(one) for name, one in value.items()}
+        return [infinite(one) for one in value] if isinstance(value, list) else inf if value is None else value
+
+    found: dict[str, Any] = infinite(json.loads(text))
+    return found
+
+
+if __name__ == "__main__":
+    everything = read(Path(sys.argv[1]).read_text())
+    print(markdown(everything, everything), end="")

@@ -40,6 +40,9 @@ BAND: Final = 0.1
 """How far two distributions of latency may lie apart, as a share of the answers, to be called the same."""
 LEAST_REQUESTS: Final = 100
 """Requests of the new version for a plain comparison."""
+CLEARLY: Final = 4.0
+"""Standard errors by which a plain comparison must be beyond its limit to fail: it is looked at again and again, and errors of one
+user come together."""
 LEAST_POINTS: Final = 20
 """Points of each version that a rank test wants."""
 MISMATCH: Final = log(1000.0)
@@ -149,8 +152,12 @@ def _as_it_is(metric: Metric, evidence: Evidence, places: Sequence[int], what: s
     before = " in the step before" if evidence.earlier else ""
     beside = f"{theirs:.2%} at `{evidence.reference}`{before}, allowed {limit:.2%} (not randomised)"
     said = f"{name}: {what} in {ours:.2%} of the requests, {beside}"
+    outcome: Outcome = "pass"
+    if ours > limit:  # a hundred requests of a few users may be anything, and it is looked at every second
+        outcome = "fail" if ours - CLEARLY * sqrt(ours * (1.0 - ours) / new.requests) > limit else "insufficient"
+        said += "" if outcome == "fail" else f", {new.requests} requests are too few to say so"
     return Verdict(
-        name, "fail" if ours > limit else "pass", said, "share", ours, None, None, None, samples, "requests", 0.0
+        name, outcome, said, "share", ours, None, None, None, samples, "requests", None if outcome == "insufficient" else 0.0
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 It wants numpy, which is not among the tests' requirements: without it nothing here runs.
 """
 
+import json
 from math import inf, log
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 np = pytest.importorskip("numpy")
 
 from bench import contenders, judges, verdicts  # noqa: E402
-from bench.judges_report import lost_cells, markdown, sooner  # noqa: E402
+from bench.judges_report import lost_cells, markdown, portable, read, sooner  # noqa: E402
 from bench.simulated import HEAVY, LOOKS, Population, day, usual_times  # noqa: E402
 from proxy.analysis.error_rate import ErrorRateTest, Stretch  # noqa: E402
 from proxy.analysis.kayenta import judge_metric  # noqa: E402
@@ -130,4 +131,5 @@ def test_a_small_run_makes_a_whole_report(monkeypatch):
     text = markdown(results, facts)
     assert "| 10 x errors |" in text
     assert "## Where somebody else is sooner" in text
+    assert markdown(*[read(json.dumps(portable({**facts, **results})))] * 2) == text
     assert all(line.startswith("- heavy-tailed") for line in lost_cells(results))

@@ -88,7 +88,7 @@ def test_harmful_ratio_must_be_above_the_tolerated_one():
 def test_time_until_abort_is_stated_for_a_ratio():
     test = ErrorRateTest(tolerated=1.5)
     assert seconds_until_abort(test, ALLOWED, 0.1, 1.2, 1.0) == inf
-    assert 30.0 < seconds_until_abort(test, ALLOWED, 0.1, 10.0, 1.0) < 300.0
+    assert 10.0 < seconds_until_abort(test, ALLOWED, 0.1, 10.0, 1.0) < 300.0
 
 
 def _latency(factor, users=400, requests=20.0, stretches=((0, 0), (0, 0)), spread=1, **more):

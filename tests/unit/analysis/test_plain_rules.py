@@ -89,7 +89,7 @@ def test_tolerated_ratio_needs_for_ever():
     assert gain_per_error(0.05, 2.0, tolerated=2.0) == 0.0
     assert seconds_to_abort(0.0, 0.01, 0.05, 1.0, 5.0) == inf
     assert seconds_to_abort(5.0, 0.01, 0.05, 1.0, 5.0) == 0.0
-    assert seconds_to_abort(0.0, 0.01, 0.05, 3.0, 2.0) == pytest.approx(2.5 * errors_needed(0.05, 3.0) / 2.0)
+    assert seconds_to_abort(0.0, 0.01, 0.05, 3.0, 2.0) == pytest.approx(1.5 * errors_needed(0.05, 3.0) / 2.0)
 
 
 def test_nothing_seen_is_at_most_three_in_n():

@@ -38,12 +38,19 @@ def played(tmp_path, runs=6, **given):
 def test_a_healthy_version_is_promoted_and_hurts_nobody(tmp_path):
     outlook, ends = played(tmp_path)
     assert ends[PROMOTED] >= 5
-    # Once all users have it there is no chance that deals them, and no promise: a plain comparison may be wrong.
-    assert all(play.step == 3 for play in outlook.ended(STOPPED))
+    assert ends[STOPPED] == 0
     assert all(play.hurt == 0 for play in outlook.plays)
     promoted = outlook.ended(PROMOTED)
     assert all(play.seconds >= 240.0 for play in promoted)  # both holds
     assert all(play.step == 3 for play in promoted)
+
+
+@pytest.mark.slow
+def test_a_plain_comparison_after_the_last_step_does_not_stop_a_version_for_a_handful_of_errors(tmp_path):
+    """A hundred requests of a few users may be anything."""
+    _, ends = played(tmp_path, runs=20, keys=f"{QUICK}, fast_rollback: 20m")
+    assert ends[STOPPED] == 0
+    assert ends[PROMOTED] >= 18
 
 
 @pytest.mark.slow
