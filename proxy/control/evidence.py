@@ -219,7 +219,7 @@ class Evidences:
         """What workers are to count for this rollout from the plan on that is being made; None: nothing. Begins a new stretch
         where the step or the weights are new."""
         route = rollout.route
-        if rollout.final or rollout.overruled or rollout.step < 0:
+        if rollout.final or rollout.overruled or (rollout.step < 0 and not rollout.taken_over):
             ended = self._looks.pop(route, None)
             if ended is not None:
                 self._ended[route] = ended
@@ -242,7 +242,7 @@ class Evidences:
 
     def verdict(self, rollout: Rollout, now: float) -> Judgement | None:
         """What the gates of the step say at `now` (Unix seconds)."""
-        if self.wish(rollout) is None:
+        if self.wish(rollout) is None or rollout.step < 0:  # of what was taken over, the brake alone is asked
             return None
         look = self._looks[rollout.route]
         self._ask(rollout)
@@ -348,7 +348,8 @@ class Evidences:
             run = ended.run + 1 if again and ended is not None else 0
             look = self._inherited(rollout, number) or self._first(rollout, number, run, now)
             self._put(rollout, look, now)
-        elif look.began != rollout.began and rollout.step <= look.step:  # the step, or all of it, begins again
+        elif look.began != rollout.began and (rollout.step <= look.step or look.step < 0):
+            # The step, or all of it, begins again; and what was there before the first step is no evidence of it.
             fresh = self._first(rollout, number, look.run + 1, now)
             self._put(rollout, fresh, now)
             look = fresh

@@ -84,18 +84,22 @@ class Book:
         The lock is held. Raises JournalError, and then nothing has changed.
         """
         current = self.rollouts.get(route)
-        ended, sequence, weights = None, 0, file
+        ended, sequence, weights, ring = None, 0, file, None
         if current is not None:
             sequence = current.sequence
             if current.bound == file and current.state is not State.SUPERSEDED:
-                weights = current.weights
+                weights, ring = current.weights, current.ring
             why = f"the file has revision {plan['revision']} now"
             ended = advance(current, self.cause(CauseKind.SUPERSEDED, FILE, why))
         records = []
         if current is not None and ended is not None:
             sequence = ended.sequence
             records.append(Record.of(ended, current.state))
-        fresh = begin(route, _without_secrets(plan), file, self._clock(), actor=FILE, weights=weights)
+        under_way = ended is not None and current is not None and (current.step >= 0 or current.taken_over)
+        fresh = begin(
+            route, _without_secrets(plan), file, self._clock(), actor=FILE,
+            weights=weights, ring=ring, taken_over=under_way and weights != file,
+        )  # fmt: skip
         # Numbers go on from rollout to rollout: the same revision may come again, and each transition has a number of its own.
         fresh = replace(fresh, sequence=sequence + 1)
         await self._journal.append(*records, Record.of(fresh, None))

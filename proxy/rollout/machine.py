@@ -41,9 +41,10 @@ def begin(
     actor: str = ITSELF,
     weights: Mapping[str, float] | None = None,
     ring: str | None = None,
+    taken_over: bool = False,
 ) -> Rollout:
     """A rollout of the plan's revision that has not taken a step yet. `bound` are the file's weights; `weights` and `ring` those
-    in effect.
+    in effect, `taken_over` from a rollout that was under way.
 
     While it waits, nothing moves: what an earlier rollout has set stays until the first step.
     """
@@ -65,6 +66,7 @@ def begin(
         ring=ring,
         reason=f"revision {revision} is new",
         actor=actor,
+        taken_over=taken_over,
     )
 
 
@@ -122,8 +124,10 @@ def _idle(rollout: Rollout, cause: Cause) -> bool:
         return True
     if kind is CauseKind.OVERRIDDEN:
         return rollout.overruled and rollout.cause is CauseKind.OVERRIDDEN
+    if kind is CauseKind.BRAKE and rollout.step < 0 and not rollout.taken_over:
+        return True  # whatever the version has, it has not from this rollout
     if kind is CauseKind.BRAKE and rollout.state is State.PAUSED:
-        return rollout.overruled or rollout.from_state is State.PENDING or rollout.plan["on_failure"] == "pause"
+        return rollout.overruled or rollout.plan["on_failure"] == "pause"
     if kind is CauseKind.SKIP:
         return rollout.from_state is State.REVERTING
     if kind is CauseKind.APPROVAL_WANTED:
@@ -162,7 +166,7 @@ def _resolve(rollout: Rollout, entry: State | Fork) -> State | None:
         return State.PAUSED
     if answer == "freeze":
         return State.FROZEN
-    gradual = plan["rollback"]["mode"] == "gradual" and rollout.step >= 0
+    gradual = plan["rollback"]["mode"] == "gradual" and (rollout.step >= 0 or rollout.taken_over)
     return State.REVERTING if gradual and _percent_now(rollout) > plan["rollback"]["percent"] else State.ABORTED
 
 
@@ -188,7 +192,9 @@ def _stopped(before: Rollout, moved: Rollout, cause: Cause) -> Rollout:
     )
     if cause.kind is CauseKind.FILE_EDITED:
         weights = _weights_of(cause)
-        return replace(moved, bound=weights, weights=dict(weights), ring=None, shadow=0.0, overruled=True)
+        return replace(
+            moved, bound=weights, weights=dict(weights), ring=None, shadow=0.0, overruled=True, taken_over=False
+        )
     if cause.kind is CauseKind.OVERRIDDEN:
         return replace(moved, overruled=True)
     return moved
@@ -201,7 +207,7 @@ def _waiting(before: Rollout, moved: Rollout) -> Rollout:
     percent = _percent_now(before)
     if before.state in _STOPPED:
         return replace(moved, overruled=False, percent=percent)
-    return replace(moved, step=-1, held=0.0, began=moved.since, overruled=False, percent=percent)
+    return replace(moved, step=-1, held=0.0, began=moved.since, overruled=False, percent=percent, taken_over=False)
 
 
 def _on_step(moved: Rollout, index: int) -> Rollout:
@@ -211,7 +217,7 @@ def _on_step(moved: Rollout, index: int) -> Rollout:
     step = moved.steps[index]
     whole = moved.state in {State.WATCHING, State.COMPLETED}
     moved = replace(
-        moved, step=index, held=0.0, began=moved.since, overruled=False,
+        moved, step=index, held=0.0, began=moved.since, overruled=False, taken_over=False,
         ring=None if whole else step["ring"], shadow=0.0 if whole else step["shadow"],
     )  # fmt: skip
     return _at(moved, step["weight"])
@@ -219,15 +225,17 @@ def _on_step(moved: Rollout, index: int) -> Rollout:
 
 def _all_of_it(moved: Rollout) -> Rollout:
     last = len(moved.steps) - 1
-    moved = replace(moved, step=last, held=0.0, began=moved.since, overruled=False, ring=None, shadow=0.0)
+    moved = replace(
+        moved, step=last, held=0.0, began=moved.since, overruled=False, taken_over=False, ring=None, shadow=0.0
+    )
     return _at(moved, WHOLE)
 
 
 def _back(before: Rollout, moved: Rollout, cause: Cause) -> Rollout:
     """On the way back, or arrived there: nobody is in the rings, and no copies are made. One that never took a step leaves all
-    as it is: the weights are not its own.
+    as it is, since the weights are not its own, unless it took them over from one that was under way.
     """
-    if before.step < 0:
+    if before.step < 0 and not before.taken_over:
         return moved
     if before.state in _STOPPED and cause.kind in {CauseKind.RESUME, CauseKind.RETRY}:  # a way back that was stopped
         return _at(replace(moved, held=0.0, overruled=False), before.percent)

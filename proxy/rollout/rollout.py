@@ -65,7 +65,8 @@ class Rollout:
 
     `cause`, `reason`, `actor` and `numbers` are of the last transition; `sequence` counts them, from 1. `from_state` is where a
     paused or frozen rollout goes on. `overruled`: somebody else says what the weights are, the file or a hand. `anew`: when it goes
-    on, the step's time and evidence begin again.
+    on, the step's time and evidence begin again. `taken_over`: it has not taken a step yet, and the weights in effect are those of
+    an earlier rollout that was under way when it came: nobody has decided on them, so they are watched, and go when it is aborted.
     """
 
     route: str
@@ -90,6 +91,7 @@ class Rollout:
     numbers: Spec = field(default_factory=dict)
     overruled: bool = False
     anew: bool = False
+    taken_over: bool = False
 
     @property
     def final(self) -> bool:

@@ -75,6 +75,7 @@ _K: Final = CauseKind
 TABLE: Final[dict[tuple[State, CauseKind], State | Fork]] = {
     # By itself.
     (P, _K.BEGIN): _NEXT,
+    (P, _K.BRAKE): _FAIL,  # of what it took over
     (G, _K.STEP_PASSED): _NEXT,
     (G, _K.APPROVAL_WANTED): A,
     (G, _K.STEP_FAILED): _FAIL, (A, _K.STEP_FAILED): _FAIL, (W, _K.STEP_FAILED): _FAIL,
@@ -99,7 +100,7 @@ TABLE: Final[dict[tuple[State, CauseKind], State | Fork]] = {
     (P, _K.PROMOTE): _ALL, (G, _K.PROMOTE): _ALL, (A, _K.PROMOTE): _ALL, (H, _K.PROMOTE): _ALL, (Z, _K.PROMOTE): _ALL,
     (R, _K.PROMOTE): _ALL, (W, _K.PROMOTE): C,
     (P, _K.SKIP): _NEXT, (G, _K.SKIP): _NEXT, (A, _K.SKIP): _NEXT, (H, _K.SKIP): _NEXT, (Z, _K.SKIP): _NEXT,
-    (P, _K.ABORT): X, (G, _K.ABORT): _BACK, (A, _K.ABORT): _BACK, (H, _K.ABORT): _BACK, (Z, _K.ABORT): _BACK,
+    (P, _K.ABORT): _BACK, (G, _K.ABORT): _BACK, (A, _K.ABORT): _BACK, (H, _K.ABORT): _BACK, (Z, _K.ABORT): _BACK,
     (W, _K.ABORT): _BACK, (R, _K.ABORT): X,
     (H, _K.RETRY): _WAS, (Z, _K.RETRY): _WAS, (G, _K.RETRY): G, (X, _K.RETRY): P,
     (P, _K.FREEZE): Z, (G, _K.FREEZE): Z, (A, _K.FREEZE): Z, (H, _K.FREEZE): Z, (R, _K.FREEZE): Z, (W, _K.FREEZE): Z,

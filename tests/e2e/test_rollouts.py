@@ -329,6 +329,41 @@ def test_a_pipeline_waits_and_gets_its_exit_code(origins: tuple[Origin, Origin],
 
 
 @pytest.mark.slow
+def test_a_revision_that_waits_for_its_hour_does_not_keep_what_fails(tmp_path: Path) -> None:
+    """What the one before had reached is braked meanwhile; and where nothing fails, an abort takes it away."""
+    frozen = {"freeze": [{"from": "2000-01-01T00:00:00Z", "to": "2099-01-01T00:00:00Z"}]}
+    plan = {"steps": [25, 100], "brake": {"minimum": 20}}
+
+    def newer(config: Config) -> None:
+        for one in config["routes"]:
+            one["rollout"].update(revision="v3", schedule=frozen)
+
+    with Origin(record=False) as stable, Origin(record=False) as canary:
+        origins = (stable, canary)
+        with Proxy(shop(origins, route(**plan), route("other", **plan)), tmp_path) as proxy:
+            wait_for(lambda: in_force(proxy) == 25 and in_force(proxy, "other") == 25, "the first steps")
+            proxy.edit(newer)
+            wait_for(lambda: rollout(proxy, "other")["revision"] == "v3", "the newer revision")
+            assert (state(proxy), in_force(proxy)) == ("pending", 25)
+            kill_control(proxy)
+            assert (state(proxy), in_force(proxy)) == ("pending", 25)
+            canary.respond = lambda connection, _: connection.send(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n")
+
+            def braked() -> bool:
+                with proxy.connect(record=False) as wire:
+                    for user in range(100):
+                        wire.get("/shop", "a.test", f"x-user-id: {user}")
+                return state(proxy) == "aborted"
+
+            wait_for(braked, "the brake", 30.0)
+            wait_for(lambda: in_force(proxy) == 0, "the way back")
+            assert causes(proxy)[-2:] == ["created", "brake"]
+            assert state(proxy, "other") == "pending"
+            act(proxy, "abort", "other")
+            assert in_force(proxy, "other") == 0
+
+
+@pytest.mark.slow
 def test_copies_come_before_users_and_rings_before_weights(tmp_path: Path) -> None:
     """Shadow steps and ring steps reach the workers, and go when they are over."""
     with Origin() as stable, Origin() as canary:

@@ -218,6 +218,26 @@ def test_the_brake_is_pulled_within_seconds(room: Room) -> None:
     assert room.facts.brakes == {("shop", "canary"): 1}  # once a stretch
 
 
+def test_what_was_taken_over_is_watched_by_the_brake_alone_and_is_no_evidence_of_the_first_step(room: Room) -> None:
+    pending = rollout(state=State.PENDING, step=-1, taken_over=True, revision="v3", began=950.0)
+    wish = room.evidence.wish(pending)
+    assert wish is not None
+    assert room.evidence.verdict(pending, room.now) is None
+    room.evidence.take(told(wish, firsts=[(1, 1), (2, 1), (3, 1)]))
+    assert room.evidence.brake(pending, room.now) is None
+    for _ in range(5):
+        room.answer("canary", 10, errors=8)
+        room.answer("stable", 190)
+        room.later()
+        stopped = room.evidence.brake(pending, room.now)
+    assert stopped is not None
+    begun = replace(pending, state=State.PROGRESSING, step=0, taken_over=False, began=room.now)
+    first = room.evidence.wish(begun)
+    assert first is not None
+    assert first["run"] != wish["run"]
+    assert room.evidence.units_affected("shop") == {}
+
+
 def test_the_brake_leaves_alone_who_is_well_and_what_one_user_does(room: Room) -> None:
     wish = room.evidence.wish(rollout())
     assert wish is not None

@@ -279,6 +279,30 @@ def test_a_revision_that_came_while_the_process_was_down_is_begun_once(house):
     assert play(house, script) == ["created", "begin", "step_passed", "superseded", "created"]
 
 
+def test_what_a_superseded_rollout_has_reached_is_watched_until_the_first_step_and_goes_with_an_abort(tmp_path):
+    judge, closed = TestJudge(), []
+    house = House(tmp_path / "state.db", shop(rollout=plan()), judge=judge, closed=lambda *_: "".join(closed))
+
+    async def script():
+        await house.let(65)
+        closed.append("a freeze")
+        await house.save(shop(rollout=plan("v3")))
+        await house.let(30)
+        await house.kill()
+        pending = house.desk.of("shop")
+        assert (str(pending.state), pending.taken_over, house.weights()["canary"]) == ("pending", True, 5.0)
+        judge.stop = Cause(CauseKind.BRAKE, "tidegate", "it fails", {}, house.now)
+        await house.let(2)
+        assert (str(house.desk.of("shop").state), house.weights()) == ("aborted", FILE)
+        judge.stop = None
+        await house.desk.act("shop", CauseKind.RETRY, "ann", "mended")
+        judge.stop = Cause(CauseKind.BRAKE, "tidegate", "it fails", {}, house.now)
+        await house.let(2)
+        return str(house.desk.of("shop").state)
+
+    assert play(house, script) == "pending"  # there is nothing to brake any more
+
+
 @pytest.mark.parametrize("end", ["completed", "aborted"])
 def test_the_same_revision_starts_nothing_once_it_is_over(house, end):
     async def script():

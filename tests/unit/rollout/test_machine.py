@@ -278,6 +278,29 @@ def test_who_never_took_a_step_leaves_all_as_it_was(tmp_path: Path) -> None:
         assert moved.final
 
 
+def test_what_is_taken_over_from_a_rollout_under_way_is_watched_and_goes_with_an_abort(tmp_path: Path) -> None:
+    current = {"stable": 75.0, "canary": 25.0}
+    pending = begin("shop", plan(tmp_path), BOUND, NOW, weights=current, taken_over=True)
+    assert (pending.weights, pending.percent) == (current, 25.0)
+    for moved in (told(pending, "abort"), told(pending, "brake"), told(told(pending, "pause"), "brake")):
+        assert (moved.state, moved.weights, moved.percent) == (State.ABORTED, BOUND, 0.0)
+    assert told(told(told(pending, "abort"), "retry"), "begin").weights["canary"] == 1.0
+    assert advance(told(pending, "begin"), cause("brake")) is not None
+    mine = told(pending, "file_edited", weights={"stable": 60.0, "canary": 40.0})
+    assert advance(mine, cause("brake")) is None
+    assert advance(told(mine, "resume"), cause("brake")) is None  # they are the file's now
+
+
+def test_what_is_taken_over_goes_back_gradually_where_the_plan_says_so(tmp_path: Path) -> None:
+    made = plan(tmp_path, "hold: 10s, steps: [5, 100], rollback: {mode: gradual, percent: 10, every: 5s}")
+    back = told(begin("shop", made, BOUND, NOW, weights={"stable": 75.0, "canary": 25.0}, taken_over=True), "abort")
+    assert (back.state, back.percent) == (State.REVERTING, 15.0)
+    for left in (5.0, 0.0):
+        back, moves = walked(back, 5.0)
+        assert back.percent == left, moves
+    assert (back.state, back.weights) == (State.ABORTED, BOUND)
+
+
 def test_a_veto_is_asked_for_once_more_after_a_resume(tmp_path: Path) -> None:
     rollout = observed(started(plan(tmp_path)), 10.0)
     vetoed = told(rollout, "vetoed")
