@@ -4,7 +4,8 @@ A verdict counts units and not requests (a unit keeps its version, so its errors
 
 *Sums*, of units in a share of 2^-k of all: requests, errors, bytes, time, slow ones. The share is of their hashes, which have
 nothing to do with who is dealt what; k grows when there would be too many, and then who is outside of the smaller share is
-forgotten. So who is in it has been counted from the start.
+forgotten. So who is in it has been counted from the start. A version with a small weight has a larger share (`heads_of`): a verdict
+is as good as what is known of the version of which least is, and of one unit in a hundred a share would leave next to nothing.
 
 *First events*, of all units: the first error, and the first answer slower than each of the thresholds. There are few of them.
 
@@ -13,6 +14,7 @@ the weights stay the same. First events are of a whole *run*, which is one rollo
 """
 
 import json
+from math import log2
 from struct import Struct
 from typing import Any, Final
 
@@ -56,6 +58,7 @@ class EvidenceWish:
         self.brake: Final[Spec | None] = spec.get("brake")
         self.given_to: Final[str] = spec.get("to", "")
         self.compared: Final[list[str]] = [name for name in (spec.get("from"), spec.get("baseline")) if name]
+        self.heads: Final[list[int]] = heads_of(self.weights, versions)
         if len(self.slow) > SLOW_LIMIT:
             raise ValueError(f"evidence: {len(self.slow)} thresholds of slowness; at most {SLOW_LIMIT}")
 
@@ -109,7 +112,8 @@ class Tally:
         self.least: Final[float] = wish.slow[0] if wish.slow else float("inf")
         self.width: Final = len(wish.columns())
         self.level: int = 0  # k
-        self.mask: int = 0  # of a hash whose unit is in the share, these bits are 0
+        # By version: of a hash whose unit is in the version's share, these bits are 0.
+        self.masks: Final[list[int]] = [0 for _ in wish.versions]
         self.known: int = 0  # units in `fresh`, `leaving` and `kept`
         self.again: bool = False  # what is leaving was told before, if not to this control process
         self.changed: bool = False  # there is news that is not of units: samples, the brake, a smaller share
@@ -153,7 +157,7 @@ class Tally:
 
     def _begin(self, version: int, unit: str) -> list[int] | None:
         """Sums for a unit that has had none since the last round; None where it is not in the share."""
-        if int(unit[8:], 16) & self.mask:
+        if int(unit[8:], 16) & self.masks[version]:
             return None
         sums = [0] * self.width
         self.fresh[version][unit] = sums
@@ -170,17 +174,15 @@ class Tally:
         self.changed = True
         while self.known > self.limit and self.level < _DEEPEST:
             self.level += 1
-            self.mask = (1 << self.level) - 1
             self.known = 0
             for version in range(len(self.fresh)):
-                self.fresh[version] = self._within(self.fresh[version])
-                self.leaving[version] = self._within(self.leaving[version])
-                self.kept[version] = self._within(self.kept[version])
+                mask = (1 << max(0, self.level - self.wish.heads[version])) - 1
+                if mask != self.masks[version]:
+                    self.masks[version] = mask
+                    self.fresh[version] = _within(self.fresh[version], mask)
+                    self.leaving[version] = _within(self.leaving[version], mask)
+                    self.kept[version] = _within(self.kept[version], mask)
                 self.known += len(self.fresh[version].keys() | self.leaving[version].keys() | self.kept[version].keys())
-
-    def _within(self, units: dict[str, list[int]]) -> dict[str, list[int]]:
-        mask = self.mask
-        return {unit: sums for unit, sums in units.items() if not int(unit[8:], 16) & mask}
 
     # By the clock.
 
@@ -242,6 +244,22 @@ class Tally:
             "level": self.level,
             "again": self.again,
         }
+
+
+def heads_of(weights: dict[str, float], versions: list[str]) -> list[int]:
+    """By version, how many times its share of units is halved later than that of the one with the most weight: as often as
+    its weight goes into that one's, so that about as many units of each are kept. At a share of 2^-k, a version has 2^-(k - head).
+    """
+    most = max([0.0, *weights.values()])
+    found: list[int] = []
+    for name in versions:
+        weight = weights.get(name, 0.0)
+        found.append(min(_DEEPEST, int(log2(most / weight))) if 0.0 < weight < most else 0)
+    return found
+
+
+def _within(units: dict[str, list[int]], mask: int) -> dict[str, list[int]]:
+    return {unit: sums for unit, sums in units.items() if not int(unit[8:], 16) & mask}
 
 
 def _nobody(wish: EvidenceWish) -> list[dict[str, list[int]]]:

@@ -47,6 +47,8 @@ class VersionEvidence:
     sums: Mapping[str, Clusters] = field(default_factory=dict)
     listened: int = 0
     """Units that were active while events were listened for."""
+    level: int = 0
+    """The share is 2^-level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class Evidence:
 
     def samples(self) -> dict[str, tuple[int, int]]:
         """Requests and units (scaled up from the share that is kept) by version."""
-        return {name: (one.counts.requests, one.units << self.level) for name, one in self.versions.items()}
+        return {name: (one.counts.requests, one.units << one.level) for name, one in self.versions.items()}
 
 
 def identity_of(kinds: Sequence[str]) -> str:
@@ -144,6 +146,7 @@ def versions_of(counts: Mapping[str, Counts], run: Run | None) -> dict[str, Vers
             0 if stretch is None else stretch.units(name),
             {column: clusters_of(each) for column, each in sums.items()},
             0 if stretch is None else stretch.counted.get(name, 0),
+            0 if stretch is None else stretch.level_of(name),
         )
     return found
 

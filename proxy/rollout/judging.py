@@ -96,7 +96,7 @@ def _ratio(
         firsts = max(firsts, (ours, theirs), key=sum)
     ln_e = ln_mean([test.ln_evidence for test in tests])
     reached = max(highest, ln_e)
-    samples = (new.units << evidence.level, other.units << evidence.level)
+    samples = (new.units << new.level, other.units << other.level)
     pairs = [(new.sums.get(column, Clusters()), other.sums.get(column, Clusters())) for _, column in places]
     effect = max((_times(ours, theirs) for ours, theirs in pairs), default=nan)
     shown = effect if isfinite(effect) else None  # where nobody has any, there is no ratio
@@ -236,12 +236,12 @@ def mean(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float) 
         ours, theirs = (_moments(evidence, name, metric["event"]) for name in (evidence.new, evidence.reference))
         if ours is None or theirs is None:
             return _lacking(metric, f"no event `{metric['event']}` was heard of", allowance)
-        reference, samples = theirs.mean, (ours.units, theirs.units)
+        reference, samples = theirs.mean, (ours.units << evidence.level, theirs.units << evidence.level)
         both = [mean_difference(ours, theirs, level) for level in (allowance.alpha, beta)]
     else:
         column, scale = ("bytes", 1.0) if metric["of"] == "response_bytes" else ("microseconds", 1e-6)
         sums = [_scaled(one.sums.get(column, Clusters()), scale) for one in (new, other)]
-        reference, samples = sums[1].ratio, (sums[0].units, sums[1].units)
+        reference, samples = sums[1].ratio, (sums[0].units << new.level, sums[1].units << other.level)
         matters = abs(reference) * max(float(metric["tolerate"]), 0.01)
         if matters <= 0.0:
             return _lacking(metric, "no units yet", allowance, samples)
@@ -260,7 +260,8 @@ def proportion(metric: Metric, evidence: Evidence, allowance: Allowance, beta: f
         return _lacking(metric, f"no event `{metric['event']}` was heard of", allowance)
     both = [difference(ours, theirs, level) for level in (allowance.alpha, beta)]
     said = f"{ours.value:.2%} of the units at `{evidence.new}`, {theirs.value:.2%} at `{evidence.reference}`"
-    return _compared(metric, evidence, allowance, both, float(metric["tolerate"]), (ours.units, theirs.units), said)
+    samples = (ours.units << evidence.level, theirs.units << evidence.level)
+    return _compared(metric, evidence, allowance, both, float(metric["tolerate"]), samples, said)
 
 
 def _compared(
@@ -276,8 +277,7 @@ def _compared(
     name, direction = metric["name"], metric["direction"]
     fails, passes = both
     bad_up, bad_down = direction in {"lower", "same"}, direction in {"higher", "same"}
-    scaled = (samples[0] << evidence.level, samples[1] << evidence.level)
-    numbers = ("difference", passes.estimate, passes.low, passes.high, None, scaled, "units")
+    numbers = ("difference", passes.estimate, passes.low, passes.high, None, samples, "units")
     told = f"difference {passes.estimate:+.4g}, from {passes.low:.4g} to {passes.high:.4g} ({said})"
     if (bad_up and fails.low > margin) or (bad_down and fails.high < -margin):
         return Verdict(name, "fail", f"{name}: {told}, tolerated {margin:.4g}", *numbers, 0.0, allowance.alpha)
@@ -372,7 +372,11 @@ def ratio_of_samples(metric: Metric, evidence: Evidence, highest: float) -> Verd
     name = metric["name"]
     arms = [one for one in (evidence.old, evidence.new, evidence.baseline) if one is not None]
     weights = evidence.stretches[-1].weights if evidence.stretches else {}
-    pairs = [(evidence.version(one).units, weights.get(one, 0.0)) for one in arms if weights.get(one, 0.0) > 0.0]
+    pairs = [  # of each the share that is kept of it: so many are to be expected
+        (evidence.version(one).units, weights[one] / (1 << evidence.version(one).level))
+        for one in arms
+        if weights.get(one, 0.0) > 0.0
+    ]
     total = sum(count for count, _ in pairs)
     if not evidence.randomised or len(pairs) < 2:
         return Verdict(name, "insufficient", f"{name}: there is no split to look at")

@@ -7,6 +7,8 @@ of units that is kept is the smallest that any worker or this place needed, and 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from proxy.core.evidence import heads_of
+
 TRACKED: Final = 20_000
 """Units whose sums are kept, over all versions. Beyond, the share of units is halved (core/evidence.py says how)."""
 FIRSTS: Final = 200_000
@@ -102,8 +104,15 @@ class Arm:
 class Stretch:
     """The units of one stretch."""
 
-    def __init__(self, columns: Sequence[str], events: Sequence[str], limit: int = TRACKED) -> None:
-        """`events` are those that are told of here, not by workers: a unit's count and value of each."""
+    def __init__(
+        self,
+        columns: Sequence[str],
+        events: Sequence[str],
+        limit: int = TRACKED,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        """`events` are those that are told of here, not by workers: a unit's count and value of each. They are counted at the
+        share of the version with the most `weights`, for all of them: nobody knows whose a unit is when its event comes."""
         self.columns = tuple(columns)
         """None as long as only events were heard of. The first is the requests."""
         self.events = tuple(events)
@@ -111,6 +120,7 @@ class Stretch:
         self.counted: dict[str, int] = {}
         """By version, the units that have been active since events are listened for."""
         self._limit: Final = limit
+        self._weights: Final = dict(weights or {})
         self._arms: dict[str, Arm] = {}
         self._of_events: dict[str, dict[str, Sums]] = {}
         self._units: dict[str, dict[int, list[int]]] = {}
@@ -141,6 +151,10 @@ class Stretch:
         """Those of which units are kept."""
         return list(self._units)
 
+    def level_of(self, version: str) -> int:
+        """Of this version the units in a share of 2^-level are kept."""
+        return max(0, self.level - heads_of(self._weights, [version])[0])
+
     def erred(self, version: str) -> int:
         """How many of them have had an error."""
         arm = self._arms.get(version)
@@ -150,12 +164,12 @@ class Stretch:
         """What one message says of units: hash, number of the version in `versions`, and sums since the worker told last."""
         if level > self.level:
             self._deepen(level)
-        mask = (1 << self.level) - 1
+        masks = [(1 << self.level_of(version)) - 1 for version in versions]
         width = len(self.columns)
         arms = [self._arm(version) for version in versions]
         for record in units:
             unit, number = record[0], record[1]
-            if unit & mask:
+            if unit & masks[number]:
                 continue
             ours, arm = arms[number]
             known = ours.get(unit)
@@ -198,6 +212,8 @@ class Stretch:
                     self._unit_of_events(version, event)
 
     def _activate(self, version: str, unit: int) -> None:
+        if unit & ((1 << self.level) - 1):
+            return
         active = self._active.setdefault(version, set())
         if unit in active:
             return
@@ -231,8 +247,9 @@ class Stretch:
         self._happened = {unit: mine for unit, mine in happened.items() if not unit & mask}
         for version, ours in units.items():
             kept, arm = self._arm(version)
+            narrow = (1 << self.level_of(version)) - 1
             for unit, sums in ours.items():
-                if unit & mask:
+                if unit & narrow:
                     continue
                 kept[unit] = [0] * len(self.columns)
                 arm.grow(kept[unit], sums)
@@ -296,7 +313,9 @@ class Run:
             if stretch is not None and not stretch.columns:
                 stretch.columns = tuple(head["columns"])
             if stretch is None or stretch.columns != tuple(head["columns"]):
-                stretch = self._stretches[number] = Stretch(head["columns"], self.events, self._tracked)
+                stretch = self._stretches[number] = Stretch(
+                    head["columns"], self.events, self._tracked, head["weights"]
+                )
                 while len(self._stretches) > 4:  # nobody has said yet which one counts
                     del self._stretches[next(iter(self._stretches))]
             stretch.take(head["versions"], head["level"], units, again=bool(head["again"]))
@@ -327,7 +346,9 @@ class Run:
         stretch = self._stretches.get(self._current)
         if stretch is None:
             # The columns are the workers' to say; until then there are none.
-            stretch = self._stretches[self._current] = Stretch((), self.events, self._tracked)
+            stretch = self._stretches[self._current] = Stretch(
+                (), self.events, self._tracked, self.weights.get(self._current)
+            )
         return stretch.happen(unit, event, count, thousandths)
 
     def _know(self, stretch: int, weights: Mapping[str, float]) -> None:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from proxy.analysis.clusters import Clusters
 from proxy.channel.evidence import evidence_payload, read_evidence
 from proxy.core.evidence import FIRST, EvidenceWish, Firsts, Tally
-from proxy.rollout.evidence import clusters_of
+from proxy.rollout.evidence import Evidence, clusters_of, stretches_of, versions_of
+from proxy.rollout.judging import ratio_of_samples
 from proxy.rollout.units import Run, Stretch
+from proxy.telemetry.measures import Counts
 
 VERSIONS = ["stable", "canary"]
 WISH = {"run": "r", "stretch": 7, "weights": {"stable": 50.0, "canary": 50.0}, "slow": [0.1, 0.5]}
@@ -31,9 +33,10 @@ requests = st.lists(
 class Worker:
     """A tally and its first events, told to a run."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, canary: float = 50.0) -> None:
         self.firsts = Firsts("r")
-        self.tally = Tally("shop", EvidenceWish(WISH, VERSIONS), self.firsts, limit)
+        wish = WISH | {"weights": {"stable": 100.0 - canary, "canary": canary}}
+        self.tally = Tally("shop", EvidenceWish(wish, VERSIONS), self.firsts, limit)
 
     def count(self, unit: str, version: int, at: float, *, failed: bool, seconds: float, size: int) -> None:
         news = self.tally.count(version, unit, failed, seconds, size)
@@ -70,10 +73,12 @@ def shown(run: Run) -> object:
     )
 
 
-def gathered(made: list[tuple[int, bool, float, int, int, bool]], workers: int, limit: int) -> Run:
+def gathered(
+    made: list[tuple[int, bool, float, int, int, bool]], workers: int, limit: int, canary: float = 50.0
+) -> Run:
     run = Run("r", tracked=limit)
-    run.follow(7, WISH["weights"])
-    all_workers = [Worker(limit) for _ in range(workers)]
+    run.follow(7, {"stable": 100.0 - canary, "canary": canary})
+    all_workers = [Worker(limit, canary) for _ in range(workers)]
     at = 0.0
     for number, failed, seconds, size, which, tells in made:
         at += 1.0
@@ -97,21 +102,48 @@ def plain(run: Run) -> object:
     return ({one: versions for one, versions in counts.items() if versions}, level, sums)
 
 
-@given(requests, st.sampled_from([6, 1000]))
-def test_many_workers_say_what_one_would(made: list[tuple[int, bool, float, int, int, bool]], limit: int) -> None:
-    assert plain(gathered(made, 3, limit)) == plain(gathered(made, 1, limit))
+@given(requests, st.sampled_from([6, 1000]), st.sampled_from([50.0, 10.0]))
+def test_many_workers_say_what_one_would(
+    made: list[tuple[int, bool, float, int, int, bool]], limit: int, canary: float
+) -> None:
+    assert plain(gathered(made, 3, limit, canary)) == plain(gathered(made, 1, limit, canary))
+
+
+def test_of_a_version_with_a_small_weight_as_many_units_are_kept_as_of_the_other() -> None:
+    """One unit in a hundred of 2,000 would be 20: too few to say anything, however long one waits."""
+    run, worker = Run("r", tracked=2000), Worker(2000, 1.0)
+    run.follow(7, {"stable": 99.0, "canary": 1.0})
+    for number in range(60_000):
+        version = int(number % 100 == 0)
+        worker.count(unit_of(number), version, 1.0, failed=number % 10 == 0, seconds=0.01, size=1)
+    for payload in worker.tell():
+        run.take(*read_evidence(payload))
+    stretch = run.units()
+    assert stretch is not None
+    assert stretch.tracked <= 2000
+    assert (stretch.level_of("canary"), stretch.units("canary")) == (0, 600)  # all of them
+    assert stretch.level_of("stable") == stretch.level
+    kept = stretch.units("stable")
+    assert kept > 500
+    assert abs((kept << stretch.level) / 59_400 - 1.0) < 0.15
+    seen = versions_of({name: Counts() for name in VERSIONS}, run)
+    evidence = Evidence("shop", "stable", "canary", None, 0.0, 1.0, seen, stretches_of(run), level=stretch.level)
+    assert evidence.samples()["canary"] == (0, 600)
+    assert abs(evidence.samples()["stable"][1] / 59_400 - 1.0) < 0.15
+    ratio = ratio_of_samples({"name": "split"}, evidence, 0.0)
+    assert ratio.outcome == "pass", ratio.reason
 
 
 @given(requests)
 def test_a_share_of_units_is_complete_and_bounded(made: list[tuple[int, bool, float, int, int, bool]]) -> None:
-    whole, part = gathered(made, 2, 10_000), gathered(made, 2, 6)
+    whole, part = gathered(made, 2, 10_000, 10.0), gathered(made, 2, 6, 10.0)
     stretch, every = part.units(), whole.units()
     if stretch is None or every is None:
         assert not made
         return
     assert stretch.tracked <= 6
-    mask = (1 << stretch.level) - 1
     for version, units in every._units.items():
+        mask = (1 << stretch.level_of(version)) - 1
         kept = {unit: sums for unit, sums in units.items() if not unit & mask}
         assert kept == stretch._units.get(version, {})
 
