@@ -56,24 +56,31 @@ class Slower:
 
 
 def slower(
-    canary: Sequence[int], others: Sequence[int], edges: Sequence[float], alpha: float, tolerated: float = 1.0
+    canary: Sequence[int],
+    others: Sequence[int],
+    edges: Sequence[float],
+    alpha: float,
+    tolerated: float = 1.0,
+    least: float = 0.0,
 ) -> Slower:
-    """Whether the canary takes more than `tolerated` times as long, somewhere: F_b(x) - F_c(tolerated x), at every edge x.
+    """Whether the canary takes more than `tolerated` times as long, and more than `least` seconds longer, somewhere:
+    F_b(x) - F_c(max(tolerated x, x + least)), at every edge x.
 
     `canary` and `others` are counts by bucket, one more than there are edges: bucket i ends at edge i, the last is open. An edge
     between two others counts as the next, in favour of the canary. Raises ValueError where the numbers do not fit, and for a factor
-    below 1.
+    below 1 or a time below 0.
     """
     _fitting(canary, edges)
     _fitting(others, edges)
-    if tolerated < 1.0:
-        raise ValueError("a tolerated factor of 1 or more")
+    if tolerated < 1.0 or least < 0.0:
+        raise ValueError("a tolerated factor of 1 or more, and 0 seconds or more")
     ours, theirs = list(accumulate(canary)), list(accumulate(others))
     width = band(theirs[-1], alpha / 2.0) + band(ours[-1], alpha / 2.0)
     if not ours[-1] or not theirs[-1]:
         return Slower(edges[0], 0.0, max(width, 1.0))
     apart = [
-        theirs[at] / theirs[-1] - ours[min(bisect_left(edges, edge * tolerated * (1.0 - 1e-9)), len(edges))] / ours[-1]
+        theirs[at] / theirs[-1]
+        - ours[min(bisect_left(edges, max(edge * tolerated, edge + least) * (1.0 - 1e-9)), len(edges))] / ours[-1]
         for at, edge in enumerate(edges)
     ]
     farthest = max(range(len(edges)), key=apart.__getitem__)

@@ -15,7 +15,7 @@ from proxy.analysis.clusters import Clusters
 from proxy.analysis.error_rate import ErrorRateTest, Stretch
 from proxy.analysis.kayenta import Rule, interval, judge_metric
 from proxy.analysis.latency import slower
-from proxy.analysis.log_ratio import upper_log_ratio
+from proxy.analysis.log_ratio import LEAST_AFFECTED, upper_log_ratio
 from proxy.analysis.means import Moments, clustered_difference
 from proxy.analysis.means import difference as mean_difference
 from proxy.analysis.proportions import Share, difference
@@ -33,13 +33,20 @@ Metric = Mapping[str, Any]
 
 NEGLIGIBLE: Final = 0.01
 """So many more units with an error (or a slow answer), as a share of all, harm nobody: where the old version has next to none,
-a ratio says nothing, and this is what the new one is let through on."""
+a ratio says nothing, and this is what the new one is let through on. Not where the ratio can be told and is a harmful one, and not
+while first errors speak against it, with what `beta` may err."""
 FEW: Final = 1000.0
 """Units at which the interval for that is best."""
+LEAST_SLOWER: Final = 0.001
+"""Seconds that a version may take longer whatever `tolerate` says: cold connections alone cost a service that answers at once as
+much, and nobody feels it."""
 BAND: Final = 0.1
 """How far two distributions of latency may lie apart, as a share of the answers, to be called the same."""
 LEAST_REQUESTS: Final = 100
 """Requests of the new version for a plain comparison."""
+FEWEST: Final = 3
+"""Units with an error that make a plain comparison fail, where units are known: one client that tries again and again is
+no fault of a version."""
 CLEARLY: Final = 4.0
 """Standard errors by which a plain comparison must be beyond its limit to fail: it is looked at again and again, and errors of one
 user come together."""
@@ -110,10 +117,15 @@ def _ratio(
         )  # fmt: skip
     highs = [_upper(ours, theirs, beta, harmful) for ours, theirs in pairs]
     high = max((one for one, _ in highs), default=inf)
-    if share and all(passes for _, passes in highs) and highs:
-        told = f"at most {exp(high):.2f} times" if isfinite(high) else f"at most {NEGLIGIBLE:.0%} more units"
+    by_ratio = high < log(harmful)
+    if share and all(passes for _, passes in highs) and highs and (by_ratio or ln_e < -log(beta)):
+        told = (
+            f"at most {exp(high):.2f} times the {what}"
+            if by_ratio
+            else f"{what} of at most {NEGLIGIBLE:.0%} more units"
+        )
         return Verdict(
-            name, "pass", f"{name}: {told} the {what} ({counted})", "ratio", shown,
+            name, "pass", f"{name}: {told} ({counted})", "ratio", shown,
             None, exp(high) if high < inf else None, reached, samples, "units", 0.0, allowance.alpha,
         )  # fmt: skip
     why = (
@@ -156,9 +168,22 @@ def _as_it_is(metric: Metric, evidence: Evidence, places: Sequence[int], what: s
     if ours > limit:  # a hundred requests of a few users may be anything, and it is looked at every second
         outcome = "fail" if ours - CLEARLY * sqrt(ours * (1.0 - ours) / new.requests) > limit else "insufficient"
         said += "" if outcome == "fail" else f", {new.requests} requests are too few to say so"
+        affected = _affected(evidence, places)
+        if outcome == "fail" and affected is not None and affected < FEWEST:
+            outcome = "insufficient"
+            said += f", all of {affected} units" if affected > 1 else ", all of one unit"
     return Verdict(
         name, outcome, said, "share", ours, None, None, None, samples, "requests", None if outcome == "insufficient" else 0.0
     )  # fmt: skip
+
+
+def _affected(evidence: Evidence, places: Sequence[int]) -> int | None:
+    """Units of the new version with these events in this stretch, all of them where its share is whole; None: not known."""
+    new = evidence.version(evidence.new)
+    if not new.units or new.level:
+        return None
+    columns = ["errors" if place == 0 else f"slow:{evidence.slow[place - 1]!r}" for place in places]
+    return max((new.sums.get(column, Clusters()).affected for column in columns), default=0)
 
 
 def _slower_than(edge: float, durations: Sequence[int]) -> int:
@@ -171,6 +196,8 @@ def _upper(ours: Clusters, theirs: Clusters, beta: float, harmful: float) -> tup
     high = upper_log_ratio(ours, theirs, beta, harmful)
     if high < log(harmful):
         return high, True
+    if min(ours.affected, theirs.affected) >= LEAST_AFFECTED and ours.ratio >= harmful * theirs.ratio:
+        return high, False
     more = difference(Share(ours.affected, ours.units), Share(theirs.affected, theirs.units), beta, FEW)
     return high, more.high <= NEGLIGIBLE
 
@@ -211,7 +238,8 @@ def band(metric: Metric, evidence: Evidence, allowance: Allowance) -> Verdict:
     samples = (new.requests, other.requests)
     if not min(samples):
         return _lacking(metric, "no requests yet", allowance, samples, "requests")
-    found = slower(new.durations, other.durations, FINE_EDGES, allowance.alpha, max(1.0, float(metric["tolerate"])))
+    factor = max(1.0, float(metric["tolerate"]))
+    found = slower(new.durations, other.durations, FINE_EDGES, allowance.alpha, factor, LEAST_SLOWER)
     said = f"{max(found.by, 0.0):.1%} fewer answers within {found.edge * 1000:.3g} ms, of which chance explains {found.band:.1%}"
     low, high = found.by - found.band, found.by + found.band
     numbers = ("share", found.by, low, high, None, samples, "requests")

@@ -1,5 +1,6 @@
 """The gates: who fails, who passes, and that nothing passes for lack of data."""
 
+from bisect import bisect_left
 from math import inf, nan
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from proxy.analysis.clusters import Clusters
 from proxy.rollout.evidence import Evidence, StretchEvidence, VersionEvidence
 from proxy.rollout.gates import Gates
-from proxy.telemetry.counters import BUCKETS
+from proxy.telemetry.counters import BUCKETS, FINE_EDGES
 from proxy.telemetry.measures import Counts
 from tests.unit.rollout.evidence import METRICS, a_version, evidence, metric, plan
 
@@ -188,3 +189,58 @@ def test_the_numbers_are_plain_and_state_the_budget() -> None:
     assert errors["alpha"] == 0.005
     assert errors["seconds"] is not None  # expected time to a decision
     assert found.numbers["samples"]["canary"] == {"requests": 50, "units": 50}
+
+
+def test_a_ratio_that_is_no_pass_is_not_told_as_one() -> None:
+    result, reason = judged(metric("error_rate"), evidence(a_version(10_000, 30), a_version(2000, 4), 100 / 6))
+    assert result == "pass"
+    assert "errors of at most 1% more units" in reason
+
+
+def test_little_harm_is_not_let_through_where_the_ratio_is_known_to_be_harmful() -> None:
+    """A few users in a thousand are less than 1 %, and three times as many as before."""
+    harmed = evidence(a_version(20_000, 20), a_version(20_000, 62))
+    for weight in ("critical", "normal"):
+        assert judged(metric("error_rate", weight=weight), harmed)[0] == "fail"
+    late = evidence(  # the first errors are used up, and tell nothing
+        a_version(20_000, 20), a_version(20_000, 62), stretches=[StretchEvidence({"stable": 50.0, "canary": 50.0}, {})]
+    )
+    assert judged(metric("error_rate"), late)[0] == "insufficient"
+    assert judged(metric("error_rate", harmful=4.0), late)[0] == "pass"
+
+
+def test_little_harm_is_not_let_through_while_first_errors_speak_against_it() -> None:
+    speaking = evidence(a_version(40_000, 30), a_version(4000, 10), 100 / 11)
+    result, reason = judged(metric("error_rate"), speaking)
+    assert result == "insufficient", reason
+    assert judged(metric("error_rate"), evidence(a_version(40_000, 30), a_version(4000, 4), 100 / 11))[0] == "pass"
+
+
+def test_less_than_a_millisecond_is_not_slower() -> None:
+    quick, cold = edge_of(0.0002), edge_of(0.0008)
+    assert (
+        judged(metric("band"), evidence(a_version(20_000, bucket=quick), a_version(20_000, bucket=cold)))[0] != "fail"
+    )
+    slow = edge_of(0.0016)
+    assert (
+        judged(metric("band"), evidence(a_version(20_000, bucket=quick), a_version(20_000, bucket=slow)))[0] == "fail"
+    )
+
+
+def edge_of(seconds: float) -> int:
+    return bisect_left(FINE_EDGES, seconds)
+
+
+def test_after_the_last_step_one_client_that_tries_again_takes_nobody_back() -> None:
+    """The old version has no units any more; of the new one they are known."""
+    before = a_version(20_000, 20)
+
+    def seen(erring: int) -> Evidence:
+        canary = a_version(4000, erring)
+        counts = Counts(20_000, 2000, durations=canary.counts.durations)
+        one = VersionEvidence(counts, canary.units, canary.sums, canary.listened)
+        return evidence(before, one, 100.0, randomised=False, earlier=True)
+
+    result, reason = judged(metric("error_rate"), seen(1))
+    assert (result, "all of one unit" in reason) == ("insufficient", True)
+    assert judged(metric("error_rate"), seen(40))[0] == "fail"
