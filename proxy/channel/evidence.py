@@ -14,7 +14,7 @@ Head = dict[str, Any]
 """{"route": str, "run": str, "stretch": int, "weights": {version: weight}, "versions": [str], "columns": [str], "level": int,
 "again": bool, "first_versions": [str], "samples": [[Unix seconds, version, unit hash, request id, status, flag]],
 "brake": {"version": str, "reason": str, "numbers": {...}} or None}: of which stretch the units are, and what their sums are of.
-They are those of a share of 2^-level of all, or more of a version with less weight. `again`: an earlier control process was told."""
+They are those of a share of 2^-level of all, or more of a version with less weight. `again`: told before, to an earlier control."""
 Unit = tuple[int, ...]
 """Unit hash (64 bits), number of the version among the head's `versions`, and the sums."""
 First = tuple[int, float, int, int, int]

@@ -188,6 +188,26 @@ def test_events_that_are_posted_are_compared(tmp_path: Path) -> None:
         proxy.wait_metric(len(stays), "tidegate_events_total", event="purchase")
 
 
+@pytest.mark.slow
+def test_a_healthy_canary_walks_all_the_way_on_its_evidence(tmp_path: Path) -> None:
+    """From one user in a hundred, with more users than are kept of the old version: each step on a verdict of its own."""
+    steps = [1, 5, 25, 50, 100]
+    with (
+        Origin(failing(1000), record=False) as stable,
+        Origin(failing(1000), record=False) as canary,
+        Proxy(rolled(stable, canary, [ERRORS], steps, hold="1s"), tmp_path) as proxy,
+        Users(proxy),
+        Users(proxy, 10_000_000),
+    ):
+        wait_for(lambda: state(proxy) in {"completed", "aborted", "paused"}, "the end of it", 240.0)
+        assert state(proxy) == "completed", proxy.log()
+        records = proxy.api("/api/v1/rollouts/shop/history")["transitions"]
+        assert [one["percent"] for one in reversed(records)] == [0, *steps]
+        reasons = [one["reason"] for one in records if one["cause"] == "step_passed"]
+        assert len(reasons) == 4
+        assert all("and errors: " in one for one in reasons), reasons
+
+
 def test_a_healthy_canary_passes(tmp_path: Path) -> None:
     steps = [{"weight": 50, "hold": "1s"}, 100]
     with (

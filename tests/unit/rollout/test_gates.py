@@ -210,7 +210,7 @@ def test_little_harm_is_not_let_through_where_the_ratio_is_known_to_be_harmful()
 
 
 def test_little_harm_is_not_let_through_while_first_errors_speak_against_it() -> None:
-    speaking = evidence(a_version(40_000, 30), a_version(4000, 10), 100 / 11)
+    speaking = evidence(a_version(40_000, 30), a_version(4000, 11), 100 / 11)
     result, reason = judged(metric("error_rate"), speaking)
     assert result == "insufficient", reason
     assert judged(metric("error_rate"), evidence(a_version(40_000, 30), a_version(4000, 4), 100 / 11))[0] == "pass"
