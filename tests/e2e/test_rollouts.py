@@ -329,6 +329,47 @@ def test_a_pipeline_waits_and_gets_its_exit_code(origins: tuple[Origin, Origin],
 
 
 @pytest.mark.slow
+def test_an_upgrade_in_the_middle_takes_every_step_once(origins: tuple[Origin, Origin], tmp_path: Path) -> None:
+    """The new program goes on with the step, its time and its evidence; what waits for a person goes on waiting."""
+    routes = [
+        route(steps=[5, 25, 50, 100], hold="4s", minimum={"requests": 1, "units": 0}),
+        route("paused", steps=[5, 100]),
+        route("reverting", steps=[90, 100], rollback={"mode": "gradual", "percent": 20, "every": "1h"}),
+    ]
+    with Proxy(shop(origins, *routes), tmp_path) as proxy:
+        wait_for(lambda: all(in_force(proxy, name) > 0 for name in ("shop", "paused", "reverting")), "the first steps")
+        act(proxy, "pause", "paused")
+        act(proxy, "abort", "reverting")
+        shares = {name: in_force(proxy, name) for name in ("paused", "reverting")}
+        assert shares == {"paused": 5, "reverting": 70}
+
+        def ask(users: range) -> None:
+            with proxy.connect(record=False) as wire:
+                for user in users:
+                    assert wire.get("/shop", "a.test", f"x-user-id: {user}").status == 200
+
+        ask(range(200))
+        for _ in range(2):
+            old = proxy.control()
+            done = tidegate(proxy, "upgrade")
+            assert done.returncode == 0, done.stderr
+            wait_for(lambda: proxy.control() != old and proxy.ready(), "the new program", 20.0)  # noqa: B023
+            assert {name: in_force(proxy, name) for name in shares} == shares
+            ask(range(200, 400))
+        assert (state(proxy, "paused"), state(proxy, "reverting")) == ("paused", "reverting")
+
+        def over() -> bool:
+            ask(range(200))
+            return state(proxy) == "completed"
+
+        wait_for(over, "the end of the rollout", 60.0)
+        records = proxy.api("/api/v1/rollouts/shop/history")["transitions"]
+        assert [(one["sequence"], one["percent"]) for one in reversed(records)] == [
+            (1, 0), (2, 5), (3, 25), (4, 50), (5, 100),
+        ]  # fmt: skip
+
+
+@pytest.mark.slow
 def test_a_revision_that_waits_for_its_hour_does_not_keep_what_fails(tmp_path: Path) -> None:
     """What the one before had reached is braked meanwhile; and where nothing fails, an abort takes it away."""
     frozen = {"freeze": [{"from": "2000-01-01T00:00:00Z", "to": "2099-01-01T00:00:00Z"}]}
