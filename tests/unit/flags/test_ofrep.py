@@ -284,7 +284,7 @@ def test_stream_whose_client_is_gone_is_no_open_one() -> None:
                 assert (await reader.readline()).startswith(b"HTTP/1.1 200")
                 writer.close()
                 async with asyncio.timeout(5):  # much less than a sign of life takes
-                    while house.facts.flags.streams:
+                    while house.facts.flags.streams:  # noqa: ASYNC110 - nobody tells of it
                         await asyncio.sleep(0.001)
         finally:
             await port.close()
