@@ -113,6 +113,18 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
         CapFile(str(tmp_path / "none"))
 
 
+def test_files_of_others_stay_as_they_are(tmp_path: Path) -> None:
+    path, link = tmp_path / "notes", tmp_path / "link"
+    path.write_bytes(b"not to be lost")
+    link.symlink_to(path)
+    with pytest.raises(ValueError, match="no record"):
+        make_cap_file(path, 2)
+    for open_link in (lambda: make_cap_file(link, 2), lambda: CapFile(str(link))):
+        with pytest.raises(OSError, match="symbolic links"):
+            open_link()
+    assert path.read_bytes() == b"not to be lost"
+
+
 def test_unit_is_forgotten_in_all_files_and_what_is_none_is_told(tmp_path: Path) -> None:
     files = [make_cap_file(tmp_path / name, 2) for name in ("shop~canary~0", "shop~canary~1")]
     for file in files:
