@@ -62,8 +62,11 @@ ST: Final = Flag(17, "ST", 0, PROXY, "a stale answer was served")
 DN: Final = Flag(18, "DN", 403, PROXY, "every version is denied to this unit")
 E5: Final = Flag(19, "5xx", 0, UPSTREAM, "the upstream answered 5xx", error=True)
 NC: Final = Flag(20, "NC", 504, CLIENT, "only a stored answer was wanted, and there is none", blameless=True)
+PL: Final = Flag(21, "PL", 0, PROXY, "a plugin answered", blameless=True)
 
-FLAGS: Final[tuple[Flag, ...]] = (UH, UF, UO, UT, UC, UR, UPE, URX, NR, DC, SI, RL, DPE, LS, DI, FI, FB, ST, DN, E5, NC)
+FLAGS: Final[tuple[Flag, ...]] = (
+    UH, UF, UO, UT, UC, UR, UPE, URX, NR, DC, SI, RL, DPE, LS, DI, FI, FB, ST, DN, E5, NC, PL,
+)  # fmt: skip
 FLAG_BY_CODE: Final[dict[str, Flag]] = {flag.code: flag for flag in FLAGS}
 
 

@@ -87,6 +87,8 @@ def route_spec(name: str = "shop", *, weights: dict[str, float] | None = None, *
         "exposure": False,
         "claimed": False,
         "inject_flags": [],
+        "rollout": None,
+        "plugins": [],
     } | parts
 
 
@@ -105,6 +107,7 @@ def plan_spec(*routes: Spec, **parts: Any) -> Spec:
         "segments": [],
         "routes": list(routes),
         "flags": [],
+        "plugins": [],
         "faults": {"enabled": True, "max_percent": 10.0},
         "exposure": {"queue": 100_000, "raw_units": False},
         "zone": "",

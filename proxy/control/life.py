@@ -28,6 +28,7 @@ class Event(Enum):
     READY = "ready"  # the worker serves a plan
     DIED = "died"  # the process has ended, however
     LATE = "late"  # the time allowed for this state is over
+    STALLED = "stalled"  # it serves, and its event loop stands still
     DRAIN = "drain"  # the proxy is leaving, has fewer workers now, or others have come for this one
     KILL = "kill"  # at once
 
@@ -51,30 +52,35 @@ TABLE: Final[dict[tuple[State, Event], tuple[State, Action]]] = {
     (_W, Event.READY): (_W, Action.NOTHING),
     (_W, Event.DIED): (_W, Action.NOTHING),
     (_W, Event.LATE): (_W, Action.NOTHING),
+    (_W, Event.STALLED): (_W, Action.NOTHING),
     (_W, Event.DRAIN): (_G, Action.FINISH),
     (_W, Event.KILL): (_G, Action.FINISH),
     (_S, Event.DUE): (_S, Action.NOTHING),
     (_S, Event.READY): (_R, Action.SERVE),
     (_S, Event.DIED): (_W, Action.BACK_OFF),
     (_S, Event.LATE): (_S, Action.KILL),  # its end brings DIED
+    (_S, Event.STALLED): (_S, Action.NOTHING),  # it has a limit for that
     (_S, Event.DRAIN): (_D, Action.TELL_TO_DRAIN),
     (_S, Event.KILL): (_D, Action.KILL),
     (_R, Event.DUE): (_R, Action.NOTHING),
     (_R, Event.READY): (_R, Action.SERVE),  # a later plan
     (_R, Event.DIED): (_W, Action.BACK_OFF),
     (_R, Event.LATE): (_R, Action.NOTHING),
+    (_R, Event.STALLED): (_R, Action.KILL),  # its end brings DIED
     (_R, Event.DRAIN): (_D, Action.TELL_TO_DRAIN),
     (_R, Event.KILL): (_D, Action.KILL),
     (_D, Event.DUE): (_D, Action.NOTHING),
     (_D, Event.READY): (_D, Action.NOTHING),
     (_D, Event.DIED): (_G, Action.FINISH),
     (_D, Event.LATE): (_D, Action.KILL),
+    (_D, Event.STALLED): (_D, Action.NOTHING),  # it has a limit for that
     (_D, Event.DRAIN): (_D, Action.NOTHING),
     (_D, Event.KILL): (_D, Action.KILL),
     (_G, Event.DUE): (_G, Action.NOTHING),
     (_G, Event.READY): (_G, Action.NOTHING),
     (_G, Event.DIED): (_G, Action.NOTHING),
     (_G, Event.LATE): (_G, Action.NOTHING),
+    (_G, Event.STALLED): (_G, Action.NOTHING),
     (_G, Event.DRAIN): (_G, Action.NOTHING),
     (_G, Event.KILL): (_G, Action.NOTHING),
 }

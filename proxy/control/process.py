@@ -46,6 +46,12 @@ def birth(pid: int) -> int | None:
     return None if fields is None or fields[_STATE] in {"Z", "X"} else int(fields[_START])
 
 
+def stopped(pid: int) -> bool:
+    """Whether somebody has stopped the process: by a signal, or with a debugger."""
+    fields = _stat(pid)
+    return fields is not None and fields[_STATE] in {"T", "t"}
+
+
 def children() -> list[int]:
     """The pids of this process's children; empty where the kernel does not tell (CONFIG_PROC_CHILDREN)."""
     try:

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.control.access_file import AccessFile
+from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.handover import Inventory
 from proxy.control.places import Places, running
 from proxy.control.plans import Plans
 from proxy.control.run_dir import RunDir
 from proxy.control.token_keys import TokenKeys
+from proxy.telemetry.counters import REGION_SLOTS, W_STALLS
 from proxy.telemetry.facts import Facts
 
 log = logging.getLogger("tidegate.control")
@@ -30,6 +32,7 @@ class Register:
         run_dir: RunDir | None,
         access: AccessFile,
         exposures: Exposures,
+        evidence: Evidences,
         token_keys: TokenKeys,
         served: Callable[[], None],
     ) -> None:
@@ -41,6 +44,7 @@ class Register:
         self._run_dir = run_dir
         self._access: Final = access
         self._exposures: Final = exposures
+        self._evidence: Final = evidence
         self._token_keys: Final = token_keys
         self._served: Final = served
         self._inherit()
@@ -77,6 +81,10 @@ class Register:
         """A worker's process has ended."""
         self._facts.worker(index).ended(cpu)
         self._inventory.ledger.reset_present(self._inventory.cells.view, index)
+        place = self._places.get(index)
+        if place is not None and place.stalled:
+            place.stalled = False
+            self._inventory.cells.view[index * REGION_SLOTS + W_STALLS] += 1  # nobody else writes there now
         self._record()
 
     def left(self, index: int) -> None:
@@ -108,6 +116,10 @@ class Register:
     def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
         """A message of exposures."""
         self._exposures.take(payload, done)
+
+    def testified(self, payload: bytes) -> None:
+        """A message of evidence."""
+        self._evidence.take(payload)
 
     def lacking(self, source: str) -> None:
         """A token named a key that is not among those of this source."""

@@ -10,12 +10,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-import proxy
-from proxy.control.process import birth, cpu_seconds
+from proxy.control.process import birth, cpu_seconds, stopped
+from proxy.form import search_path
 
 
 class Process(Protocol):
@@ -31,6 +31,12 @@ class Process(Protocol):
 
     def kill(self) -> None:
         """End it at once (SIGKILL)."""
+
+    def say_where(self) -> None:
+        """Have it write where it stands to its standard error, whatever it is doing."""
+
+    def stopped(self) -> bool:
+        """Whether somebody has stopped it."""
 
     def cpu_seconds(self) -> float:
         """User and system time until now; after its end, until then."""
@@ -69,6 +75,16 @@ class WorkerProcess:
         if self._alive:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+
+    def say_where(self) -> None:
+        """Have it write where it stands (SIGUSR1; see the worker's `run`)."""
+        if self._alive:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._descriptor, signal.SIGUSR1)
+
+    def stopped(self) -> bool:
+        """Whether somebody has stopped it."""
+        return self._alive and stopped(self.pid)
 
     def cpu_seconds(self) -> float:
         """User and system time until now; after its end, until then (or until the last look, if it was not our child)."""
@@ -136,10 +152,3 @@ class WorkerLauncher:
     def adopt(self, pid: int, ended: Ended) -> WorkerProcess:
         """Watch a worker that runs already. Raises OSError when it does not any more."""
         return WorkerProcess(pid, None, ended)
-
-
-def search_path(environ: Mapping[str, str]) -> str:
-    """Where this very package comes from, then what the environment says."""
-    here = str(Path(proxy.__path__[0]).parent)
-    given = environ.get("PYTHONPATH")
-    return f"{here}{os.pathsep}{given}" if given else here

@@ -171,6 +171,23 @@ def decide(route: Route, request: Request, unit: bytes | None, closed: int = 0) 
     return case.by_default() if decision is None else decision
 
 
+def may_be_overridden(decision: Decision) -> bool:
+    """Whether a plugin may say otherwise: it ranks with the overrides, so after the kill of a route and after a preview."""
+    if decision.version is None or decision.reason == PREVIEW:
+        return False
+    return decision.reason != KILL or decision.rule.startswith("versions.")
+
+
+def override(route: Route, decision: Decision, name: str, rule: str) -> Decision | None:
+    """The decision that gives the version `name` instead; None where the unit cannot have it, or there is none."""
+    version = route.by_name.get(name)
+    if version is None or decision.denied >> version.index & 1:
+        return None
+    if version is decision.version:
+        return decision
+    return Decision(version, OVERRIDE, rule, decision.unit, decision.denied)
+
+
 class Case:
     """One decision in the making: what was taken out, and a method for each kind, which answers None to pass it on.
 

@@ -234,6 +234,51 @@ def _needs_quotes(host: bytes) -> bool:
     return b":" in host or b"[" in host
 
 
+_IDENTITY: Final = frozenset((b"host", b"content-length", b"expect", b"x-request-id", b"traceparent", b"tracestate"))
+
+
+def closed_to_requests(name: bytes) -> bool:
+    """Whether a field of this lower-case name is the proxy's own business in a request: nobody else sets or removes it."""
+    plain = name.replace(b"_", b"-")
+    return plain in _REQUEST_DROPPED or plain in _IDENTITY or plain.startswith(OWN_PREFIX)
+
+
+def closed_to_responses(name: bytes) -> bool:
+    """The same of an answer's fields."""
+    plain = name.replace(b"_", b"-")
+    return plain in _RESPONSE_DROPPED or plain == b"content-length" or plain.startswith(OWN_PREFIX)
+
+
+def changed_lines(lines: list[bytes], changes: dict[bytes, list[bytes]]) -> list[bytes]:
+    """Field lines with these changes: the values by lower-case name, none where a field is to go."""
+    kept = [line for line in lines if line.partition(b":")[0].lower() not in changes]
+    for name, values in changes.items():
+        kept.extend([name + b": " + value for value in values])
+    return kept
+
+
+def changed_response(response: Response, changes: dict[bytes, list[bytes]]) -> Response:
+    """An answer's head with these changes of its fields; none of them touches its framing."""
+    lines = changed_lines(response.lines, changes)
+    fields = {name: value for name, value in response.fields.items() if name not in changes}
+    for name, values in changes.items():
+        if values:
+            fields[name] = b", ".join(values)
+    return Response(
+        response.status,
+        response.start,
+        response.minor,
+        lines,
+        [line.partition(b":")[0].lower() for line in lines],
+        fields,
+        response.content_length,
+        response.chunked,
+        response.keep_alive,
+        response.until_close,
+        response.bodiless,
+    )
+
+
 def shadow_lines(kept: list[bytes], strip_credentials: bool) -> list[bytes]:
     """The lines of a copy: those of the original, on request without credentials."""
     if not strip_credentials:

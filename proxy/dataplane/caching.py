@@ -106,7 +106,7 @@ class CacheUse(Keeping):
             public_origin(passage.client.forwarding(request)),
             request.authority.lower(),
             upstream_target(request, route.rewrite, route.raw_paths),
-            overrides(fields),
+            overrides(fields) + passage.altered,
         )
         method = passage.method
         if method not in (b"GET", b"HEAD"):

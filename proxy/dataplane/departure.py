@@ -7,7 +7,7 @@ from typing import Final
 
 from proxy.core.cookies import set_cookie_line
 from proxy.core.decide import Decision, decide, find_chosen, find_kept, find_unit, to_keep
-from proxy.core.fields import kept_lines, request_head
+from proxy.core.fields import changed_lines, kept_lines, request_head
 from proxy.core.framing import encode_chunk, last_chunk
 from proxy.core.plan import Plan, Route, Version
 from proxy.core.request import Request
@@ -20,6 +20,8 @@ from proxy.dataplane.deadlines import in_time
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.faults import undisturbed
 from proxy.dataplane.mirror import Copy, start_copies
+from proxy.dataplane.plugged import begin_asking
+from proxy.dataplane.plugins import RoutePlugins
 from proxy.dataplane.rates import within_rates
 from proxy.dataplane.record import MARK_WARMING
 from proxy.dataplane.tries import HELD, Tries
@@ -56,17 +58,26 @@ class Departure(Tries):
 
     # The way up.
 
-    def begin(self) -> None:
-        """Decide, and set off."""
+    def begin(self, unit: bytes | None = None, source: str = "") -> None:
+        """Decide, and set off. Plugins that were asked say the `unit`, and where it came from; None: look for it."""
         route = self.route
         request = self.request
         runtime = self.runtime
-        if route.claimed and self.plan.tokens is not None:
-            runtime.identifying.identify(self.plan.tokens, request, runtime.wall(), runtime.now())
-        unit, source, mint = find_unit(route, request, runtime.cookies)
-        if mint:
-            unit, signed = runtime.cookies.mint(runtime.rng.randbytes(16))
-            self._mint = set_cookie_line(mint, signed, self.client.secure)
+        asking = self.asking
+        if asking is None:
+            if route.claimed and self.plan.tokens is not None:
+                runtime.identifying.identify(self.plan.tokens, request, runtime.wall(), runtime.now())
+            plugged = route.plugged
+            if plugged is not None:
+                assert isinstance(plugged, RoutePlugins)  # noqa: S101 - workers make no other
+                begin_asking(self, plugged)
+                return
+        if unit is None:
+            unit, source, mint = find_unit(route, request, runtime.cookies)
+            if mint:
+                unit, signed = runtime.cookies.mint(runtime.rng.randbytes(16))
+                source = "minted"
+                self._mint = set_cookie_line(mint, signed, self.client.secure)
         request.unit = unit
         if self.plan.timed:
             request.at = runtime.wall()
@@ -75,11 +86,28 @@ class Departure(Tries):
         if route.choice is not None:
             request.chosen = find_chosen(route, request, unit, runtime.cookies)
         decision = decide(route, request, unit)
+        if asking is None:
+            dropped = self._take_ids(request)
+            if self.set_off(decision, source, dropped):
+                self.leave(dropped, None)
+        else:
+            asking.propose(decision, source)
+
+    def await_decision(self) -> frozenset[bytes]:
+        default = self.route.default
+        self._chain = self.route.chains[default.index]
+        self.runtime.view[default.slot + V_IN_FLIGHT] += 1
+        return self._take_ids(self.request)
+
+    def set_off(self, decision: Decision, source: str, dropped: frozenset[bytes]) -> bool:
+        route = self.route
+        request = self.request
+        runtime = self.runtime
+        unit = decision.unit
         if route.capped and unit is not None and (route.choice is None or request.path != route.choice.path):
             decision = runtime.capping.settle(route, request, unit, decision)
         self._decision = decision
         version = decision.version
-        dropped = self._take_ids(request)
         view = runtime.view
         if version is None:
             assigned = route.default
@@ -87,7 +115,7 @@ class Departure(Tries):
             view[assigned.slot + V_REASONS + decision.reason] += 1
             self._chain = route.chains[assigned.index]
             self._fail(DN)
-            return
+            return False
         if route.sticky is not None and unit is not None:
             self._keep_version(decision, unit)
         view[version.slot + V_IN_FLIGHT] += 1
@@ -100,10 +128,10 @@ class Departure(Tries):
             self._shorten_chain(decision.denied)
         if self.own_page:
             answer_choice(self)
-            return
+            return False
         if 0 <= route.max_body < request.content_length:
             self._fail(DPE, 413, "the body is larger than this route takes")
-            return
+            return False
         if unit is not None:
             self._unit_hash = runtime.hasher(unit)
             self._identity += b"x-tidegate-unit-hash: " + self._unit_hash.encode() + b"\r\n"
@@ -116,16 +144,24 @@ class Departure(Tries):
                     decision,
                     unit,
                     self._unit_hash,
-                    "minted" if mint else source,
+                    source,
                     request,
                     self._request_id,
                     self.plan.generation,
                 )
         if route.inject_flags and self.plan.flags is not None:
             self._identity += self.plan.flags.lines(route.inject_flags, request, unit)
+        return True
+
+    def leave(self, dropped: frozenset[bytes], changes: dict[bytes, list[bytes]] | None) -> None:
+        route = self.route
+        request = self.request
         if route.deadline is not None:
             dropped |= route.deadline.dropped
         self._kept = kept_lines(request, dropped, route.rewrite)
+        if changes:
+            self._kept = changed_lines(self._kept, changes)
+            self.altered = b"".join([b"\n%b:%b" % (name, b"\n ".join(changes[name])) for name in sorted(changes)])
         if route.guarded:
             self.advance()
         else:
@@ -135,7 +171,7 @@ class Departure(Tries):
                 self.client.door.upstreams,
                 route,
                 request,
-                unit,
+                request.unit,
                 self._kept,
                 self.client.forwarding(request),
                 self._identity,
@@ -257,7 +293,7 @@ class Departure(Tries):
 
     def body(self, data: bytes) -> None:
         """More of the request's body, decoded; the end is yet to come."""
-        if self._over:
+        if self._over or (self.asking is not None and self.asking.keeps_body(data, None)):
             return
         self._request_bytes += len(data)
         if 0 <= self.route.max_body < self._request_bytes:
@@ -275,7 +311,7 @@ class Departure(Tries):
 
     def last_body(self, data: bytes, trailers: list[bytes]) -> None:
         """The rest of the request's body."""
-        if self._over:
+        if self._over or (self.asking is not None and self.asking.keeps_body(data, trailers)):
             return
         self._request_bytes += len(data)
         if 0 <= self.route.max_body < self._request_bytes:

@@ -9,6 +9,7 @@ closed already. After the first byte of an answer it can only go on or be cut of
 from math import inf
 from typing import Final
 
+from proxy.core.evidence import events_in
 from proxy.core.fields import response_head
 from proxy.core.framing import encode_chunk, last_chunk
 from proxy.core.request import Response
@@ -46,6 +47,9 @@ class Exchange(Departure):
 
     def answer(self, status: int, head: bytes, body: bytes, served: int, flag: Flag | None, stale: bool) -> None:
         self._drop_upstream()
+        asking = self.asking
+        if asking is not None and asking.ask_of_stored(status, head, body, served, flag, stale):
+            return
         self._status = status
         self._served = served
         self._stale = stale
@@ -113,21 +117,34 @@ class Exchange(Departure):
             self._report_answer(response.status, complete, seconds, now)
         self._take_head(response, body, complete, trailers)
 
+    def pass_on(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
+        self._take_head(response, body, complete, trailers)
+        connection = self._connection
+        if not self._over and not self.request_done and connection is not None and not connection.paused:
+            self.client.set_reading(True)  # an answer that came before the request was over: both go on
+
     def _take_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
         request = self.request
-        if (self._arm is not None or self.route.attended) and self._holds_back(response, body, complete):
-            return
-        if complete:
-            self._connection = None  # it carries others by now: what the client takes is no concern of theirs
-        self._answering = True
-        self._status = response.status
-        if self._sent is not None:
-            self._sent = None
-        keeping = self.keeping
-        if keeping is not None:  # after whoever may still ask somebody else: this is the answer that counts
-            if keeping.on_answer(self._served, response):
+        asking = self.asking
+        if asking is None or not asking.passed:
+            if (self._arm is not None or self.route.attended) and self._holds_back(response, body, complete):
                 return
-            keeping.on_body(body, complete)
+            if complete:
+                self._connection = None  # it carries others by now: what the client takes is no concern of theirs
+            self._answering = True
+            self._status = response.status
+            if self.route.tells:
+                self._events = events_in(self.route.evidence, response.fields)
+            if self._sent is not None:
+                self._sent = None
+            keeping = self.keeping
+            if keeping is not None:  # after whoever may still ask somebody else: this is the answer that counts
+                if keeping.on_answer(self._served, response):
+                    return
+                keeping.on_body(body, complete)
+            if asking is not None:
+                asking.ask_of_answer(response, body, complete, trailers)
+                return
         added = self._mint + self.added
         keep = request.keep_alive and self.request_done and not self.runtime.draining
         if response.content_length < 0 and not response.bodiless:
@@ -164,6 +181,10 @@ class Exchange(Departure):
             self._say(None)
         if complete:
             self._connection = None
+        asking = self.asking
+        if asking is not None and asking.holds_answer:
+            asking.keep_answer(data, complete, trailers)
+            return
         keeping = self.keeping
         if keeping is not None:
             keeping.on_body(data, complete)
@@ -243,6 +264,10 @@ class Exchange(Departure):
     # What goes wrong.
 
     def on_broken(self, flag: Flag, untouched: bool) -> None:
+        asking = self.asking
+        if asking is not None and asking.holds_answer:
+            asking.broke(flag)
+            return
         if not untouched:  # a pooled connection that had been closed says nothing of its endpoint
             now = self.runtime.now()
             if self._unsaid:
@@ -367,6 +392,8 @@ class Exchange(Departure):
             self.pacer = None
         if self.keeping is not None:
             self.keeping.ended()
+        if self.asking is not None:
+            self.asking = None  # they know each other: a circle
         self._connection = None
         if self._arm is not None or self.route.attended:
             self._tries_over()

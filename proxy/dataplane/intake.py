@@ -22,8 +22,10 @@ from proxy.core.routing import RouteTable
 from proxy.dataplane.arms import Arms
 from proxy.dataplane.borrowing import Borrowed
 from proxy.dataplane.expressing import Expressing
+from proxy.dataplane.plugins import LivePlugin, Plugins
 from proxy.dataplane.runtime import Runtime, log
 from proxy.dataplane.upstreams import Upstreams
+from proxy.plugin_loading import PluginError
 from proxy.trust import client_context
 
 _BITE: Final = 0.001
@@ -37,6 +39,7 @@ class Intake:
         self._runtime: Final = runtime
         self._upstreams: Final = upstreams
         self.arms: Final = Arms(runtime)
+        self.plugins: Final = Plugins(runtime)
         self._lists: Final = Borrowed()
         self._expressing: Final = Expressing(runtime.view, runtime.base)
         self._swapped: Final = swapped
@@ -99,10 +102,12 @@ class Intake:
         generation: int = message["generation"]
         # A plan is a million small objects and no circle among them: the collector would look at them all, and find nothing.
         gc.disable()
+        plugins: dict[str, LivePlugin] = {}
         try:
             plan = await self._build(message)
             contexts = await self._load_contexts(plan)
             verifier = await runtime.identifying.prepare(plan.tokens)
+            plugins = await self.plugins.prepare(plan)
             for _ in self._upstreams.bring(plan, contexts):
                 await self._breathe()
             for _ in self.arms.bring(plan):
@@ -112,11 +117,15 @@ class Intake:
             log.error(
                 "a plan could not be taken; the one before goes on", extra={"generation": generation}, exc_info=error
             )
-            failure = {"generation": generation, "error": f"{type(error).__name__}: {error}"}
+            said = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+            failure = {"generation": generation, "error": said}
             runtime.send(messages.FAILED, json.dumps(failure).encode())
             gc.enable()
+            await self.plugins.discard(plugins)
             return
         runtime.exposing.bring(plan, alone=runtime.cells.alone)
+        runtime.evidencing.bring(plan)
+        runtime.braking.bring(plan)
         self._contexts = contexts
         before = runtime.plan
         if before is None or before.cookie_keys != plan.cookie_keys:
@@ -125,6 +134,7 @@ class Intake:
             runtime.hasher = UnitHasher(plan.unit_hash_key)
         runtime.capping.bring(plan, runtime.hasher)
         runtime.identifying.use(plan.tokens, verifier)
+        self.plugins.use(plan, plugins)
         runtime.plan = plan
         before = None  # or it would hold all that `_tidy` lets go of
         result = self._swapped(message["spec"]["listeners"])

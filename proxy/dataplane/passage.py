@@ -9,6 +9,7 @@ from math import inf
 from typing import Final
 
 from proxy.core.concurrency import Seat
+from proxy.core.decide import Decision
 from proxy.core.plan import Version
 from proxy.core.request import Response
 from proxy.dataplane.pacing import Paced, Pacer
@@ -52,6 +53,37 @@ class Keeping:
         raise AssertionError(_UNEXPECTED)
 
 
+class Held(Waiter):
+    """What holds a request, or the head of its answer, until the plugins of its route have spoken."""
+
+    holds_answer: bool = False  # its head waits
+    passed: bool = False  # its head may go on
+
+    def propose(self, decision: Decision, source: str) -> None:
+        """This was decided, for a unit from `source`."""
+        raise AssertionError(_UNEXPECTED)
+
+    def keeps_body(self, data: bytes, trailers: list[bytes] | None) -> bool:
+        """Whether this of the request's body waits; `trailers` are those at its end, None before it."""
+        raise AssertionError(_UNEXPECTED)
+
+    def ask_of_answer(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
+        """The head of the answer is there; it is passed on when the hooks have seen it."""
+        raise AssertionError(_UNEXPECTED)
+
+    def keep_answer(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
+        """More of its body, while its head waits."""
+        raise AssertionError(_UNEXPECTED)
+
+    def ask_of_stored(self, status: int, head: bytes, body: bytes, served: int, flag: Flag | None, stale: bool) -> bool:
+        """The same of an answer that was stored (`Passage.answer`): False where nobody asks about it, or they have spoken."""
+        raise AssertionError(_UNEXPECTED)
+
+    def broke(self, flag: Flag) -> None:
+        """Its connection has ended, while its head waits."""
+        raise AssertionError(_UNEXPECTED)
+
+
 class Passage(Paced):
     """What a gate sees of an exchange, beside what `Record` knows of it."""
 
@@ -60,6 +92,8 @@ class Passage(Paced):
     ends_at: float = inf  # monotonic seconds: when the whole exchange is too late
     seat: Seat | None = None  # the place it has, or waits for, where their number is limited
     pacer: Pacer | None = None  # where the answer's body is let out slowly
+    asking: Held | None = None  # where its route has plugins
+    altered: bytes = b""  # what plugins have changed of its fields, for the upstream
     _waiter: Waiter | None = None
     _alarm: asyncio.TimerHandle | None = None
 
@@ -73,6 +107,11 @@ class Passage(Paced):
         """The unit the decision rests on."""
         decision = self._decision
         return None if decision is None else decision.unit
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, however."""
+        return self._over
 
     @property
     def flag(self) -> Flag | None:
@@ -115,6 +154,40 @@ class Passage(Paced):
         return self._unit_hash.encode()
 
     # What an exchange does.
+
+    def await_decision(self) -> frozenset[bytes]:
+        """It will wait before there is a decision; until then, it counts at the default version. Answers which of its fields
+        cannot be passed on."""
+        raise AssertionError(_UNEXPECTED)
+
+    def begin(self, unit: bytes | None = None, source: str = "") -> None:
+        """Decide for this unit, which came from `source`; None: for the one that the route's chain finds. `Held.propose` hears
+        of it."""
+        raise AssertionError(_UNEXPECTED)
+
+    def set_off(self, decision: Decision, source: str, dropped: frozenset[bytes]) -> bool:
+        """Begin with what was decided; False where it has been answered."""
+        raise AssertionError(_UNEXPECTED)
+
+    def leave(self, dropped: frozenset[bytes], changes: dict[bytes, list[bytes]] | None) -> None:
+        """On the way to the upstream, with these changes of fields."""
+        raise AssertionError(_UNEXPECTED)
+
+    def pass_on(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
+        """The head of the answer goes to the client."""
+        raise AssertionError(_UNEXPECTED)
+
+    def body(self, data: bytes) -> None:
+        """More of the request's body, decoded; the end is yet to come."""
+        raise AssertionError(_UNEXPECTED)
+
+    def last_body(self, data: bytes, trailers: list[bytes]) -> None:
+        """The rest of the request's body."""
+        raise AssertionError(_UNEXPECTED)
+
+    def hold_upstream(self, held: bool) -> None:
+        """Read no more from the upstream, or again."""
+        raise AssertionError(_UNEXPECTED)
 
     def advance(self) -> None:
         """Go on with the next gate, or after the last with the upstream."""

@@ -7,6 +7,7 @@ event loop. A clock that ticks twenty times a second turns the timer wheel and w
 import argparse
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import json
 import logging
@@ -31,7 +32,7 @@ from proxy.dataplane.timers import TICK
 from proxy.dataplane.tunnel import review
 from proxy.dataplane.upstreams import Upstreams
 from proxy.form import compiled
-from proxy.telemetry.counters import W_LOOP_LAG, Cells
+from proxy.telemetry.counters import W_HEARTBEAT, W_LOOP_LAG, Cells
 
 _CHORES: Final = 5
 """Ticks between two rounds of writing down and sending off."""
@@ -117,9 +118,14 @@ class Worker:
         logger.propagate = False
         loop.set_exception_handler(self._unexpected)
         gc.collect()  # once, while nobody waits: what an import left behind
+        # Control asks with this where a worker stands that does nothing any more, before it ends it.
+        if sys.stderr is not None:
+            faulthandler.register(signal.SIGUSR1, all_threads=True)
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         loop.add_signal_handler(signal.SIGTERM, self._drain, 0.0)
+        # Before anything can be asked of it: a worker that has never given a sign is not looked after.
+        self._runtime.view[self._runtime.base + W_HEARTBEAT] = int(self._runtime.now() * 1e9)
         await self._link.open(socket.socket(fileno=self._channel))
         self._next_tick = self._runtime.now() + TICK
         loop.call_later(TICK, self._tick)
@@ -176,6 +182,7 @@ class Worker:
     def _tick(self) -> None:
         runtime = self._runtime
         now = runtime.now()
+        runtime.view[runtime.base + W_HEARTBEAT] = int(now * 1e9)
         self._worst_lag = max(self._worst_lag, now - self._next_tick)
         self._ticks += 1
         try:
@@ -197,6 +204,11 @@ class Worker:
         runtime.flush()
         runtime.exposing.flush(runtime.send)
         runtime.identifying.flush(runtime.send)
+        runtime.evidencing.flush(runtime.send)
+        if self._link.connected:
+            runtime.braking.rest()
+        else:
+            runtime.braking.look(runtime.plan)
         if self._ticks % (_CHORES * 4) == 0:
             runtime.view[runtime.base + W_LOOP_LAG] = int(self._worst_lag * 1e9)
             self._worst_lag = 0.0
@@ -217,6 +229,7 @@ class Worker:
                 if client.generation() < generation:
                     return
         self._settled = generation
+        self._intake.plugins.settled(generation)
         runtime.send(messages.SETTLED, json.dumps({"generation": generation}).encode())
 
     # The end.
@@ -252,8 +265,10 @@ class Worker:
             for client in list(listener.clients):
                 aborted += client.cut_short()
         self._upstreams.close()
+        await self._intake.plugins.close()
         runtime.flush()
         runtime.exposing.finish(runtime.send)
+        runtime.evidencing.finish(runtime.send)
         self._link.send(messages.DRAINED, json.dumps({"aborted": aborted}).encode())
         self._link.leave()
         patience = runtime.now() + _HEARD_OUT

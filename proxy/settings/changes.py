@@ -25,6 +25,7 @@ from proxy.settings.flag_changes import FlagChange, compare_flags, depend_on
 from proxy.settings.list_changes import ListChange, compare_lists, lists_in
 from proxy.settings.models.part import RESTART, Part
 from proxy.settings.models.top import Settings
+from proxy.settings.rollout_changes import rollout_lines
 from proxy.settings.unit_files import UnitFile
 
 Spec = dict[str, Any]
@@ -34,7 +35,7 @@ _SHARED_KEY: Final = "own_zone"
 _VERSION_KEYS: Final = ("upstream", "fallback", "warm_up", "breaker", "kill", "cap")
 _SAID_OTHERWISE: Final = ("versions", "claimed")
 """Keys of a route's spec that are no keys of the file, or told one by one."""
-_WHO_COMES: Final = ("rules", "choice", "rings", "preview")
+_WHO_COMES: Final = ("rules", "choice", "rings", "preview", "plugins")
 """Keys that are about some of the units only, of whom nobody knows how many there are."""
 
 
@@ -45,10 +46,11 @@ class RouteChange:
     `entering` and `leaving` are the shares by version.
     `weights` maps a version to its old and new weight (None: it is not there). `redealt` says that the salt or the
     epoch changed; `keys` are all that did. `beyond` are those among them that move units who are not in the shares,
-    because how many they are depends on who comes: of rules, choices, rings and previews. `named` is how many units the rules
-    that changed name. `stay` are the versions whose units keep them by a record (`stickiness`), whatever the new weights: where
-    there are any, the shares are of the units without a record, and of those whose record is of none of these. `caps` are
-    the versions that only so many units may ever have: a share into one of them is at most so many, and the rest stays.
+    because how many they are depends on who comes: of rules, choices, rings, previews and plugins. `named` is how many units
+    the rules that changed name. `stay` are the versions whose units keep them by a record (`stickiness`), whatever the new
+    weights: where there are any, the shares are of the units without a record, and of those whose record is of none of these.
+    `caps` are the versions that only so many units may ever have: a share into one of them is at most so many, and the rest
+    stays.
     """
 
     route: str
@@ -136,6 +138,7 @@ def compare(
     at = time.time() if at is None else at
     _parts(changes.upstreams, "upstream", old["upstreams"], new["upstreams"], changes.lines)
     _parts(changes.segments, "segment", old["segments"], new["segments"], changes.lines)
+    _plugins(changes, old["plugins"], new)
     if lists is not None:
         changes.lists.extend(compare_lists(old, new, *lists))
         changes.lines.extend(one.line() for one in changes.lists)
@@ -195,6 +198,19 @@ def _flags(changes: Changes, old: Spec, new: Spec, at: float) -> None:
         changes.lines.append(f"flag {name} needs {', '.join(needed)}: how many units move depends on who comes")
 
 
+def _plugins(changes: Changes, old: list[Spec], new: Spec) -> None:
+    """Tell what changed of plugins, and which routes ask one that is another now."""
+    if old == new["plugins"]:
+        return
+    changes.keys.append("plugins")
+    found = _sorts()
+    _parts(found, "plugin", old, new["plugins"], changes.lines)
+    for route in new["routes"]:
+        names = ", ".join(name for name in route["plugins"] if name in found["changed"])
+        if names:
+            changes.lines.append(f"route {route['name']} asks {names}: how many units move depends on who comes")
+
+
 def _by_segment(changes: Changes, new: Spec) -> None:
     """Tell which routes and flags decide by a segment that changed: that moves units, too."""
     changed = set(changes.segments["changed"])
@@ -241,6 +257,7 @@ def _routes(changes: Changes, old: list[Spec], new: list[Spec], at: float) -> No
             change = _route(before[name], one, at)
             changes.changed_routes.append(change)
             changes.lines.append(_route_line(change))
+            changes.lines.extend(rollout_lines(before[name], one))
     if [name for name in before if name in after] != [name for name in after if name in before]:
         changes.keys.append("routes")
         changes.lines.append("the order of the routes changed: the first that matches takes a request")
@@ -338,7 +355,7 @@ def _keys(changes: Changes, old: Settings, new: Settings) -> None:
 def _differences(old: Part, new: Part, prefix: str, *, restart: bool = False) -> Iterable[tuple[str, bool]]:
     """The keys that differ, each with whether it needs a restart."""
     for name, info in type(new).model_fields.items():
-        if not prefix and name in ("include", "upstreams", "segments", "routes", "flags"):
+        if not prefix and name in ("include", "upstreams", "segments", "routes", "flags", "plugins"):
             continue
         before, after = getattr(old, name), getattr(new, name)
         if before == after:

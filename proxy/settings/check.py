@@ -11,7 +11,9 @@ from proxy.settings.certificates import CertificateReader
 from proxy.settings.check_audience import check_audience
 from proxy.settings.check_flags import check_flags
 from proxy.settings.check_hash import check_hash
+from proxy.settings.check_plugins import check_plugins
 from proxy.settings.check_policies import Surroundings, check_policies
+from proxy.settings.check_rollout import check_rollout
 from proxy.settings.check_route import check_route, signs_records, unit_chain, uses_minted_cookie
 from proxy.settings.check_segments import check_segments, known
 from proxy.settings.check_tokens import check_tokens
@@ -20,6 +22,7 @@ from proxy.settings.models.matchers import Matcher
 from proxy.settings.models.route import Route
 from proxy.settings.models.top import General
 from proxy.settings.models.upstream import Upstream
+from proxy.settings.plugin_files import PluginFiles
 from proxy.settings.problems import WARNING, KeyPath, Place, Report, suggestion
 from proxy.settings.references import route_references
 from proxy.settings.scalars import Address, format_duration, split_address
@@ -43,6 +46,7 @@ class Draft:
     where: Callable[[KeyPath], Place]
     certificates: CertificateReader
     unit_files: UnitFiles
+    plugin_files: PluginFiles
     now: float
     general: General | None = None
     upstreams: dict[str, Upstream] = field(default_factory=dict)
@@ -56,6 +60,12 @@ class Draft:
         """The names a part defines, valid or not: a reference to one with mistakes is right."""
         given = self.values.get(part, {})
         return frozenset(given) if isinstance(given, dict) else frozenset()
+
+    def listed(self, part: str) -> frozenset[str]:
+        """The same of a part that is a list of maps with a `name`."""
+        given = self.values.get(part, [])
+        names = [one.get("name") for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+        return frozenset(name for name in names if isinstance(name, str))
 
 
 def check(draft: Draft) -> None:
@@ -72,6 +82,7 @@ def check(draft: Draft) -> None:
         check_upstream_policies(upstream, ("upstreams", name), draft.report, has_zone=has_zone)
     check_segments(draft)
     check_tokens(draft)
+    check_plugins(draft)
     _routes(draft)
     check_audience(draft.general, draft.routes, draft.report, draft.now)
     _state(draft)
@@ -211,6 +222,7 @@ def _routes(draft: Draft) -> None:
             "version": versions if isinstance(versions, dict) else {},
             "holdout": draft.names("holdouts"),
             "layer": draft.names("layers"),
+            "plugin": draft.listed("plugins"),
         }
         for path, what, other in route_references(raw):
             known(draft.report, ("routes", index, *path), what, other, names[what])
@@ -227,6 +239,7 @@ def _routes(draft: Draft) -> None:
             check_route(route, ("routes", index), draft.report)
             check_hash(route, ("routes", index), draft.report)
             check_policies(route, ("routes", index), draft.report, around)
+            check_rollout(route, ("routes", index), draft.report, draft.general, draft.now)
             before = shadowing.add(route)
             if before is not None:
                 message = f"never reached: route `{before}` above takes every request that this one would"

@@ -87,6 +87,10 @@ def _claims(draft: "Draft") -> Iterator[KeyPath]:
             yield (*path, "claim")
         if "claims" in _read_by(matcher.get("cel")):
             yield (*path, "cel")
+    plugins = draft.values.get("plugins")
+    for index, plugin in enumerate(plugins if isinstance(plugins, list) else ()):
+        if isinstance(plugin, Mapping) and plugin.get("claims"):
+            yield ("plugins", index, "claims")
     routes = draft.values.get("routes")
     for index, route in enumerate(routes if isinstance(routes, list) else ()):
         chain = route.get("unit") if isinstance(route, Mapping) else None

@@ -8,18 +8,24 @@ from typing import Any
 
 from proxy.settings.certificates import CertificateReader
 from proxy.settings.compile_flags import flags_spec
+from proxy.settings.compile_plugins import plugins_spec
 from proxy.settings.compile_route import route_spec
 from proxy.settings.compile_tokens import Claims, claims_in, claims_known, tokens_spec
 from proxy.settings.compile_upstream import upstream_spec
 from proxy.settings.models.listen import Client, Listener
 from proxy.settings.models.matchers import matcher_spec
 from proxy.settings.models.top import Settings
+from proxy.settings.plugin_files import PluginFiles
 
 Spec = dict[str, Any]
 
 
 def compile_spec(
-    settings: Settings, certificates: CertificateReader, segment_order: Sequence[str], flag_order: Sequence[str] = ()
+    settings: Settings,
+    certificates: CertificateReader,
+    plugin_files: PluginFiles,
+    segment_order: Sequence[str],
+    flag_order: Sequence[str] = (),
 ) -> Spec:
     """The spec of checked settings. The orders name each segment, and each flag, after those it needs."""
     segments: list[Spec] = [{"name": name, "where": matcher_spec(settings.segments[name])} for name in segment_order]
@@ -29,9 +35,12 @@ def compile_spec(
     claims: dict[str, Claims] = {}
     for segment in segments:
         claims[segment["name"]] = claims_in(segment["where"], claims)
+    plugins = plugins_spec(settings, plugin_files)
+    plugin_claims = {one["name"]: frozenset[str](one["claims"]) for one in plugins}
     for route in routes:
         asked = [route, flags] if route["inject_flags"] else route
-        route["claimed"] = bool(claims_in(asked, claims))
+        route["claimed"] = bool(claims_in(asked, claims)) or any(plugin_claims[name] for name in route["plugins"])
+    looked_at = claims_in([segments, routes, flags], claims).union(*plugin_claims.values())
     return {
         "generation": 0,
         "listeners": [_listener(one, certificates) for one in settings.listen],
@@ -48,9 +57,8 @@ def compile_spec(
         "faults": {"enabled": settings.faults.enabled, "max_percent": settings.faults.max_percent},
         "exposure": {"queue": settings.exposure.queue, "raw_units": settings.exposure.raw_units},
         "zone": settings.zone or "",
-        "jwt": tokens_spec(
-            settings.jwt, claims_in([segments, routes, flags], claims) | claims_known(settings.ofrep), certificates
-        ),
+        "jwt": tokens_spec(settings.jwt, looked_at | claims_known(settings.ofrep), certificates),
+        "plugins": plugins,
         "timed": has_to_do_with_time([segments, routes, flags if told else []]),
     }
 

@@ -24,6 +24,7 @@ from proxy.settings.models.matchers import Matcher
 from proxy.settings.models.route import Route
 from proxy.settings.models.top import General, Settings
 from proxy.settings.models.upstream import Upstream
+from proxy.settings.plugin_files import PluginFiles
 from proxy.settings.problems import ERROR, KeyPath, Place, Problem, SettingsError, kind_of, shown
 from proxy.settings.scalars import parse_name
 from proxy.settings.source import Document, locate, parse_document, place_of, read_file
@@ -75,6 +76,7 @@ class Loader:
         self.parsed = 0
         """Files parsed since the start, as opposed to taken from the cache."""
         self.unit_files: Final = UnitFiles(self.path.parent)
+        self._plugin_files: Final = PluginFiles(self.path.parent)
         self.files: list[Path] = [self.path]
         self.directories: list[Path] = [self.path.parent]
         self._environ: Final = environ
@@ -108,10 +110,12 @@ class Loader:
             tree.add(document)
         certificates = CertificateReader(self.path.parent)
         problems = [*gathered.problems, *tree.problems]
-        draft = _validated(tree, problems, certificates, self.unit_files, self._clock())
+        self._plugin_files.begin()
+        draft = _validated(tree, problems, certificates, self.unit_files, self._plugin_files, self._clock())
         check(draft)
-        self.files.extend(certificates.files)
-        self.directories.extend(dict.fromkeys(file.parent for file in certificates.files))
+        for named in (certificates.files, self._plugin_files.files):
+            self.files.extend(named)
+            self.directories.extend(dict.fromkeys(file.parent for file in named))
         order = {name: index for index, name in enumerate(sources)}
         problems.sort(key=lambda one: (order.get(one.place.file, -1), one.place.line, one.place.column))
         errors = list(dict.fromkeys(one for one in problems if one.severity == ERROR))
@@ -125,7 +129,7 @@ class Loader:
             segments=draft.segments,
             routes=[route for route in draft.routes if route is not None],
         )
-        spec = compile_spec(settings, certificates, draft.segment_order, draft.flag_order)
+        spec = compile_spec(settings, certificates, self._plugin_files, draft.segment_order, draft.flag_order)
         self.unit_files.keep(draft.lists)
         lists = {name: self.unit_files.known[name] for name in draft.lists}
         return Loaded(spec, settings, warnings, self.files, self.directories, sources, lists)
@@ -205,7 +209,12 @@ class _Gathering:
 
 
 def _validated(
-    tree: Tree, problems: list[Problem], certificates: CertificateReader, unit_files: UnitFiles, now: float
+    tree: Tree,
+    problems: list[Problem],
+    certificates: CertificateReader,
+    unit_files: UnitFiles,
+    plugin_files: PluginFiles,
+    now: float,
 ) -> Draft:
     """The parts of the configuration that are valid by themselves; what is wrong with the others goes to `problems`."""
     later = list(find_later(tree.values))
@@ -233,7 +242,7 @@ def _validated(
             return None
 
     values = tree.values
-    draft = Draft(values, report, lambda path: tree.place(path)[1], certificates, unit_files, now)
+    draft = Draft(values, report, lambda path: tree.place(path)[1], certificates, unit_files, plugin_files, now)
     rest = {name: value for name, value in values.items() if name not in _PARTS}
     draft.general = valid(_Known, rest, ())
     for name, model, found in (("upstreams", Upstream, draft.upstreams), ("segments", Matcher, draft.segments)):

@@ -9,7 +9,7 @@ from typing import Any
 from proxy.settings.problems import KeyPath
 
 Reference = tuple[KeyPath, str, str]
-"""Where, what kind (upstream, version, segment, holdout, layer, route, flag), which name."""
+"""Where, what kind (upstream, version, segment, holdout, layer, plugin, route, flag), which name."""
 
 
 def route_references(route: Any) -> Iterator[Reference]:
@@ -37,6 +37,14 @@ def route_references(route: Any) -> Iterator[Reference]:
         for place, name in _items(rings.get("order") if isinstance(rings, dict) else None):
             if isinstance(name, str):
                 yield ("rings", index, "order", place), "segment", name
+    rollout = route.get("rollout")
+    for key in ("from", "to", "baseline"):
+        yield from _one(rollout, ("rollout",), key, "version")
+    for index, metric in _items(rollout.get("metrics") if isinstance(rollout, dict) else None):
+        yield from _one(metric, ("rollout", "metrics", index), "version", "version")
+    for place, name in _items(route.get("plugins")):
+        if isinstance(name, str):
+            yield ("plugins", place), "plugin", name
     yield from _versions(route.get("choice"), ("choice",), "versions")
     yield from _one(route.get("choice"), ("choice",), "segment", "segment")
     for index, mirror in _items(route.get("mirror")):

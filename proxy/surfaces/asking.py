@@ -259,6 +259,9 @@ def _explained(
         notes.append(
             "how many units have had a version that has a cap is not known here: the admin port's explain knows"
         )
+    if route.plugins:
+        asked = ", ".join(route.plugins)
+        notes.append(f"plugins are asked by workers alone, and may name another unit or version: {asked}")
     weights = {version.name: version.weight for version in route.versions}
     total = sum(weights.values())
     explained["split"] = {name: (weight / total if total else 0.0) for name, weight in weights.items()}

@@ -117,7 +117,9 @@ V_FAULTS: Final = V_CACHE_OUTCOMES + 8  # disturbed on purpose, by FAULT_OUTCOME
 V_EXPOSURES_DROPPED: Final = V_FAULTS + 8  # records of exposures that found no room in the worker
 V_CHOICES: Final = V_EXPOSURES_DROPPED + 1  # what became of units' own choices, by CHOICE_OUTCOMES
 V_CAP: Final = V_CHOICES + 6  # units that a capped version was new to, by CAP_OUTCOMES
-VERSION_SLOTS: Final = V_CAP + 2
+V_EVIDENCE_DROPPED: Final = V_CAP + 2  # first events of units that found no room in the worker
+V_BRAKES: Final = V_EVIDENCE_DROPPED + 1  # times a worker has taken the version out by itself
+VERSION_SLOTS: Final = V_BRAKES + 1
 
 LIMITED_CAUSES: Final[tuple[str, ...]] = ("rate", "queue_full", "queue_timeout", "shed", "admission")
 LIMITED_RATE, LIMITED_QUEUE_FULL, LIMITED_QUEUE_TIMEOUT, LIMITED_SHED, LIMITED_ADMISSION = range(len(LIMITED_CAUSES))
@@ -178,6 +180,27 @@ E_IN_FLIGHT: Final = 5
 E_EJECTIONS: Final = 6  # by cause
 ENDPOINT_SLOTS: Final = E_EJECTIONS + 6
 
+# The block of one plugin.
+PLUGIN_HOOKS: Final[tuple[str, ...]] = ("unit", "decide", "on_request", "on_response", "start")
+"""The hooks that requests bring about, and `start`, which a plan does."""
+HOOK_UNIT, HOOK_DECIDE, HOOK_REQUEST, HOOK_RESPONSE, HOOK_START = range(len(PLUGIN_HOOKS))
+PLUGIN_CAUSES: Final[tuple[str, ...]] = (
+    "error",  # it raised something
+    "invalid",  # what it said cannot be used
+    "timeout",  # an async hook was cut off
+    "overrun",  # a sync hook took too long; what it said counts
+    "disabled",  # not asked, because of its overruns
+    "busy",  # not asked, because too many of its calls are under way
+)
+CAUSE_ERROR, CAUSE_INVALID, CAUSE_TIMEOUT, CAUSE_OVERRUN, CAUSE_DISABLED, CAUSE_BUSY = range(len(PLUGIN_CAUSES))
+P_RUNNING: Final = 0  # calls of async hooks under way
+P_DISABLED: Final = 1  # hooks that are not asked now
+P_ANSWERED: Final = 2  # requests that it answered
+P_OVERRIDDEN: Final = 3  # decisions that it changed
+P_ERRORS: Final = 4  # by hook, eight places each, by cause
+P_SECONDS: Final = P_ERRORS + 8 * len(PLUGIN_HOOKS)  # by hook, without `start`, a histogram each
+PLUGIN_SLOTS: Final = P_SECONDS + HISTOGRAM_SLOTS * HOOK_START
+
 # The block of the worker itself; it stands at offset 0 of every region.
 W_CONNECTIONS: Final = 0  # client connections open
 W_ACCEPTED: Final = 1
@@ -192,7 +215,9 @@ W_RATE_KEYS_FORGOTTEN: Final = 9  # keys of rate limits that had to make room wh
 W_DEADLINES_IGNORED: Final = 10  # deadlines asked for by trusted peers that could not be read
 W_TOKENS: Final = 11  # by outcome
 W_EXPRESSIONS: Final = W_TOKENS + 16  # expressions that could not be evaluated, by EXPRESSION_TROUBLES
-WORKER_SLOTS: Final = W_EXPRESSIONS + 2
+W_HEARTBEAT: Final = W_EXPRESSIONS + 2  # the monotonic clock in nanoseconds, twenty times a second
+W_STALLS: Final = W_HEARTBEAT + 1  # times it was replaced because that stood still; written by control, when it is gone
+WORKER_SLOTS: Final = W_STALLS + 1
 
 IN_FLIGHT_SLOTS: Final = {
     "version": (
@@ -210,7 +235,8 @@ IN_FLIGHT_SLOTS: Final = {
     "mirror": (M_IN_FLIGHT, M_BUFFERED),
     "upstream": (U_CONNECTING, U_ACTIVE, U_IDLE, U_PENDING, U_REQUESTS, U_PANIC),
     "endpoint": (E_DOWN, E_EJECTED, E_UNHEALTHY, E_DRAINED, E_IN_FLIGHT),
-    "worker": (W_CONNECTIONS, W_LOOP_LAG, W_TUNNELS),
+    "plugin": (P_RUNNING, P_DISABLED),
+    "worker": (W_CONNECTIONS, W_LOOP_LAG, W_TUNNELS, W_HEARTBEAT),
 }
 """By kind of block, the slots that describe the present. They are set to 0 when the worker that wrote them is gone."""
 
@@ -220,6 +246,7 @@ BLOCK_SLOTS: Final = {
     "mirror": MIRROR_SLOTS,
     "upstream": UPSTREAM_SLOTS,
     "endpoint": ENDPOINT_SLOTS,
+    "plugin": PLUGIN_SLOTS,
     "worker": WORKER_SLOTS,
 }
 
@@ -230,6 +257,7 @@ assert len(LIMITED_CAUSES) <= V_CACHE_OUTCOMES - V_LIMITED  # noqa: S101
 assert len(RETRY_OUTCOMES) <= 8  # noqa: S101
 assert len(HEDGE_OUTCOMES) <= 8  # noqa: S101
 assert len(MIRROR_OUTCOMES) <= M_DURATION - M_OUTCOMES  # noqa: S101
+assert len(PLUGIN_CAUSES) <= 8  # noqa: S101
 assert len(FAULT_OUTCOMES) <= V_EXPOSURES_DROPPED - V_FAULTS  # noqa: S101
 
 

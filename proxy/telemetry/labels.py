@@ -1,7 +1,7 @@
 """Under which labels the parts of a plan are counted, and where in its spec the slots of each stand.
 
 By kind of block: a version by (route, version), codes by (route, assigned version, served version), a mirror by (route,
-upstream), an upstream by itself, an endpoint by (upstream, its URL and address).
+upstream), an upstream and a plugin by themselves, an endpoint by (upstream, its URL and address).
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from proxy.core.plan import NONE
 Key = tuple[str, ...]
 Spec = dict[str, Any]
 
-KINDS: Final = ("version", "codes", "mirror", "upstream", "endpoint")
+KINDS: Final = ("version", "codes", "mirror", "upstream", "endpoint", "plugin")
 
 
 def endpoint_key(upstream: str, endpoint: Spec) -> Key:
@@ -48,6 +48,8 @@ def labels_of(spec: Spec) -> dict[str, dict[Key, None]]:
         wanted["upstream"][upstream["name"],] = None
         for endpoint in upstream["endpoints"]:
             wanted["endpoint"][endpoint_key(upstream["name"], endpoint)] = None
+    for plugin in spec["plugins"]:
+        wanted["plugin"][plugin["name"],] = None
     for route in spec["routes"]:
         name = route["name"]
         for assigned, chain in fallback_chains(route["versions"]).items():
@@ -65,6 +67,7 @@ def with_slots(spec: Spec, slot: Callable[[str, Key], int]) -> Spec:
         **spec,
         "upstreams": [_upstream(one, slot) for one in spec["upstreams"]],
         "routes": [_route(one, slot) for one in spec["routes"]],
+        "plugins": [{**one, "slot": slot("plugin", (one["name"],))} for one in spec["plugins"]],
         "none_slot": slot("version", (NONE, NONE)),
         "none_codes": slot("codes", (NONE, NONE, NONE)),
     }

@@ -34,7 +34,14 @@ REMOVED: Final = "removed"
 OTHER: Final = "other"
 """Label of an upstream's endpoints that came while too many others waited to be forgotten."""
 
-RETIRED_LIMITS: Final = {"version": 1000, "codes": 4000, "mirror": 1000, "upstream": 1000, "endpoint": 1000}
+RETIRED_LIMITS: Final = {
+    "version": 1000,
+    "codes": 4000,
+    "mirror": 1000,
+    "upstream": 1000,
+    "endpoint": 1000,
+    "plugin": 1000,
+}
 """By kind of block, how many series stay that the plan no longer names."""
 
 REMOVED_ROUTES: Final = 1000

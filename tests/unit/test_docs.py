@@ -60,6 +60,10 @@ def test_every_configuration_shown_loads_without_a_warning(page: Path, number: i
     file.write_text(text)
     for name in re.findall(r"units_file: ([\w.-]+)", text):
         (tmp_path / name).write_text("alice\n")
+    (tmp_path / "plugins").mkdir()
+    for source in _blocks(page, "python"):
+        if source.startswith("# plugins/"):
+            (tmp_path / source.partition("\n")[0].removeprefix("# ")).write_text(source)
     loaded = load(file, {})
     # An example need not say where its keys are kept; the warning about that is the right one.
     assert [warning.message for warning in loaded.warnings if "without `state`" not in warning.message] == []
@@ -70,6 +74,11 @@ def test_every_command_shown_exists_with_its_options(page: str, words: list[str]
     context = click.Context(tidegate)
     command = tidegate.get_command(context, words[0])
     assert command is not None, (page, words)
+    while isinstance(command, click.Group):  # `tidegate rollout status`
+        words = words[1:]
+        assert words, (page, command.name)
+        command = command.get_command(context, words[0])
+        assert command is not None, (page, words)
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     for word in words[1:]:
         if word.startswith("-"):
@@ -125,6 +134,7 @@ def test_table_of_deadlines_has_every_deadline_of_the_reference_with_its_default
             if unit == "duration" and (timeouts or (key.endswith("timeout") and name.startswith("routes[]"))):
                 known[f"{name}.{key}"] = default.strip()
     known.pop("routes[].concurrency.queue_timeout")  # bounds a queue, and is said where the queue is
+    known.pop("routes[].rollout.webhooks[].timeout")  # of the control process, and no request waits for it
     assert {key: "off" if default in {"", "0s"} else default for key, default in known.items()} == shown
 
 

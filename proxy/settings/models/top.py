@@ -13,11 +13,24 @@ from proxy.settings.models.flags import Flag, Ofrep
 from proxy.settings.models.listen import Admin, Client, Drain, Listener, Listeners
 from proxy.settings.models.matchers import Matcher
 from proxy.settings.models.part import Part, option
+from proxy.settings.models.plugins import PluginEntry
 from proxy.settings.models.route import Route
 from proxy.settings.models.tokens import Jwt
 from proxy.settings.models.upstream import Upstream
 from proxy.settings.problems import shown
-from proxy.settings.scalars import Cidr, Listen, Name, Secret, Short, Text, Zone, one_or_many, parse_plain_text, refuse
+from proxy.settings.scalars import (
+    Cidr,
+    Delay,
+    Listen,
+    Name,
+    Secret,
+    Short,
+    Text,
+    Zone,
+    one_or_many,
+    parse_plain_text,
+    refuse,
+)
 
 _SQLITE: Final = re.compile(r"sqlite:.+")
 
@@ -102,6 +115,12 @@ class General(Part):
         "How changed files are noticed: by the system's events, or by looking every second where events do not come.",
         "events",
     )
+    watchdog: Delay = option(
+        "A worker that has done nothing at all for so long is replaced; `0s`: never.",
+        10.0,
+        unit="duration",
+        shown="10s",
+    )
     run_dir: Text | None = option(
         "Directory of the sockets by which a new control process takes workers over.",
         None,
@@ -123,6 +142,7 @@ class General(Part):
     holdouts: dict[Name, Holdout] = option("Holdouts by name, for routes to name.", makes=dict)
     layers: dict[Name, Layer] = option("Layers by name, for routes to name.", makes=dict)
     flags: dict[Name, Flag] = option("Flags by name: values for applications, by unit.", makes=dict)
+    plugins: list[PluginEntry] = option("Classes of your own that workers ask, for routes to name.", makes=list)
     ofrep: Ofrep | None = option("The port on which applications ask for flags. Absent: none.", None)
 
     @property

@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final
 
-REDACTED: Final = "(redacted)"
+from proxy.rollout.redacting import REDACTED, without_secrets
 
 _SECRET_FIELD: Final = re.compile(r"auth|cookie|token|secret|key|password|credential", re.IGNORECASE)
 _USERINFO: Final = re.compile(r"(?<=://)[^/@]*@")
@@ -33,6 +33,14 @@ def shown(spec: Spec) -> Spec:
             for one in spec["upstreams"]
         ],
         "routes": [_route(one) for one in spec["routes"]],
+        "plugins": [
+            {
+                **_without(one, "slot"),
+                "source": f"({len(one['source'].encode())} bytes)" if one["source"] else "",
+                "config": _config(one["config"]),
+            }
+            for one in spec["plugins"]
+        ],
     }
 
 
@@ -52,11 +60,24 @@ def _route(route: Spec) -> Spec:
             **rewrite,
             "set_headers": _fields(rewrite["set_headers"]),
         },
+        "rollout": route.get("rollout") and without_secrets(route["rollout"]),
     }
 
 
 def _fields(fields: dict[str, str]) -> dict[str, str]:
     return {name: REDACTED if _SECRET_FIELD.search(name) else value for name, value in fields.items()}
+
+
+def _config(value: Any) -> Any:
+    """What a plugin is handed, without what is called like a secret."""
+    if isinstance(value, dict):
+        return {
+            name: REDACTED if _SECRET_FIELD.search(str(name)) and not isinstance(one, dict | list) else _config(one)
+            for name, one in value.items()
+        }
+    if isinstance(value, list):
+        return [_config(one) for one in value]
+    return without_userinfo(value) if isinstance(value, str) else value
 
 
 def _without(spec: Spec, *names: str) -> Spec:

@@ -123,7 +123,7 @@ def _check(config: Path, environ: Mapping[str, str]) -> None:
 
 def _request(config: Path, run_dir: Path, environ: Mapping[str, str], limit: float) -> dict[str, Any]:
     """How the guardian starts this program (control/guardian.py: Program)."""
-    from proxy.control.worker_process import search_path
+    from proxy.form import search_path
 
     return {
         "command": [sys.executable, "-P", "-m", "proxy", "run", "-c", str(config), "--run-dir", str(run_dir)],

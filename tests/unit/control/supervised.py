@@ -23,10 +23,18 @@ class FakeProcess:
         self.channel = channel
         self.ended = ended
         self.killed = False
+        self.asked = False
+        self.held = False
         self.reader = FrameReader()
 
     def kill(self):
         self.killed = True
+
+    def say_where(self):
+        self.asked = True
+
+    def stopped(self):
+        return self.held
 
     def cpu_seconds(self):
         return 0.5

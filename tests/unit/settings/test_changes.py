@@ -462,6 +462,26 @@ def test_who_stays_by_a_record_is_told(tmp_path: Path, replaced: list[tuple[str,
     assert bool(route["stay"]) == ("stays" in line)
 
 
+def test_plugins_are_told_by_what_changed_of_them_and_who_asks_them(tmp_path: Path) -> None:
+    source = "from proxy.plugin import Plugin\nclass P(Plugin):\n    def unit(self, request):\n        return None\n"
+    file = tmp_path / "p.py"
+    file.write_text(source)
+    text = BASE + "plugins: [{name: p, file: p.py, config: {a: 1}}]\n"
+    text = text.replace("    match: {path: /shop}\n", "    match: {path: /shop}\n    plugins: [p]\n")
+    base, before = loaded(tmp_path, BASE), loaded(tmp_path, text)
+    changes = compare(base.spec, before.spec, base.settings, before.settings)
+    assert changes.lines[0] == "plugin p added"
+    assert "how many depends on who comes" in changes.lines[1]
+    file.write_text(source + "# edited\n")
+    after = loaded(tmp_path, text.replace("a: 1", "a: 2"))
+    changes = compare(before.spec, after.spec, before.settings, after.settings)
+    assert changes.lines == [
+        "plugin p changed: source, config",
+        "route shop asks p: how many units move depends on who comes",
+    ]
+    assert changes.keys == ["plugins"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [

@@ -20,6 +20,7 @@ NEEDED = {
     "routes": "routes: [{name: r, versions: {v: {upstream: a}}}]",
 }
 ENVIRON = {"TG_PORT": "8080"}
+PLUGIN = "from proxy.plugin import Plugin\nclass Tenant(Plugin):\n    def unit(self, request):\n        return None\n"
 
 
 class Case(NamedTuple):
@@ -44,6 +45,8 @@ def told(case: Case, directory: Path) -> list[str]:
         for key, line in NEEDED.items():
             if not re.search(rf"^{key}:", text, re.MULTILINE):
                 text += f"{line}\n"
+    (directory / "tenant.py").write_text(PLUGIN)
+    (directory / "broken.py").write_text("import os\nimport nowhere\n")
     path = directory / "case.yaml"
     path.write_text(text)
     try:

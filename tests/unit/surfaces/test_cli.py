@@ -535,6 +535,20 @@ def test_explain_notes_that_the_request_would_go_elsewhere(config: str) -> None:
     assert found["notes"] == ["no route takes this request: 404"]
 
 
+def test_explain_asks_no_plugin_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text(
+        "from proxy.plugin import Plugin\nclass P(Plugin):\n    def decide(self, request, proposed):\n        return 'b'\n"
+    )
+    path = tmp_path / "tidegate.yaml"
+    path.write_text(
+        "listen: 127.0.0.1:8080\nplugins: [{name: p, file: p.py}]\nupstreams: {u: {endpoints: [http://127.0.0.1:1]}}\n"
+        "routes: [{name: r, versions: {a: {upstream: u, weight: 1}, b: {upstream: u, weight: 0}}, plugins: [p]}]\n"
+    )
+    found = explained(str(path), "--route", "r", "--unit", "u")
+    assert found["version"] == "a"
+    assert found["notes"] == ["plugins are asked by workers alone, and may name another unit or version: p"]
+
+
 def test_explain_names_the_routes_there_are(config: str) -> None:
     result = run("explain", "-c", config, "--route", "shoop")
     assert (result.exit_code, result.stderr) == (1, "there is no route shoop; routes: shop, blocked\n")

@@ -22,7 +22,7 @@ def test_a_version_is_answered_for_by_those_behind_it_once_each():
 
 
 def test_all_labels_of_a_plan_are_named_and_their_slots_put_in():
-    spec = shop_spec()
+    spec = shop_spec(plugins=[{"name": "tenant"}])
     labels = {kind: list(keys) for kind, keys in labels_of(spec).items()}
     assert labels == {
         "version": [(NONE, NONE), ("shop", "stable"), ("shop", "canary")],
@@ -37,6 +37,7 @@ def test_all_labels_of_a_plan_are_named_and_their_slots_put_in():
         "mirror": [("shop", "shadow")],
         "upstream": [("u",), ("shadow",)],
         "endpoint": [("u", "http://127.0.0.1:9001")],
+        "plugin": [("tenant",)],
     }
     asked = []
     placed = with_slots(spec, lambda kind, key: asked.append((kind, key)) or len(asked))
