@@ -16,7 +16,9 @@ _LARGE: Final = 1e300
 _MAX_DEPTH: Final = 32
 _COMPARED: Final = ("=", "<", "<=", ">", ">=")
 _VERSION: Final = re.compile(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(-[0-9A-Za-z.-]+)?(?:\+.*)?")
-_KNOWN: Final = "what can be said here is and, or, !, ==, !=, in, starts_with, ends_with of two, >= and <= of a variable and a number, sem_ver"
+_KNOWN: Final = (
+    "what can be said here is and, or, !, ==, !=, in, starts_with, ends_with, sem_ver, and a variable >= or <= a number"
+)
 _NOT_OURS: Final = ("$flagd.flagKey", "$flagd.timestamp")
 
 
