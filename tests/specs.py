@@ -87,6 +87,7 @@ def route_spec(name: str = "shop", *, weights: dict[str, float] | None = None, *
         "exposure": False,
         "claimed": False,
         "inject_flags": [],
+        "rollout": None,
         "plugins": [],
     } | parts
 

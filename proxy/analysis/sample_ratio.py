@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from math import exp, inf, lgamma, log
 from typing import Final
 
+from proxy.analysis.special import chi_square_tail
+
 CONCENTRATIONS: Final[tuple[float, ...]] = (10.0, 100.0, 1000.0, 10_000.0, 100_000.0)
 """What the prior is averaged over: from deviations of tens of percent in dozens of units to those of a percent in millions."""
 
@@ -62,3 +64,21 @@ def sample_ratio(counts: Sequence[int], weights: Sequence[float]) -> float:
     factors = [log_bayes_factor(by_version, shares, one) for one in CONCENTRATIONS]
     highest = max(factors)
     return highest + log(sum(exp(one - highest) for one in factors) / len(factors))
+
+
+def single_look(counts: Sequence[int], weights: Sequence[float]) -> float:
+    """p of Pearson's chi-square, for one look at a split that is over. Looked at again and again it is wrong far more often
+    than it says.
+
+    Raises ValueError as sample_ratio.
+    """
+    if len(counts) != len(weights) or min(weights, default=-1.0) < 0.0 or not any(weights):
+        raise ValueError("a weight for each count, none below 0 and one above")
+    if any(count and not weight for count, weight in zip(counts, weights, strict=True)):
+        return 0.0
+    dealt = [(count, weight) for count, weight in zip(counts, weights, strict=True) if weight]
+    units, total = sum(count for count, _ in dealt), sum(weight for _, weight in dealt)
+    if len(dealt) == 1 or not units:
+        return 1.0
+    apart = sum((count - units * weight / total) ** 2 / (units * weight / total) for count, weight in dealt)
+    return chi_square_tail(apart, len(dealt) - 1)

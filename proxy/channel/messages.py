@@ -2,7 +2,7 @@
 
 from typing import Final
 
-VERSION: Final = 5
+VERSION: Final = 6
 """Of this vocabulary. A control process that takes over a worker with another one replaces it instead."""
 
 # Control to worker.
@@ -61,3 +61,6 @@ EXPOSURES: Final = 71
 """Packed (channel/exposures.py): who got which version, and why. Sent again on a new channel until STORED answers it."""
 LACKING: Final = 72
 """{"source": str}: a token named a key that is not among those that come from there: they may be old ones."""
+EVIDENCE: Final = 73
+"""Packed (channel/evidence.py): what the units of a route have had whose versions are compared. On a new channel all of it is
+told again, for its reader knows nothing."""

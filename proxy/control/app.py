@@ -25,6 +25,7 @@ from proxy.control.departure import Departure
 from proxy.control.desk import Desk
 from proxy.control.endpoints import Endpoints, look_after
 from proxy.control.errand import ALONE, Errand
+from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.flags import FlagPort
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
@@ -36,6 +37,8 @@ from proxy.control.plans import Plans
 from proxy.control.ports import AdminPorts, Ports
 from proxy.control.register import Register
 from proxy.control.reload import Reloader
+from proxy.control.rollout_desk import RolloutDesk
+from proxy.control.rollout_room import RolloutRoom
 from proxy.control.run_dir import RunDir
 from proxy.control.sockets import bound_address, close_listeners
 from proxy.control.state import Store, open_store
@@ -157,9 +160,19 @@ class Control:
         return self._exposures
 
     @property
+    def evidence(self) -> Evidences:
+        """What versions that are compared have had."""
+        return self._rollout_room.evidence
+
+    @property
     def lists(self) -> UnitLists:
         """The lists of units."""
         return self._lists
+
+    @property
+    def rollouts(self) -> RolloutDesk:
+        """Where people ask of rollouts, and set weights by hand."""
+        return self._rollout_room.desk
 
     def not_ready(self) -> list[str]:
         """Why no traffic should be sent here; empty when it should."""
@@ -183,8 +196,10 @@ class Control:
             closing.callback(self._access.close)
             store = open_store(self.settings.state, Path.cwd())
             closing.push_async_callback(store.close)
+            after_tasks = await closing.enter_async_context(AsyncExitStack())
             closing.push_async_callback(self._tasks.close)
             await self._take_up(store)
+            after_tasks.push_async_callback(self._rollout_room.close)
             closing.callback(self._endpoints.close)
             closing.push_async_callback(self._exposures.close)
             await self._exposures.follow(self.settings)
@@ -203,6 +218,7 @@ class Control:
             self._work("lists", self._lists.watch())
             self._work("token keys", self._token_keys.run())
             self._work("resolve", self._plans.resolver.run())
+            self._rollout_room.begin()
             self._work("tick", self._tick())
             self._open_desk(closing)
             self._work("replace workers", self._replace_misfits())
@@ -249,7 +265,27 @@ class Control:
         )
         self._exposures = Exposures(self.facts.exposures, lambda: self._plans.spec, self._forget)
         self._caps = Caps(self.facts, lambda: self._exposures.path, self._caps_directory)
-        self._plans = Plans(spec, inventory, keys, self._faults, self._endpoints, self._briefing, self.facts)
+        self._rollout_room = RolloutRoom(
+            self.settings.state,
+            store,
+            inventory,
+            self._exposures,
+            self.facts,
+            self._tasks,
+            lambda: self._plans.spec,
+            self._republish,
+        )
+        await self._rollout_room.load(spec)
+        self._plans = Plans(
+            spec,
+            inventory,
+            keys,
+            self._faults,
+            self._endpoints,
+            self._briefing,
+            self.facts,
+            self._rollout_room.rollouts.lay,
+        )
         self._flags = FlagPort(lambda: self._plans.spec, self._lists.tables, time.time, self.facts, self._token_keys)
 
     async def _leave(self, *, hands_over: bool) -> int:
@@ -283,6 +319,7 @@ class Control:
             self._run_dir,
             self._access,
             self._exposures,
+            self._rollout_room.evidence,
             self._token_keys,
             self._send_strangers_away,
         )
@@ -413,12 +450,16 @@ class Control:
         await self._token_keys.bring(loaded.spec["jwt"])
         await self._caps.bring(loaded.spec)
         if await self._configuration.take(loaded, self._plans.publish):
+            await self._rollout_room.follow(loaded.spec)
             await self._apply(old.settings, loaded.settings)
             self._resize()
         else:
             self._lists.bring(old.lists)
             await self._token_keys.bring(old.spec["jwt"])
             await self._caps.bring(old.spec)
+
+    def _republish(self) -> None:
+        self._plans.republish()
 
     def _resize(self) -> None:
         wanted = self.settings.worker_count

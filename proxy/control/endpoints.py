@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from proxy.control.backoff import Rng
 from proxy.control.clock import Timers
 from proxy.control.drained_endpoints import Drain, Drained
 from proxy.control.health import Counts, Health, Prober
 from proxy.control.probe import Contexts, check
 from proxy.control.state import Store, StoreError
 from proxy.control.tasks import Tasks
+from proxy.core.backoff import Rng
 from proxy.core.plan import Endpoint
 from proxy.errors import TidegateError
 from proxy.telemetry.labels import endpoint_key

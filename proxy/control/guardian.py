@@ -24,9 +24,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
-from proxy.control.backoff import Backoff
 from proxy.control.errand import Errand, Line, line_pair
 from proxy.control.process import become_subreaper, children, die_with_parent
+from proxy.core.backoff import Backoff
 
 Start = Callable[[Errand], int]
 """Runs control and returns its exit code."""

@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from proxy.control.backoff import Rng
 from proxy.control.clock import Timer, Timers
 from proxy.control.probe import LATE, OUTCOMES, TIMEOUT, Result, Target
 from proxy.control.tasks import Tasks
+from proxy.core.backoff import Rng
 from proxy.core.health import Condition, Verdict
 from proxy.core.plan import Endpoint
 

@@ -47,6 +47,9 @@ class LinkEvents(Protocol):
     def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
         """A message of exposures (channel/exposures.py); `done` is to be called once they are stored."""
 
+    def testified(self, payload: bytes) -> None:
+        """A message of evidence (channel/evidence.py)."""
+
     def lacking(self, source: str) -> None:
         """A token named a key that is not among those of this source."""
 
@@ -263,6 +266,9 @@ class Link(asyncio.Protocol):
             return
         if kind == messages.EXPOSURES:
             self._events.exposed(payload, partial(self._acknowledge, sequence_of(payload)))
+            return
+        if kind == messages.EVIDENCE:
+            self._events.testified(payload)
             return
         said: dict[str, Any] = json.loads(payload)
         if kind == messages.LOG:

@@ -5,11 +5,11 @@ What happens to a place is the table's (life.py) and the supervisor's.
 
 from typing import Any, Final
 
-from proxy.control.backoff import Backoff
 from proxy.control.clock import Timer
 from proxy.control.life import State
 from proxy.control.link import Link
 from proxy.control.worker_process import Process
+from proxy.core.backoff import Backoff
 
 
 class Place:

@@ -1,14 +1,16 @@
 """The plan in force: what the workers are sent of it, and what they keep of it for a control process that takes over.
 
-A plan comes from a spec of the file's. Names in it move meanwhile: the workers are told at once, and later plans have
-the new addresses, too.
+A plan comes from a spec of the file's, over which is laid what a rollout or a hand has moved. Names in it move meanwhile: the
+workers are told at once, and later plans have the new addresses, too.
 """
 
 import logging
 import random
+from collections.abc import Callable
 from typing import Any, Final
 
 from proxy.control.briefing import Briefing
+from proxy.control.effective import file_weights
 from proxy.control.endpoints import Endpoints
 from proxy.control.handover import Inventory
 from proxy.control.keys import Keys
@@ -40,19 +42,21 @@ class Plans:
         endpoints: Endpoints,
         briefing: Briefing,
         facts: Facts,
+        lay: Callable[[Spec], Spec],
     ) -> None:
-        """`spec` is what the first plan will be made of."""
+        """`spec` is what the first plan will be made of. `lay` gives a spec of the file's with what is laid over it now."""
         self.spec: Spec = spec
         """Of the plan in force, with places for counters, keys and addresses."""
         self.generation: int = inventory.legacy.generation
         self.resolver: Final = Resolver(look_up, random.random, self._moved)
-        self._configured: list[Spec] = spec["upstreams"]  # as the file has them
+        self._file: Spec = spec  # as the file has it
         self._inventory: Final = inventory
         self._keys: Final = keys
         self._faults: Final = faults
         self._endpoints: Final = endpoints
         self._briefing: Final = briefing
         self._facts: Final = facts
+        self._lay: Final = lay
 
     async def publish(self, spec: Spec) -> None:
         """Look up the names of `spec` and send it to all workers as the next generation.
@@ -60,10 +64,19 @@ class Plans:
         Raises LedgerFullError, and then nothing has changed.
         """
         await self.resolver.want(names_of(spec["upstreams"]), NAMES_PATIENCE)
+        self._send(spec)
+
+    def republish(self) -> None:
+        """Send what the file says once more, with what is laid over it now. Raises LedgerFullError, and then nothing has
+        changed."""
+        self._send(self._file)
+
+    def _send(self, spec: Spec) -> None:
+        # No pause in here: two plans never mix, and what is laid over is that of this moment.
         generation = self.generation + 1
         placed = self._inventory.ledger.place(
             {
-                **spec,
+                **self._lay(spec),
                 "generation": generation,
                 "listeners": self._running_listeners(spec),
                 "secrets": self._keys.fill(spec["secrets"]),
@@ -75,12 +88,12 @@ class Plans:
         )
         self.generation = generation
         self.spec = placed
-        self._configured = spec["upstreams"]
+        self._file = spec
         self._facts.generation = generation
-        self._facts.weights = weights_of(placed)
+        self._facts.weights = weights_of(placed, {route["name"]: file_weights(route) for route in spec["routes"]})
         self.bequeath()
         self._briefing.publish(compose(placed))
-        self._endpoints.bring(placed["upstreams"], self._configured)
+        self._endpoints.bring(placed["upstreams"], spec["upstreams"])
 
     def bequeath(self) -> None:
         """Have the workers keep what a control process that takes over needs to go on from here; nothing before the first
@@ -109,7 +122,7 @@ class Plans:
 
     def _moved(self, names: set[str]) -> None:
         """Names have other addresses: told to the workers at once, and part of every later plan."""
-        configured = {one["name"]: one for one in self._configured}
+        configured = {one["name"]: one for one in self._file["upstreams"]}
         upstreams = []
         for one in self.spec["upstreams"]:
             named = configured.get(one["name"])
@@ -130,4 +143,4 @@ class Plans:
             self._briefing.send_endpoints(one["name"], endpoints)
         self.spec = {**self.spec, "upstreams": upstreams}
         self._briefing.prepare(compose(self.spec))
-        self._endpoints.bring(upstreams, self._configured)
+        self._endpoints.bring(upstreams, self._file["upstreams"])

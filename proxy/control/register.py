@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.control.access_file import AccessFile
+from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.handover import Inventory
 from proxy.control.places import Places, running
@@ -31,6 +32,7 @@ class Register:
         run_dir: RunDir | None,
         access: AccessFile,
         exposures: Exposures,
+        evidence: Evidences,
         token_keys: TokenKeys,
         served: Callable[[], None],
     ) -> None:
@@ -42,6 +44,7 @@ class Register:
         self._run_dir = run_dir
         self._access: Final = access
         self._exposures: Final = exposures
+        self._evidence: Final = evidence
         self._token_keys: Final = token_keys
         self._served: Final = served
         self._inherit()
@@ -113,6 +116,10 @@ class Register:
     def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
         """A message of exposures."""
         self._exposures.take(payload, done)
+
+    def testified(self, payload: bytes) -> None:
+        """A message of evidence."""
+        self._evidence.take(payload)
 
     def lacking(self, source: str) -> None:
         """A token named a key that is not among those of this source."""

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from proxy.control.backoff import Rng
+from proxy.core.backoff import Rng
 
 log = logging.getLogger("tidegate.resolver")
 

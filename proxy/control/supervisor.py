@@ -10,7 +10,6 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
-from proxy.control.backoff import Backoff, Rng
 from proxy.control.briefing import Briefing
 from proxy.control.clock import Timers
 from proxy.control.life import TABLE, Action, Event, State
@@ -19,6 +18,7 @@ from proxy.control.places import Place, free_numbers, links, living, staying
 from proxy.control.takeover import Survivor
 from proxy.control.tasks import Tasks
 from proxy.control.worker_process import Launcher, Process
+from proxy.core.backoff import Backoff, Rng
 
 log = logging.getLogger("tidegate.control")
 worker_log = logging.getLogger("tidegate.worker")
@@ -70,6 +70,9 @@ class SupervisorEvents(Protocol):
     def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
         """A message of exposures; `done` is to be called once they are stored."""
 
+    def testified(self, payload: bytes) -> None:
+        """A message of evidence."""
+
     def lacking(self, source: str) -> None:
         """A token named a key that is not among those of this source."""
 
@@ -114,6 +117,9 @@ class _Listener:
 
     def exposed(self, payload: bytes, done: Callable[[], None]) -> None:
         self._supervisor.events.exposed(payload, done)
+
+    def testified(self, payload: bytes) -> None:
+        self._supervisor.events.testified(payload)
 
     def lacking(self, source: str) -> None:
         self._supervisor.events.lacking(source)

@@ -23,6 +23,7 @@ from proxy.core.choice import Choice
 from proxy.core.concurrency import ConcurrencyPolicy
 from proxy.core.cookies import UnitCookies
 from proxy.core.deadline import DeadlinePolicy
+from proxy.core.evidence import EvidenceWish, Tally, wish_of
 from proxy.core.exposed import ExposureWords, Seen
 from proxy.core.faults import FaultPolicy
 from proxy.core.freshness import CachePolicy
@@ -253,7 +254,7 @@ class Route:
         self.segment_rules: Final = [rule for rule in rules if rule.deny is None and rule.units is None]
         self.preview: Final[Preview | None] = Preview(spec["preview"]) if spec["preview"] else None
         self.kills: Final = [Kill(one["label"], one["until"]) for one in spec["kill"]]
-        self.version_kills: Final = [
+        self.version_kills: Final = [  # the worker's brake adds to them
             Kill(f"versions.{one['name']}.kill", one["kill"]["until"], index)
             for index, one in enumerate(spec["versions"])
             if one["kill"]
@@ -270,8 +271,8 @@ class Route:
             else None
         )
         self.capped: Final = [version for version in self.versions if version.cap is not None]
-        # Nothing stands before the split: `decide` then goes straight to it.
-        self.plain: Final = (
+        # Nothing stands before the split: `decide` then goes straight to it. A worker's brake may come later.
+        self.plain: bool = (
             not rules
             and self.preview is None
             and not self.kills
@@ -314,6 +315,12 @@ class Route:
         self.faults: Final[FaultPolicy | None] = FaultPolicy(spec["faults"], segments) if spec["faults"] else None
         self.exposure: Final[ExposureWords | None] = ExposureWords(spec) if spec["exposure"] else None
         self.seen: Seen | None = None  # given by the worker, where exposures are recorded
+        self.evidence_wish: Final[EvidenceWish | None] = wish_of(
+            spec.get("evidence"), [version.name for version in self.versions]
+        )
+        self.evidence: Tally | None = None  # given by the worker, where versions are compared
+        # Whether its answers say what units did.
+        self.tells: Final[bool] = self.evidence_wish is not None and bool(self.evidence_wish.events)
         self.inject_flags: Final[list[str]] = spec["inject_flags"]  # told to the upstream
         self.plugins: Final[list[str]] = spec["plugins"]
         self.plugged: Plugged | None = None  # given by the worker, where it names any

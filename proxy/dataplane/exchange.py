@@ -9,6 +9,7 @@ closed already. After the first byte of an answer it can only go on or be cut of
 from math import inf
 from typing import Final
 
+from proxy.core.evidence import events_in
 from proxy.core.fields import response_head
 from proxy.core.framing import encode_chunk, last_chunk
 from proxy.core.request import Response
@@ -132,6 +133,8 @@ class Exchange(Departure):
                 self._connection = None  # it carries others by now: what the client takes is no concern of theirs
             self._answering = True
             self._status = response.status
+            if self.route.tells:
+                self._events = events_in(self.route.evidence, response.fields)
             if self._sent is not None:
                 self._sent = None
             keeping = self.keeping

@@ -124,6 +124,8 @@ class Intake:
             await self.plugins.discard(plugins)
             return
         runtime.exposing.bring(plan, alone=runtime.cells.alone)
+        runtime.evidencing.bring(plan)
+        runtime.braking.bring(plan)
         self._contexts = contexts
         before = runtime.plan
         if before is None or before.cookie_keys != plan.cookie_keys:

@@ -19,7 +19,8 @@ from proxy.channel.frames import ChannelError, FrameReader, encode
 from proxy.dataplane.runtime import Runtime, log
 
 _BEHIND: Final = 4 << 20
-"""Bytes that control has not read; beyond, what can be dropped is."""
+"""Bytes that control has not read; beyond, what can be dropped is, and what can wait does."""
+_CAN_WAIT: Final = (messages.ACCESS, messages.LOG, messages.EVIDENCE)
 
 
 class Link(asyncio.Protocol):
@@ -63,7 +64,7 @@ class Link(asyncio.Protocol):
         transport = self._transport
         if transport is None or self._leaving or transport.is_closing():
             return False
-        if kind in (messages.ACCESS, messages.LOG) and transport.get_write_buffer_size() > _BEHIND:
+        if kind in _CAN_WAIT and transport.get_write_buffer_size() > _BEHIND:
             return False
         transport.write(encode(kind, payload))
         return True
@@ -82,6 +83,7 @@ class Link(asyncio.Protocol):
         if first:
             transport.write(first)  # type: ignore[attr-defined]
         self._runtime.exposing.connected()
+        self._runtime.evidencing.connected()
 
     def data_received(self, data: bytes) -> None:
         try:

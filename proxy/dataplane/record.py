@@ -7,7 +7,8 @@ is made for every request and a second one would cost more than the counting.
 from typing import Final
 
 from proxy.core.decide import Decision
-from proxy.core.plan import NONE, REASONS, Plan, Route, Version
+from proxy.core.evidence import Tally
+from proxy.core.plan import NONE, REASONS, SPLIT, Plan, Route, Version
 from proxy.core.request import Request
 from proxy.core.trace import trace_id_of
 from proxy.dataplane.downstream import Downstream
@@ -56,6 +57,9 @@ class Record(UpstreamUser):
     cache_state: str = ""  # what became of it at the cache, where its route has one
     replaced: int = 0  # the status of an answer of 500 or above in whose place the client got an old one
     _stale: bool = False
+    _events: list[tuple[int, float]] | None = (
+        None  # what the answer says that its unit did: which event, with which value
+    )
     marked: int = 0  # MARK_*: why analysis leaves this sample out
     delayed: bool = False  # on purpose
     own_page: bool = False  # the proxy's own (choices.py): no version's work, and none of its figures
@@ -119,8 +123,28 @@ class Record(UpstreamUser):
             observe(view, slot + V_MARKED_DURATION, now - self._started)
             if failed is not None:
                 view[slot + V_MARKED_ERRORS] += 1
+        elif self.route.evidence is not None:
+            self._testify(self.route.evidence, now - self._started)
         if self.plan.access_log:
             self._write_line(now)
+
+    def _testify(self, tally: Tally, seconds: float) -> None:
+        """Count it for its unit, where versions are compared and it was the undisturbed draw that dealt this one."""
+        decision = self._decision
+        unit = self._unit_hash
+        if decision is None or decision.reason != SPLIT or not unit:
+            return
+        if self.route.capped and not decision.dealt:  # drawn among what a cap has left
+            return
+        version = self._chain[0]
+        failed = self._failed
+        news = tally.count(version.index, unit, failed is not None, seconds, self._response_bytes)
+        if self._events is not None:
+            for event, value in self._events:
+                tally.happened(version.index, unit, event, value)
+        if news:
+            flag = "" if failed is None else failed.code
+            self.runtime.evidencing.note(tally, version, unit, news, self._request_id, self._status, flag)
 
     def _write_line(self, now: float) -> None:
         decision = self._decision

@@ -14,7 +14,9 @@ from proxy.core.cookies import UnitCookies
 from proxy.core.gcra import RateTable
 from proxy.core.hashing import UnitHasher
 from proxy.core.plan import Plan
+from proxy.dataplane.braking import Braking
 from proxy.dataplane.capping import Capping
+from proxy.dataplane.evidencing import Evidencing
 from proxy.dataplane.exposing import Exposing
 from proxy.dataplane.identifying import Identifying
 from proxy.dataplane.timers import TimerWheel
@@ -51,6 +53,8 @@ class Runtime:
         self.rates: RateTable | None = None  # once something is limited by rate
         self.exposing: Final = Exposing(wall, cells.view)
         self.capping: Final = Capping(cells.view)
+        self.evidencing: Final = Evidencing(now, wall, cells.view)
+        self.braking: Final = Braking(now, cells.view, _warn)
         self.identifying: Final = Identifying(cells.view, cells.base)
         self.draining: bool = False
         self.faults_killed: bool = False
@@ -92,6 +96,10 @@ class Runtime:
         if self._lines and self.send(messages.ACCESS, b"".join(self._lines)):
             self._lines.clear()
             self._lines_size = 0
+
+
+def _warn(text: str, fields: dict[str, Any]) -> None:
+    log.warning("%s", text, extra={"numbers": fields})
 
 
 def _nobody_listens(kind: int, payload: bytes) -> bool:  # noqa: ARG001 - until a channel is there

@@ -204,6 +204,11 @@ class Worker:
         runtime.flush()
         runtime.exposing.flush(runtime.send)
         runtime.identifying.flush(runtime.send)
+        runtime.evidencing.flush(runtime.send)
+        if self._link.connected:
+            runtime.braking.rest()
+        else:
+            runtime.braking.look(runtime.plan)
         if self._ticks % (_CHORES * 4) == 0:
             runtime.view[runtime.base + W_LOOP_LAG] = int(self._worst_lag * 1e9)
             self._worst_lag = 0.0
@@ -263,6 +268,7 @@ class Worker:
         await self._intake.plugins.close()
         runtime.flush()
         runtime.exposing.finish(runtime.send)
+        runtime.evidencing.finish(runtime.send)
         self._link.send(messages.DRAINED, json.dumps({"aborted": aborted}).encode())
         self._link.leave()
         patience = runtime.now() + _HEARD_OUT

@@ -19,6 +19,9 @@ from proxy.exposure.schema import COLUMNS, FIRST, ExposureError, hash_text, open
 
 LIMIT: Final = 1000
 """Records of a page at most."""
+UNITS: Final = 1_000_000
+"""Units that are counted one by one at most; of more, this many."""
+_TABLES: Final = 500  # in one question: SQLite's own limit; 130 million records
 
 Spec = dict[str, Any]
 Place = tuple[int, int, int]
@@ -200,6 +203,38 @@ class Reader:
             if one.reasons is not None:
                 one.reasons[REASONS[reason]] = records
         return sorted(found.values(), key=lambda one: (one.route, one.version))
+
+    def units_since(self, route: str, since: float, most: int = UNITS) -> dict[str, int]:
+        """How many units each version of a route was given to since then (Unix seconds), each counted once; no more than `most`.
+
+        Only what was recorded since counts: a unit that has the version from before, and keeps it, is none. Raises ExposureError.
+        """
+        bound = int(since * 1e6)
+        try:
+            self._database.execute("BEGIN")
+            try:
+                rows = self._database.execute(
+                    "SELECT DISTINCT segment, arm FROM tallies WHERE last >= ? ORDER BY segment DESC", (bound,)
+                ).fetchall()
+                found = {
+                    version: self._units([one for one, its in rows if its == arm][:_TABLES], arm, bound, most)
+                    for arm, (name, version) in self._arms().items()
+                    if name == route
+                }
+            finally:
+                self._database.rollback()
+        except sqlite3.Error as error:
+            raise ExposureError(f"{self._path}: {error}") from error
+        return {version: count for version, count in found.items() if count}
+
+    def _units(self, segments: list[int], arm: int, since: int, most: int) -> int:
+        if not segments:
+            return 0
+        every = " UNION ALL ".join(f"SELECT unit FROM e{one} WHERE arm = {arm} AND ts >= {since}" for one in segments)
+        count: int = self._database.execute(
+            f"SELECT count(*) FROM (SELECT DISTINCT unit FROM ({every}) LIMIT ?)", (most,)
+        ).fetchone()[0]
+        return count
 
     def ratios(self) -> list[Ratio]:
         """The sample-ratio tests of what is current. Raises ExposureError."""

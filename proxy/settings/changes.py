@@ -25,6 +25,7 @@ from proxy.settings.flag_changes import FlagChange, compare_flags, depend_on
 from proxy.settings.list_changes import ListChange, compare_lists, lists_in
 from proxy.settings.models.part import RESTART, Part
 from proxy.settings.models.top import Settings
+from proxy.settings.rollout_changes import rollout_lines
 from proxy.settings.unit_files import UnitFile
 
 Spec = dict[str, Any]
@@ -256,6 +257,7 @@ def _routes(changes: Changes, old: list[Spec], new: list[Spec], at: float) -> No
             change = _route(before[name], one, at)
             changes.changed_routes.append(change)
             changes.lines.append(_route_line(change))
+            changes.lines.extend(rollout_lines(before[name], one))
     if [name for name in before if name in after] != [name for name in after if name in before]:
         changes.keys.append("routes")
         changes.lines.append("the order of the routes changed: the first that matches takes a request")

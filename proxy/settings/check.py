@@ -13,6 +13,7 @@ from proxy.settings.check_flags import check_flags
 from proxy.settings.check_hash import check_hash
 from proxy.settings.check_plugins import check_plugins
 from proxy.settings.check_policies import Surroundings, check_policies
+from proxy.settings.check_rollout import check_rollout
 from proxy.settings.check_route import check_route, signs_records, unit_chain, uses_minted_cookie
 from proxy.settings.check_segments import check_segments, known
 from proxy.settings.check_tokens import check_tokens
@@ -238,6 +239,7 @@ def _routes(draft: Draft) -> None:
             check_route(route, ("routes", index), draft.report)
             check_hash(route, ("routes", index), draft.report)
             check_policies(route, ("routes", index), draft.report, around)
+            check_rollout(route, ("routes", index), draft.report, draft.general, draft.now)
             before = shadowing.add(route)
             if before is not None:
                 message = f"never reached: route `{before}` above takes every request that this one would"

@@ -25,12 +25,14 @@ def unit_chain(route: Route) -> list[tuple[str, str]]:
     """The unit's sources as (kind, name).
 
     A route that says nothing mints a cookie where units matter (more than one version with weight, rules with units or a
-    split, a holdout, a layer, records to keep, or flags to tell of), and has no units, and sets no cookies, where they do not.
+    split, a holdout, a layer, records to keep, flags to tell of, or a rollout), and has no units, and sets no cookies, where
+    they do not.
     """
     if route.unit is not None:
         return [(kind, "" if name is True else str(name)) for source in route.unit for kind, name in source.given()]
     sharing = sum(weight > 0 for weight in effective_weights(route).values()) > 1
     apart = route.holdout is not None or route.layer is not None or keeps_records(route) or bool(route.inject_flags)
+    apart = apart or route.rollout is not None
     if sharing or apart or any(rule.units is not None or rule.split is not None for rule in route.rules):
         return [("mint_cookie", DEFAULT_MINTED)]
     return []

@@ -6,6 +6,7 @@ from proxy.cap_files import cap_file
 from proxy.settings.check_route import effective_weights, unit_chain
 from proxy.settings.compile_audience import audience_spec
 from proxy.settings.compile_policies import policies_spec
+from proxy.settings.compile_rollout import rollout_spec
 from proxy.settings.models.hashing import hash_spec
 from proxy.settings.models.matchers import matcher_spec, test_spec
 from proxy.settings.models.route import Match, Mirror, Route, Rule
@@ -68,7 +69,7 @@ def route_spec(route: Route, general: General) -> Spec:
             "from": list(route.preview.from_),
             "until": route.preview.until or 0.0,
         },
-        "mirror": [_mirror(one) for one in route.mirror],
+        "mirror": [mirror_spec(one) for one in route.mirror],
         "rewrite": None
         if rewrite is None
         else {
@@ -81,6 +82,7 @@ def route_spec(route: Route, general: General) -> Spec:
         "debug": [] if route.debug is None else list(route.debug.from_),
         "exposure": route.exposure,
         "inject_flags": list(route.inject_flags),
+        "rollout": rollout_spec(route, general),
         "plugins": list(route.plugins),
         **policies_spec(route),
         **audience_spec(route, general),
@@ -106,7 +108,8 @@ def _rule(index: int, rule: Rule) -> Spec:
     return spec
 
 
-def _mirror(mirror: Mirror) -> Spec:
+def mirror_spec(mirror: Mirror) -> Spec:
+    """Copies to one shadow."""
     return {
         "upstream": mirror.upstream,
         "percent": mirror.percent,

@@ -10,13 +10,10 @@ from typing import Any, Final
 from proxy.settings.problems import KeyPath
 
 WHO: Final = "who gets what (users, rings, experiments, flags, exposure)"
-ROLLOUTS: Final = "rollouts that move themselves (steps, gates, verdicts)"
 FLEETS: Final = "fleets (several machines, HTTP/2 and gRPC)"
 
 KEYS: Final[dict[tuple[str, ...], str]] = {
     ("upstreams", "*", "h2"): FLEETS,
-    ("routes", "*", "rollout"): ROLLOUTS,
-    ("rollouts",): ROLLOUTS,
     ("h2",): FLEETS,
     ("listen", "*", "h2"): FLEETS,
 }

@@ -37,6 +37,11 @@ def route_references(route: Any) -> Iterator[Reference]:
         for place, name in _items(rings.get("order") if isinstance(rings, dict) else None):
             if isinstance(name, str):
                 yield ("rings", index, "order", place), "segment", name
+    rollout = route.get("rollout")
+    for key in ("from", "to", "baseline"):
+        yield from _one(rollout, ("rollout",), key, "version")
+    for index, metric in _items(rollout.get("metrics") if isinstance(rollout, dict) else None):
+        yield from _one(metric, ("rollout", "metrics", index), "version", "version")
     for place, name in _items(route.get("plugins")):
         if isinstance(name, str):
             yield ("plugins", place), "plugin", name

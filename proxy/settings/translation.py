@@ -14,7 +14,7 @@ MAP_TAG: Final = "[map]"
 OTHER_TAG: Final = "[other]"
 """Tags of the two sides of a union, which are no keys: a map, and what is none."""
 _NO_KEYS: Final = frozenset({"[key]", MAP_TAG, OTHER_TAG})
-_SECRET: Final = frozenset({"secrets", "tokens"})
+_SECRET: Final = frozenset({"secrets", "tokens", "webhooks", "notify"})
 """What stands under these keys is not repeated in messages: they go to the log and the API."""
 _QUOTED: Final = re.compile(r"'([^']*)'")
 _KINDS: Final = {
@@ -59,6 +59,8 @@ def _message(model: type[BaseModel], path: KeyPath, detail: ErrorDetails) -> str
         return f"must be {context['ge']:.12g} or more, not `{value:.12g}`"
     if kind == "less_than_equal":
         return f"must be {context['le']:.12g} or less, not `{value:.12g}`"
+    if kind == "greater_than":
+        return f"must be above {context['gt']:.12g}, not `{value:.12g}`"
     if kind in ("too_short", "string_too_short"):
         least = context.get("min_length", 1)
         return "must not be empty" if least == 1 else f"must have {least} entries, not {context['actual_length']}"

@@ -117,7 +117,9 @@ V_FAULTS: Final = V_CACHE_OUTCOMES + 8  # disturbed on purpose, by FAULT_OUTCOME
 V_EXPOSURES_DROPPED: Final = V_FAULTS + 8  # records of exposures that found no room in the worker
 V_CHOICES: Final = V_EXPOSURES_DROPPED + 1  # what became of units' own choices, by CHOICE_OUTCOMES
 V_CAP: Final = V_CHOICES + 6  # units that a capped version was new to, by CAP_OUTCOMES
-VERSION_SLOTS: Final = V_CAP + 2
+V_EVIDENCE_DROPPED: Final = V_CAP + 2  # first events of units that found no room in the worker
+V_BRAKES: Final = V_EVIDENCE_DROPPED + 1  # times a worker has taken the version out by itself
+VERSION_SLOTS: Final = V_BRAKES + 1
 
 LIMITED_CAUSES: Final[tuple[str, ...]] = ("rate", "queue_full", "queue_timeout", "shed", "admission")
 LIMITED_RATE, LIMITED_QUEUE_FULL, LIMITED_QUEUE_TIMEOUT, LIMITED_SHED, LIMITED_ADMISSION = range(len(LIMITED_CAUSES))

@@ -47,10 +47,12 @@ from proxy.telemetry.counters import (
     U_PANIC,
     U_PENDING,
     U_REQUESTS,
+    V_BRAKES,
     V_CACHE_OUTCOMES,
     V_CAP,
     V_CHOICES,
     V_DURATION,
+    V_EVIDENCE_DROPPED,
     V_EXPOSURES_DROPPED,
     V_FAULTS,
     V_FLAGS,
@@ -80,10 +82,12 @@ from proxy.telemetry.counters import (
     Cells,
 )
 from proxy.telemetry.exposition_caps import add_caps
+from proxy.telemetry.exposition_evidence import add_evidence
 from proxy.telemetry.exposition_exposures import add_exposures
 from proxy.telemetry.exposition_expressions import add_expressions
 from proxy.telemetry.exposition_flags import add_flags
 from proxy.telemetry.exposition_plugins import add_plugin
+from proxy.telemetry.exposition_rollouts import add_rollouts
 from proxy.telemetry.exposition_tokens import add_token_keys, add_tokens
 from proxy.telemetry.exposition_tries import add_tries
 from proxy.telemetry.facts import Facts
@@ -175,10 +179,20 @@ class Exposition:
         samples = Samples()
         snapshot = Snapshot(self._cells)
         self._codes(samples, snapshot)
-        dropped = self._versions(samples, snapshot)
+        dropped: dict[str, int] = {}
+        unheard: dict[str, int] = {}
+        brakes: dict[tuple[str, str], int] = {}
+        for (route, version), values in self._versions(samples, snapshot):
+            for slot, counts in ((V_EXPOSURES_DROPPED, dropped), (V_EVIDENCE_DROPPED, unheard)):
+                if values[slot]:
+                    counts[route] = counts.get(route, 0) + values[slot]
+            if values[V_BRAKES]:
+                brakes[route, version] = values[V_BRAKES]
         add_exposures(samples, self._facts.exposures, dropped)
         add_caps(samples, self._facts.caps)
+        add_evidence(samples, self._facts.evidence, unheard, brakes)
         add_flags(samples, self._facts.flags)
+        add_rollouts(samples, self._facts.rollouts)
         self._mirrors(samples, snapshot)
         self._upstreams(samples, snapshot)
         for (name,), values in self._blocks("plugin", snapshot):
@@ -225,9 +239,8 @@ class Exposition:
                     metrics.REQUESTS, labels, [(f"{code:03}", value) for code, value in sorted(counted.items())]
                 )
 
-    def _versions(self, samples: Samples, snapshot: Snapshot) -> dict[str, int]:
-        """Answers by route the exposures that workers dropped, where they did."""
-        dropped: dict[str, int] = {}
+    def _versions(self, samples: Samples, snapshot: Snapshot) -> Iterator[tuple[tuple[str, str], list[int]]]:
+        """Answers the slots by route and version, for what else is in them."""
         for (route, version), values in self._blocks("version", snapshot):
             labels = f'route="{escape(route)}",version="{escape(version)}"'
             samples.add(metrics.IN_FLIGHT, labels, values[V_IN_FLIGHT])
@@ -249,9 +262,7 @@ class Exposition:
                 samples.add(metrics.CONCURRENCY_LIMIT, labels, abs(values[V_LIMIT]))
             samples.seen(metrics.CACHE, labels, CACHE_OUTCOMES, values, V_CACHE_OUTCOMES)
             samples.seen(metrics.ERRORS, labels, _FLAG_CODES, values, V_FLAGS)
-            if values[V_EXPOSURES_DROPPED]:
-                dropped[route] = dropped.get(route, 0) + values[V_EXPOSURES_DROPPED]
-        return dropped
+            yield (route, version), values
 
     def _mirrors(self, samples: Samples, snapshot: Snapshot) -> None:
         for (route, upstream), values in self._blocks("mirror", snapshot):

@@ -3,6 +3,7 @@
 The control process fills a `Facts` in as things happen; a scrape reads it.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +78,22 @@ class ExposureFacts:
 
 
 @dataclass(slots=True)
+class EvidenceFacts:
+    """The evidence of rollouts; sums since this control process began."""
+
+    verdicts: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By route and metric, what was said last: pass, fail or insufficient."""
+    dropped: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By route and reason, what found no room or could not be understood."""
+    brakes: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By route and version, how often the control process has pulled the brake."""
+    queries: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By route and outcome, queries of Prometheus."""
+    events: dict[str, int] = field(default_factory=dict)
+    """By name, events that were posted and counted."""
+
+
+@dataclass(slots=True)
 class CapFacts:
     """The cap of a version: how many units have had it, how many may, and why its record is not kept ("" while it is)."""
 
@@ -102,6 +119,36 @@ class FlagFacts:
     """Streams of events open now."""
     tokens: dict[str, int] = field(default_factory=dict)
     """By outcome (core/bearer.TOKEN_OUTCOMES), tokens that came with a question."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStanding:
+    """Where a rollout is: its state, and the index of its step, -1 before the first."""
+
+    state: str
+    step: int
+
+
+@dataclass(slots=True)
+class RolloutFacts:
+    """How rollouts stand; sums since this control process began."""
+
+    states: tuple[str, ...] = ()
+    """All that a rollout can be in."""
+    standing: dict[str, RolloutStanding] = field(default_factory=dict)
+    """By route."""
+    transitions: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By route and cause."""
+    failures: dict[str, int] = field(default_factory=dict)
+    """By kind: journal (it could not be written), publish (there was no room for the plan), look (something unexpected)."""
+    by_hand: set[str] = field(default_factory=set)
+    """Routes whose weights were set by hand."""
+    hooks: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Calls of webhooks by when and outcome (rollout/hooks.py)."""
+    notices: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Notices by event and outcome (rollout/notices.py)."""
+    reports: dict[str, int] = field(default_factory=dict)
+    """Reports of aborts: written, failed."""
 
 
 @dataclass(slots=True)
@@ -161,9 +208,11 @@ class Facts:
     health_checks: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     """By (upstream, endpoint label) and outcome, the checks of endpoints since this control process began."""
     exposures: ExposureFacts = field(default_factory=ExposureFacts)
+    evidence: EvidenceFacts = field(default_factory=EvidenceFacts)
     caps: dict[tuple[str, str], CapFacts] = field(default_factory=dict)
     """By (route, version)."""
     flags: FlagFacts = field(default_factory=FlagFacts)
+    rollouts: RolloutFacts = field(default_factory=RolloutFacts)
     lists: dict[str, ListFacts] = field(default_factory=dict)
     """Lists of units by the name the configuration gives them."""
     token_keys: TokenKeyFacts = field(default_factory=TokenKeyFacts)

@@ -128,6 +128,38 @@ FLAG_TOKENS: Final = Metric(
     "Tokens that came with a question for flags, by what became of them; all but verified are no identity.",
 )  # fmt: skip
 FLAG_STREAMS: Final = Metric("tidegate_flag_streams", GAUGE, (), "Streams of changes of flags that are open now.")
+ROLLOUT_STATE: Final = Metric(
+    "tidegate_rollout_state",
+    GAUGE,
+    ("route", "state"),
+    "1 for the state that the route's rollout is in, 0 for the others.",
+)
+ROLLOUT_STEP: Final = Metric(
+    "tidegate_rollout_step", GAUGE, ("route",), "The step that the route's rollout is at, from 1; 0 before the first."
+)
+ROLLOUT_TRANSITIONS: Final = Metric(
+    "tidegate_rollout_transitions_total", COUNTER, ("route", "cause"),
+    "Transitions of the route's rollouts, by cause, since this control process began.",
+)  # fmt: skip
+ROLLOUT_FAILURES: Final = Metric(
+    "tidegate_rollout_failures_total", COUNTER, ("kind",),
+    "What kept rollouts from moving: journal (it could not be written), publish (no room for the plan), look (an exception that"
+    " nothing expected).",
+)  # fmt: skip
+ROLLOUT_HOOKS: Final = Metric(
+    "tidegate_rollout_hooks_total", COUNTER, ("when", "outcome"),
+    "Calls of webhooks of rollouts: ok, vetoed, failed (no answer, or an error, after all tries), dropped (too many under way).",
+)  # fmt: skip
+ROLLOUT_NOTICES: Final = Metric(
+    "tidegate_rollout_notices_total", COUNTER, ("event", "outcome"),
+    "Notices of rollouts: sent, failed (after all tries), dropped (too many wait for the same place).",
+)  # fmt: skip
+ROLLOUT_REPORTS: Final = Metric(
+    "tidegate_rollout_reports_total", COUNTER, ("outcome",), "Reports of aborted rollouts: written, failed."
+)  # fmt: skip
+WEIGHTS_BY_HAND: Final = Metric(
+    "tidegate_weights_by_hand", GAUGE, ("route",), "1 while weights that somebody set by hand hold for the route."
+)
 CACHE: Final = Metric(
     "tidegate_cache_total", COUNTER, ("route", "version", "outcome"),
     "Requests by what became of them at the cache: hit, stale, revalidated, miss or bypass. And answers: stored, evicted,"
@@ -151,6 +183,25 @@ MIRROR_DURATION: Final = Metric(
 MIRROR_FAILURES: Final = Metric(
     "tidegate_mirror_failures_total", COUNTER, ("route", "upstream", "kind"),
     "Copies sent that got no whole answer: timeout, or failed.",
+)  # fmt: skip
+VERDICT: Final = Metric(
+    "tidegate_verdict", GAUGE, ("route", "metric", "verdict"),
+    "1 for what the gates of a rollout under way said last of a metric: pass, fail or insufficient.",
+)  # fmt: skip
+EVIDENCE_DROPPED: Final = Metric(
+    "tidegate_evidence_dropped_total", COUNTER, ("route", "reason"),
+    "What units had and verdicts do not know of: first_events and events (no room), stretches (too many weights),"
+    " of_another_run (it came late), message (it could not be read).",
+)  # fmt: skip
+BRAKES: Final = Metric(
+    "tidegate_brakes_total", COUNTER, _ROUTE,
+    "Times the early brake stopped the version: the control process, or, while there was none, a worker.",
+)  # fmt: skip
+EVENTS: Final = Metric("tidegate_events_total", COUNTER, ("event",), "Events of units that were posted and counted.")
+QUERIES: Final = Metric(
+    "tidegate_queries_total", COUNTER, ("route", "outcome"),
+    "Queries of Prometheus by rollouts: answered, or no number because it was unreachable, or timeout, refused, empty, many,"
+    " not_a_number, unreadable.",
 )  # fmt: skip
 MIRROR_IN_FLIGHT: Final = Metric("tidegate_mirror_in_flight", GAUGE, _SHADOW, "Copies whose answer is awaited now.")
 MIRROR_BUFFERED: Final = Metric(
@@ -347,6 +398,9 @@ METRICS: Final[tuple[Metric, ...]] = (
     CAP_UNITS, CAP_LIMIT, CAP_CURRENT, CAP_ADMISSIONS,
     EXPOSURES, EXPOSURE_FAILURES, EXPOSURE_RECORDS, EXPOSURE_BYTES, SAMPLE_RATIO,
     FLAG_EVALUATIONS, FLAG_REQUESTS, FLAG_TOKENS, FLAG_STREAMS,
+    ROLLOUT_STATE, ROLLOUT_STEP, ROLLOUT_TRANSITIONS, ROLLOUT_FAILURES, ROLLOUT_HOOKS, ROLLOUT_NOTICES,
+    ROLLOUT_REPORTS, WEIGHTS_BY_HAND,
+    VERDICT, EVIDENCE_DROPPED, BRAKES, EVENTS, QUERIES,
     FAULTS, CHOICES, MARKED_REQUESTS, MARKED_ERRORS,
     MIRROR, MIRROR_RESPONSES, MIRROR_DURATION, MIRROR_FAILURES, MIRROR_IN_FLIGHT, MIRROR_BUFFERED,
     UPSTREAM_CONNECTIONS, UPSTREAM_REQUESTS, UPSTREAM_PENDING, PANIC, ENDPOINT_UP, ENDPOINT_STATE, EJECTIONS, ENDPOINT_FAILURES,

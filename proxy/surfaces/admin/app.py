@@ -5,15 +5,18 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from proxy.surfaces.admin.events import EVENTS, EventPaths
 from proxy.surfaces.admin.explain import EXPLAIN, ExplainPath
 from proxy.surfaces.admin.exposures import EXPOSURES, SUMMARY, ExposurePaths
 from proxy.surfaces.admin.faults import FAULTS, KILL, FaultPaths
 from proxy.surfaces.admin.guard import Token, guard
 from proxy.surfaces.admin.openapi import document
 from proxy.surfaces.admin.redaction import shown
+from proxy.surfaces.admin.rollouts import ACTION, HISTORY, ROLLOUT, ROLLOUTS, RolloutPaths
 from proxy.surfaces.admin.segments import SEGMENTS, SegmentPaths
 from proxy.surfaces.admin.state import State
 from proxy.surfaces.admin.upstreams import ENDPOINT, UPSTREAM, UPSTREAMS, UpstreamPaths, upstreams_shown
+from proxy.surfaces.admin.weights import WEIGHTS, WeightPaths, hand_shown
 from proxy.telemetry.facts import CapFacts
 from proxy.telemetry.totals import VersionTotals
 
@@ -26,6 +29,7 @@ _PAGE: Final = """<!doctype html>
 <li><a href="/readyz">/readyz</a>: workers serve a plan</li>
 <li><a href="/api/v1/config">/api/v1/config</a>: the configuration in force, and what is wrong with the file</li>
 <li><a href="/api/v1/routes">/api/v1/routes</a>: routes, weights, endpoints, counts</li>
+<li><a href="/api/v1/rollouts">/api/v1/rollouts</a>: rollouts, where each is and what it waits for</li>
 <li><a href="/api/v1/upstreams">/api/v1/upstreams</a>: upstreams, health and drains of their endpoints</li>
 <li><a href="/api/v1/segments">/api/v1/segments</a>: segments, and the lists of units they name</li>
 <li><a href="/api/v1/faults">/api/v1/faults</a>: faults put in on purpose, and whether they are switched off</li>
@@ -60,6 +64,15 @@ def make_app(
         application.router.add_get("/", paths.page)
         application.router.add_get("/api/v1/config", paths.config)
         application.router.add_get("/api/v1/routes", paths.routes)
+        weights = WeightPaths(state)
+        application.router.add_get(WEIGHTS, weights.read)
+        application.router.add_put(WEIGHTS, weights.put)
+        application.router.add_delete(WEIGHTS, weights.delete)
+        rollouts = RolloutPaths(state)
+        application.router.add_get(ROLLOUTS, rollouts.all)
+        application.router.add_get(ROLLOUT, rollouts.one)
+        application.router.add_get(HISTORY, rollouts.history)
+        application.router.add_post(ACTION, rollouts.act)
         application.router.add_get("/api/v1/openapi.json", paths.openapi)
         application.router.add_get(EXPLAIN, ExplainPath(state).one)
         upstreams = UpstreamPaths(state)
@@ -76,6 +89,7 @@ def make_app(
         application.router.add_get(EXPOSURES, exposures.find)
         application.router.add_get(SUMMARY, exposures.summary)
         application.router.add_delete(EXPOSURES, exposures.erase)
+        application.router.add_post(EVENTS, EventPaths(state).take)
     return application
 
 
@@ -146,6 +160,7 @@ class _Paths:
                         "in_flight": totals.in_flight,
                     }
                 )
+            hand = state.rollouts.hand(route["name"])
             routes.append(
                 {
                     "name": route["name"],
@@ -156,6 +171,7 @@ class _Paths:
                     "methods": route["methods"],
                     "default": route["default"],
                     "versions": arms,
+                    "by_hand": None if hand is None else hand_shown(hand),
                     "mirrors": [{"upstream": one["upstream"], "percent": one["percent"]} for one in route["mirror"]],
                 }
             )

@@ -3,7 +3,7 @@
 from typing import Final
 
 import proxy
-from proxy.surfaces.admin import openapi_explain, openapi_exposures
+from proxy.surfaces.admin import openapi_events, openapi_explain, openapi_exposures, openapi_rollouts
 from proxy.surfaces.admin import openapi_parts as parts
 from proxy.surfaces.admin.openapi_parts import Schema
 
@@ -34,7 +34,7 @@ def document() -> Schema:
         "info": {
             "title": "Tidegate admin API",
             "version": getattr(proxy, "__version__", "1"),
-            "description": "What is in force, how it fares, draining endpoints, ending faults, and who got what.",
+            "description": "What is in force, how it fares, rollouts, weights by hand, drains, faults, and who got what.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -73,6 +73,7 @@ def document() -> Schema:
                 "routes", "Routes, weights, endpoints and counts", {"200": _json("The routes", _ref("Routes"))}
             ),
             **openapi_explain.paths(),
+            **openapi_rollouts.paths(),
             "/api/v1/upstreams": _get(
                 "upstreams",
                 "Upstreams, and health and drains of their endpoints",
@@ -120,6 +121,7 @@ def document() -> Schema:
                 ),
             },
             **openapi_exposures.paths(),
+            **openapi_events.paths(),
             "/api/v1/openapi.json": _get(
                 "openapi", "This document", {"200": _json("The document", {"type": "object"})}
             ),
@@ -155,6 +157,7 @@ def document() -> Schema:
                     methods=_STRINGS,
                     default=_STRING,
                     versions={"type": "array", "items": _ref("Version")},
+                    by_hand=openapi_rollouts.BY_HAND,
                     mirrors={"type": "array", "items": _object(upstream=_STRING, percent=_NUMBER)},
                 ),
                 "Version": _object(
@@ -229,6 +232,8 @@ def document() -> Schema:
                     },
                 ),
                 **openapi_exposures.schemas(),
+                **openapi_events.schemas(),
+                **openapi_rollouts.schemas(),
                 "Fault": _object(
                     label=_STRING,
                     kind={"enum": ["delay", "abort", "reset", "slow_body"]},

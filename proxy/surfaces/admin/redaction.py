@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final
 
-REDACTED: Final = "(redacted)"
+from proxy.rollout.redacting import REDACTED, without_secrets
 
 _SECRET_FIELD: Final = re.compile(r"auth|cookie|token|secret|key|password|credential", re.IGNORECASE)
 _USERINFO: Final = re.compile(r"(?<=://)[^/@]*@")
@@ -60,6 +60,7 @@ def _route(route: Spec) -> Spec:
             **rewrite,
             "set_headers": _fields(rewrite["set_headers"]),
         },
+        "rollout": route.get("rollout") and without_secrets(route["rollout"]),
     }
 
 

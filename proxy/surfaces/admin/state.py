@@ -7,8 +7,10 @@ control/ must not import surfaces/, yet has to start this server. So `tidegate r
 from typing import Any, Protocol
 
 from proxy.control.endpoints import Endpoints
+from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.kill_switch import KillSwitch
+from proxy.control.rollout_desk import RolloutDesk
 from proxy.control.unit_lists import UnitLists
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts
@@ -39,8 +41,16 @@ class State(Protocol):
         """The switch that ends all faults."""
 
     @property
+    def evidence(self) -> Evidences:
+        """What units of rollouts did."""
+
+    @property
     def exposures(self) -> Exposures:
         """Who got which version, and why."""
+
+    @property
+    def rollouts(self) -> RolloutDesk:
+        """Where people ask of rollouts, and set weights by hand."""
 
     @property
     def lists(self) -> UnitLists:

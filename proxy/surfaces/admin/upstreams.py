@@ -5,11 +5,9 @@ resolves to, or one of those, `URL (address)`.
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from aiohttp import web
@@ -20,7 +18,7 @@ from proxy.control.state import StoreError
 from proxy.surfaces.admin.guard import error_response
 from proxy.surfaces.admin.redaction import without_userinfo
 from proxy.surfaces.admin.state import State
-from proxy.surfaces.admin.wish import BadWishError, read_wish
+from proxy.surfaces.admin.wish import BadWishError, read_end, read_wish
 from proxy.telemetry.labels import endpoint_key
 from proxy.telemetry.totals import EndpointTotals
 
@@ -177,24 +175,4 @@ def _wish(text: str, remote: str, now: float) -> _Wish:
     force = value.get("force", False)
     if not isinstance(force, bool):
         raise BadWishError("force must be true or false")
-    until = _moment(value.get("until"))
-    if until is not None and until <= now:
-        raise BadWishError("until has passed already")
-    return _Wish(value["reason"], value["by"] or remote, until, force)
-
-
-def _moment(value: Any) -> float | None:
-    """Unix seconds. Raises BadWishError."""
-    if value is None:
-        return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            pass
-        else:
-            if moment.tzinfo is not None:
-                return moment.timestamp()
-    raise BadWishError("until must be a time with its zone, `2026-12-01T00:00:00Z`, or Unix seconds")
+    return _Wish(value["reason"], value["by"] or remote, read_end(value.get("until"), now), force)

@@ -1,6 +1,8 @@
 """The body in which a caller says what is to be done: why, who says so, and whatever the path itself takes."""
 
 import json
+import math
+from datetime import datetime
 from typing import Any, Final
 
 _TEXT_LIMIT: Final = 500  # characters of a reason or a name
@@ -30,3 +32,27 @@ def read_wish(text: str, *more: str) -> dict[str, Any]:
         if not isinstance(said, str) or len(said) > _TEXT_LIMIT:
             raise BadWishError(f"{word} must be a text of at most {_TEXT_LIMIT} characters")
     return value
+
+
+def read_end(value: Any, now: float) -> float | None:
+    """Unix seconds of what stands under `until`, None where nothing does. Raises BadWishError, also for what is past at `now`."""
+    if value is None:
+        return None
+    until = _moment(value)
+    if until <= now:
+        raise BadWishError("until has passed already")
+    return until
+
+
+def _moment(value: Any) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            pass
+        else:
+            if moment.tzinfo is not None:
+                return moment.timestamp()
+    raise BadWishError("until must be a time with its zone, `2026-12-01T00:00:00Z`, or Unix seconds")

@@ -13,6 +13,8 @@ COMMANDS: Final = {
     "upgrade": ("proxy.surfaces.cli.upgrade", "Replace a running proxy by this program without losing a request."),
     "validate": ("proxy.surfaces.cli.validate", "Check a configuration and list all that is wrong."),
     "explain": ("proxy.surfaces.cli.explain", "Why a unit gets the version it gets."),
+    "rollout": ("proxy.surfaces.cli.rollout", "Where rollouts are and why; pause, resume, approve, abort and more."),
+    "weights": ("proxy.surfaces.cli.weights", "Weights in the file and in force; setting them by hand."),
     "exposures": ("proxy.surfaces.cli.exposures", "Who got which version, when and why; forget one unit."),
     "flags": ("proxy.surfaces.cli.flags", "Flags of another system, as a piece of configuration."),
     "diff": ("proxy.surfaces.cli.diff", "What changes between two configurations, and what share of units moves."),

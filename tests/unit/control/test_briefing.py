@@ -1,9 +1,9 @@
 """Whoever runs is told at once, and whoever comes later is told all that still holds, once."""
 
-from proxy.control.backoff import Backoff
 from proxy.control.briefing import Briefing
 from proxy.control.places import Place
 from proxy.control.publish import Publication
+from proxy.core.backoff import Backoff
 from tests.unit.control.heard import Heard
 
 PLAN, NEXT = (Publication(generation, {}, b"") for generation in (1, 2))

@@ -2,9 +2,9 @@
 
 import pytest
 
-from proxy.control.backoff import Backoff
 from proxy.control.life import State
 from proxy.control.places import Place, free_numbers, links, living, running, staying
+from proxy.core.backoff import Backoff
 
 
 class Process:

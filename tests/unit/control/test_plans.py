@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from proxy.control.effective import Effect, lay_over
 from proxy.control.handover import Inventory
 from proxy.control.keys import Keys
 from proxy.control.legacy import Legacy
@@ -13,7 +14,7 @@ from proxy.core.plan import Endpoint
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.ledger import Ledger, LedgerFullError
 from tests.unit.control.heard import Heard
-from tests.unit.telemetry.memory import cells_of, endpoint_spec, shop_spec
+from tests.unit.telemetry.memory import cells_of, endpoint_spec, mirror_spec, shop_spec
 
 NAMED = endpoint_spec("http://shop.test:80", "shop.test", 80)
 
@@ -40,7 +41,11 @@ class House:
         monkeypatch.setattr("proxy.control.plans.look_up", self.look_up)
         spec = spec_of(NAMED) | {"listeners": [{"address": "127.0.0.1:80", "protocol": "http"}]}
         keys = Keys("cookie", "hash")
-        self.plans = Plans(spec, inventory, keys, faults, self.endpoints, self.briefing, self.facts)
+        self.effects = {}
+        self.plans = Plans(
+            spec, inventory, keys, faults, self.endpoints, self.briefing, self.facts,
+            lambda file: lay_over(file, self.effects, lambda upstream, percent: mirror_spec(upstream)),
+        )  # fmt: skip
 
     async def look_up(self, name):
         return self.addresses[name]
@@ -110,6 +115,33 @@ def test_a_plan_without_room_in_the_counters_changes_nothing(house, monkeypatch)
 
 def full(*_):
     raise LedgerFullError("no room")
+
+
+def test_what_is_laid_over_the_file_is_sent_again_without_looking_up_anything(house, monkeypatch):
+    asyncio.run(house.plans.publish(listening(spec_of(NAMED), "127.0.0.1:80")))
+    before = house.plans.spec
+    house.briefing.taken()
+    monkeypatch.setattr(house.plans.resolver, "want", full)
+    house.effects["shop"] = Effect({"stable": 95.0, "canary": 5.0}, {"stable": 75.0, "canary": 25.0})
+    house.plans.republish()
+    after = house.plans.spec
+    assert [(one.file, one.effective) for one in house.facts.weights] == [(95.0, 75.0), (5.0, 25.0)]
+    assert after["generation"] == house.plans.generation == house.facts.generation == 2
+    assert after["upstreams"] == before["upstreams"]
+    changed = [one | {"weight": 0} for one in after["routes"][0]["versions"]]
+    assert changed == [one | {"weight": 0} for one in before["routes"][0]["versions"]]  # slots and all
+    assert house.briefing.names() == ["keep", "publish"]
+    house.effects.clear()
+    house.plans.republish()
+    assert [(one.file, one.effective) for one in house.facts.weights] == [(95.0, 95.0), (5.0, 5.0)]
+
+
+def test_a_file_with_other_weights_wins_with_its_very_plan(house):
+    house.effects["shop"] = Effect({"stable": 95.0, "canary": 5.0}, {"stable": 75.0, "canary": 25.0})
+    asyncio.run(house.plans.publish(listening(spec_of(NAMED), "127.0.0.1:80")))
+    assert [one.effective for one in house.facts.weights] == [75.0, 25.0]
+    asyncio.run(house.plans.publish(listening(spec_of(NAMED, weight=90.0), "127.0.0.1:80")))
+    assert [(one.file, one.effective) for one in house.facts.weights] == [(90.0, 90.0), (5.0, 5.0)]
 
 
 def test_names_that_move_are_told_at_once_and_are_part_of_later_plans(house):

@@ -3,12 +3,12 @@
 import pytest
 
 from proxy.control.access_file import AccessFile
-from proxy.control.backoff import Backoff
 from proxy.control.handover import Inventory
 from proxy.control.legacy import Legacy
 from proxy.control.places import Place
 from proxy.control.register import Register
 from proxy.control.takeover import Survivor
+from proxy.core.backoff import Backoff
 from proxy.telemetry.counters import REGION_SLOTS, W_CONNECTIONS
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.ledger import Ledger
@@ -61,6 +61,7 @@ class House:
         self.directory = Directory()
         self.served = 0
         self.exposures = Heard()
+        self.evidence = Heard()
         self.keys = Heard()
         self.ledger = Ledger(cells)
         self.cells = cells
@@ -73,6 +74,7 @@ class House:
             self.directory,
             AccessFile(),
             self.exposures,
+            self.evidence,
             self.keys,
             self.serve,
         )

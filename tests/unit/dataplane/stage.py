@@ -158,6 +158,8 @@ class Stage:
             pass
         self.arms.leave(plan)
         runtime.exposing.bring(plan, alone=self.cells.alone)
+        runtime.evidencing.bring(plan)
+        runtime.braking.bring(plan)
         runtime.capping.bring(plan, runtime.hasher)
         runtime.plan = plan
         self.plan = plan

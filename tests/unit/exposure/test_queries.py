@@ -57,6 +57,17 @@ def test_since(path):
     assert ask(path, since=NOW + 1000).records == []
 
 
+def test_units_of_a_route_since_then_each_counted_once(path):
+    with Reader(path) as reader:
+        assert reader.units_since("shop", 0.0) == {"stable": 50, "canary": 10}
+        assert reader.units_since("cart", 0.0) == {"stable": 40, "canary": 10}
+        assert reader.units_since("shop", NOW + 100) == {"stable": 10}
+        assert reader.units_since("shop", NOW + 90) == {"stable": 14, "canary": 1}
+        assert reader.units_since("shop", NOW + 1000) == {}
+        assert reader.units_since("nobody", 0.0) == {}
+        assert reader.units_since("shop", 0.0, most=7) == {"stable": 7, "canary": 7}
+
+
 @pytest.mark.parametrize(
     "wanted", [{}, {"version": "canary"}, {"version": "stable"}, {"route": "shop"}, {"since": NOW + 20}]
 )

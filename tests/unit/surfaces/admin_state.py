@@ -6,18 +6,23 @@ from pathlib import Path
 
 from proxy.control.drained_endpoints import Drained
 from proxy.control.endpoints import Endpoints
+from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.health import Prober
 from proxy.control.kill_switch import KillSwitch
 from proxy.control.probe import Result
+from proxy.control.rollout_desk import RolloutDesk
+from proxy.control.rollouts import Rollouts
 from proxy.control.state import MemoryStore
 from proxy.control.tasks import Tasks
 from proxy.control.unit_lists import UnitLists
+from proxy.rollout.journal import SqliteJournal
 from proxy.settings.unit_files import UnitFiles
 from proxy.telemetry.counters import E_DOWN, E_IN_FLIGHT, V_FLAGS, V_IN_FLIGHT
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts, weights_of
 from proxy.telemetry.ledger import Ledger
+from proxy.telemetry.measures import Measures
 from proxy.telemetry.totals import Totals
 from tests.specs import upstream_spec
 from tests.unit.control.clock import Timers
@@ -48,6 +53,10 @@ class StandIn:
         self.exposition = Exposition(cells, ledger, self.facts)
         self.totals = Totals(cells, ledger)
         self.exposures = Exposures(self.facts.exposures, lambda: self.spec, lambda unit: None)
+        self.evidence = Evidences(
+            MemoryStore(), Measures(cells, ledger), lambda: self.spec, lambda: 12.5, lambda: 1.0, self.facts.evidence,
+            lambda name, work: work.close(),
+        )  # fmt: skip
         self.files = UnitFiles(Path())
         self.lists = UnitLists(self.files, self.facts, lambda frame: None, Timers(), lambda: True)
         self.told = []
@@ -63,6 +72,11 @@ class StandIn:
         view[self.spec["upstreams"][2]["endpoints"][0]["slot"] + E_IN_FLIGHT] = 4
         self.store = MemoryStore()
         self.told = []
+        self.journal = SqliteJournal(None)
+        running = Rollouts(self.journal, lambda: None, lambda: 12.5, lambda: 0.0, self.facts.rollouts, lambda *_: None)
+        running.routes = {route["name"]: route for route in self.spec["routes"]}
+        self.running = running
+        self.rollouts = RolloutDesk(running, None)
         self.timers = Timers()
         self.failing = False
         self.endpoints = self.look_after()

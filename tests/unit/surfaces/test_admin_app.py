@@ -20,11 +20,15 @@ from tests.unit.telemetry.memory import endpoint_spec, shop_spec
 READ_PATHS = {
     "/", "/metrics", "/healthz", "/readyz",
     "/api/v1/config", "/api/v1/routes", "/api/v1/upstreams", "/api/v1/segments", "/api/v1/faults",
-    "/api/v1/exposures", "/api/v1/exposures/summary",
+    "/api/v1/exposures", "/api/v1/exposures/summary", "/api/v1/rollouts",
     "/api/v1/openapi.json",
 }  # fmt: skip
-ADMIN_PATHS = READ_PATHS | {"/api/v1/faults/kill", "/api/v1/explain"}
-TEMPLATES = {"/api/v1/upstreams/{upstream}", "/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain"}
+ADMIN_PATHS = READ_PATHS | {"/api/v1/faults/kill", "/api/v1/explain", "/api/v1/events"}
+TEMPLATES = {
+    "/api/v1/upstreams/{upstream}", "/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain",
+    "/api/v1/routes/{route}/weights", "/api/v1/rollouts/{route}", "/api/v1/rollouts/{route}/history",
+    "/api/v1/rollouts/{route}/{action}",
+}  # fmt: skip
 
 
 def ask(application, *requests):
@@ -89,6 +93,10 @@ def test_credentials_in_fields_and_urls_and_slots_stay_out():
         "strip_prefix": "", "set_headers": {"Authorization": "Basic x", "x-api-key": "k", "x-env": "prod"},
         "remove_headers": [],
     }  # fmt: skip
+    spec["routes"][0]["rollout"] = {
+        "revision": "v1", "webhooks": [{"url": "https://h/key?k=1", "secret": "hush"}, {"url": "https://h/", "secret": None}],
+        "notify": [{"url": "https://hooks.example.com/services/key"}],
+    }  # fmt: skip
     health = {"kind": "http", "headers": {"authorization": "Basic x", "x-probe": "yes"}}
     spec["upstreams"].append(upstream_spec("v", health=health))
     value = shown(spec | {"none_slot": 3})
@@ -98,6 +106,11 @@ def test_credentials_in_fields_and_urls_and_slots_stay_out():
     assert value["routes"][0]["rewrite"]["set_headers"] == {
         "Authorization": REDACTED, "x-api-key": REDACTED, "x-env": "prod",
     }  # fmt: skip
+    assert value["routes"][0]["rollout"] == {
+        "revision": "v1",
+        "webhooks": [{"url": f"https://h/{REDACTED}", "secret": REDACTED}, {"url": "https://h", "secret": None}],
+        "notify": [{"url": f"https://hooks.example.com/{REDACTED}"}],
+    }
     assert "none_slot" not in value
     assert value["routes"][0]["errors"]["codes"]  # not a slot, though it is called the same
     assert value["secrets"] == {"cookie": [], "unit_hash": ""}

@@ -1,0 +1,434 @@
+"""One metric, one judge: what the numbers of a step say of it. Pure; the tests themselves are in analysis/.
+
+Every function takes the metric as the plan has it, the evidence, and what the metric may use of the error budget, and makes a
+verdict with its numbers. What is lacking, misspelt or not a number is insufficient, and never a pass.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from math import exp, inf, isfinite, log, nan, sqrt
+from typing import Any, Final
+
+from proxy.analysis.budget import Allowance
+from proxy.analysis.burn_rate import Window, burning
+from proxy.analysis.clusters import Clusters
+from proxy.analysis.error_rate import ErrorRateTest, Stretch
+from proxy.analysis.kayenta import Rule, interval, judge_metric
+from proxy.analysis.latency import slower
+from proxy.analysis.log_ratio import upper_log_ratio
+from proxy.analysis.means import Moments, clustered_difference
+from proxy.analysis.means import difference as mean_difference
+from proxy.analysis.proportions import Share, difference
+from proxy.analysis.rank import rank_test
+from proxy.analysis.sample_ratio import sample_ratio
+from proxy.analysis.sequence import Interval
+from proxy.analysis.sizes import seconds_to_abort, seconds_to_narrow
+from proxy.analysis.special import ln_mean
+from proxy.analysis.threshold import Limits, hold
+from proxy.analysis.verdict import Outcome, Verdict
+from proxy.rollout.evidence import Evidence
+from proxy.telemetry.counters import FINE_EDGES
+
+Metric = Mapping[str, Any]
+
+NEGLIGIBLE: Final = 0.01
+"""So many more units with an error (or a slow answer), as a share of all, harm nobody: where the old version has next to none,
+a ratio says nothing, and this is what the new one is let through on."""
+FEW: Final = 1000.0
+"""Units at which the interval for that is best."""
+BAND: Final = 0.1
+"""How far two distributions of latency may lie apart, as a share of the answers, to be called the same."""
+LEAST_REQUESTS: Final = 100
+"""Requests of the new version for a plain comparison."""
+CLEARLY: Final = 4.0
+"""Standard errors by which a plain comparison must be beyond its limit to fail: it is looked at again and again, and errors of one
+user come together."""
+LEAST_POINTS: Final = 20
+"""Points of each version that a rank test wants."""
+MISMATCH: Final = log(1000.0)
+LEAST_FOR_RATIO: Final = 100
+"""Units before a split is called right."""
+
+
+def error_rate(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float, highest: float) -> Verdict:
+    """Has the new version more units with errors? Abort on first errors, promote on the clustered ratio of all.
+
+    `highest`: the highest that ln E has been at earlier looks.
+    """
+    return _ratio(metric, evidence, allowance, beta, highest, [(0, "errors")], "errors")
+
+
+def exceedance(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float, highest: float) -> Verdict:
+    """Has it more units with slow answers? The evidence of several times is averaged, and each must let it through."""
+    places = [(1 + place, f"slow:{edge!r}") for place, edge in enumerate(evidence.slow) if edge in metric["above"]]
+    if len(places) < len(metric["above"]):
+        return _lacking(metric, "its times are not counted yet", allowance)
+    return _ratio(metric, evidence, allowance, beta, highest, places, "slow answers")
+
+
+def _ratio(
+    metric: Metric,
+    evidence: Evidence,
+    allowance: Allowance,
+    beta: float,
+    highest: float,
+    places: Sequence[tuple[int, str]],
+    what: str,
+) -> Verdict:
+    new, other = evidence.version(evidence.new), evidence.version(evidence.reference)
+    name, harmful, tolerated = metric["name"], float(metric["harmful"]), float(metric["tolerate"])
+    if not evidence.randomised:
+        return _as_it_is(metric, evidence, [place for place, _ in places], what)
+    tests, firsts, share = [], (0, 0), 0.0
+    for place, _ in places:
+        test = ErrorRateTest(tolerated=tolerated)
+        ours = theirs = 0
+        for stretch in evidence.stretches:
+            share_then = stretch.share(evidence.new, [evidence.reference])
+            if not 0.0 < share_then < 1.0:
+                continue
+            share = share_then
+            more, less = stretch.first(evidence.new, place), stretch.first(evidence.reference, place)
+            test.observe(Stretch(share_then, more, less))
+            test.turn()
+            ours, theirs = ours + more, theirs + less
+        tests.append(test)
+        firsts = max(firsts, (ours, theirs), key=sum)
+    ln_e = ln_mean([test.ln_evidence for test in tests])
+    reached = max(highest, ln_e)
+    samples = (new.units << evidence.level, other.units << evidence.level)
+    pairs = [(new.sums.get(column, Clusters()), other.sums.get(column, Clusters())) for _, column in places]
+    effect = max((_times(ours, theirs) for ours, theirs in pairs), default=nan)
+    shown = effect if isfinite(effect) else None  # where nobody has any, there is no ratio
+    counted = f"{what} of {firsts[0]} units at `{evidence.new}` and {firsts[1]} at `{evidence.reference}`"
+    if reached >= -log(allowance.alpha):
+        return Verdict(
+            name, "fail",
+            f"{name}: more {what} than tolerated: {counted} by first events{_words(effect)}"
+            f" (E = {_big(reached)}, limit {_big(-log(allowance.alpha))})",
+            "ratio", shown, None, None, reached, samples, "units", 0.0, allowance.alpha,
+        )  # fmt: skip
+    highs = [_upper(ours, theirs, beta, harmful) for ours, theirs in pairs]
+    high = max((one for one, _ in highs), default=inf)
+    if share and all(passes for _, passes in highs) and highs:
+        told = f"at most {exp(high):.2f} times" if isfinite(high) else f"at most {NEGLIGIBLE:.0%} more units"
+        return Verdict(
+            name, "pass", f"{name}: {told} the {what} ({counted})", "ratio", shown,
+            None, exp(high) if high < inf else None, reached, samples, "units", 0.0, allowance.alpha,
+        )  # fmt: skip
+    why = (
+        "no units yet" if not min(samples) else f"not enough to tell {harmful:g} times the {what} from none ({counted})"
+    )
+    seconds = _until_ratio(evidence, pairs, beta, harmful)
+    if firsts[0] and share and evidence.seconds > 0 and effect > tolerated:
+        rate = sum(firsts) / evidence.seconds
+        soon = seconds_to_abort(reached, allowance.alpha, share, max(effect, tolerated * 1.01), rate, tolerated)
+        seconds = min(soon, inf if seconds is None else seconds)
+    return Verdict(
+        name, "insufficient", f"{name}: {why}", "ratio", shown, None, exp(high) if high < inf else None,
+        reached, samples, "units", seconds, allowance.alpha,
+    )  # fmt: skip
+
+
+def _as_it_is(metric: Metric, evidence: Evidence, places: Sequence[int], what: str) -> Verdict:
+    """Shares of requests side by side, where nobody was dealt by chance: no test, and no promise."""
+    name, harmful = metric["name"], float(metric["harmful"])
+    new, other = evidence.version(evidence.new).counts, evidence.version(evidence.reference).counts
+    samples = (new.requests, other.requests)
+    for version, requests in zip((evidence.new, evidence.reference), samples, strict=True):
+        if requests < LEAST_REQUESTS:  # after the last step the old version has none: nothing to compare with
+            return Verdict(
+                name, "insufficient", f"{name}: {requests} of {LEAST_REQUESTS} requests at `{version}` (not randomised)",
+                samples=samples, unit="requests",
+            )  # fmt: skip
+    ours, theirs = 0.0, 0.0
+    for place in places:
+        bad = [
+            one.errors if place == 0 else _slower_than(evidence.slow[place - 1], one.durations) for one in (new, other)
+        ]
+        ours = max(ours, bad[0] / new.requests)
+        theirs = max(theirs, bad[1] / other.requests)
+    limit = max(harmful * theirs, theirs + NEGLIGIBLE)
+    before = " in the step before" if evidence.earlier else ""
+    beside = f"{theirs:.2%} at `{evidence.reference}`{before}, allowed {limit:.2%} (not randomised)"
+    said = f"{name}: {what} in {ours:.2%} of the requests, {beside}"
+    outcome: Outcome = "pass"
+    if ours > limit:  # a hundred requests of a few users may be anything, and it is looked at every second
+        outcome = "fail" if ours - CLEARLY * sqrt(ours * (1.0 - ours) / new.requests) > limit else "insufficient"
+        said += "" if outcome == "fail" else f", {new.requests} requests are too few to say so"
+    return Verdict(
+        name, outcome, said, "share", ours, None, None, None, samples, "requests", None if outcome == "insufficient" else 0.0
+    )  # fmt: skip
+
+
+def _slower_than(edge: float, durations: Sequence[int]) -> int:
+    """Answers in the buckets above `edge`; the bucket that it lies in counts as slow."""
+    return sum(durations[bisect_right(FINE_EDGES, edge) :])
+
+
+def _upper(ours: Clusters, theirs: Clusters, beta: float, harmful: float) -> tuple[float, bool]:
+    """ln of the upper end of the ratio, and whether the new version may pass by it or by the difference."""
+    high = upper_log_ratio(ours, theirs, beta, harmful)
+    if high < log(harmful):
+        return high, True
+    more = difference(Share(ours.affected, ours.units), Share(theirs.affected, theirs.units), beta, FEW)
+    return high, more.high <= NEGLIGIBLE
+
+
+def _times(ours: Clusters, theirs: Clusters) -> float:
+    return ours.ratio / theirs.ratio if theirs.ratio > 0.0 else nan
+
+
+def _until_ratio(
+    evidence: Evidence, pairs: Sequence[tuple[Clusters, Clusters]], beta: float, harmful: float
+) -> float | None:
+    """Seconds until the promotion's interval is narrow enough, if all goes on as it does."""
+    longest = 0.0
+    for ours, theirs in pairs:
+        if not ours.units or not theirs.units:
+            return None
+
+        def width(times: float, ours: Clusters = ours, theirs: Clusters = theirs) -> float:
+            grown = [_grown(one, times) for one in (ours, theirs)]
+            high, passes = _upper(grown[0], grown[1], beta, harmful)
+            return 0.0 if passes else max(high, log(harmful))
+
+        longest = max(longest, seconds_to_narrow(width, log(harmful) * 0.999, max(evidence.seconds, 1.0)))
+    return longest if isfinite(longest) else None
+
+
+def _grown(sums: Clusters, times: float) -> Clusters:
+    return Clusters(
+        round(sums.units * times), sums.total * times, sums.weight * times, sums.total_squared * times,
+        sums.crossed * times, sums.weight_squared * times, round(sums.affected * times),
+    )  # fmt: skip
+
+
+def band(metric: Metric, evidence: Evidence, allowance: Allowance) -> Verdict:
+    """The whole distribution of latency, over requests."""
+    name = metric["name"]
+    new, other = evidence.version(evidence.new).counts, evidence.version(evidence.reference).counts
+    samples = (new.requests, other.requests)
+    if not min(samples):
+        return _lacking(metric, "no requests yet", allowance, samples, "requests")
+    found = slower(new.durations, other.durations, FINE_EDGES, allowance.alpha, max(1.0, float(metric["tolerate"])))
+    said = f"{max(found.by, 0.0):.1%} fewer answers within {found.edge * 1000:.3g} ms, of which chance explains {found.band:.1%}"
+    low, high = found.by - found.band, found.by + found.band
+    numbers = ("share", found.by, low, high, None, samples, "requests")
+    if found.proven:
+        return Verdict(name, "fail", f"{name}: slower: {said}", *numbers, 0.0, allowance.alpha)
+    if high <= BAND:
+        return Verdict(name, "pass", f"{name}: not slower: {said}", *numbers, 0.0, allowance.alpha)
+    lacking = max(0.0, found.by)
+    seconds: float | None = None
+    if lacking < BAND and evidence.seconds > 0.0:
+        times = (found.band / (BAND - lacking)) ** 2
+        seconds = (times - 1.0) * evidence.seconds
+    return Verdict(name, "insufficient", f"{name}: too few answers: {said}", *numbers, seconds, allowance.alpha)
+
+
+def mean(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float) -> Verdict:
+    """The mean of bytes or latency per answer, or of an event's values per unit; tolerated is a share of the other's mean."""
+    if not evidence.randomised:
+        return _lacking(metric, "nobody was dealt by chance in this step (not randomised)", allowance)
+    new, other = evidence.version(evidence.new), evidence.version(evidence.reference)
+    if metric.get("event"):
+        ours, theirs = (_moments(evidence, name, metric["event"]) for name in (evidence.new, evidence.reference))
+        if ours is None or theirs is None:
+            return _lacking(metric, f"no event `{metric['event']}` was heard of", allowance)
+        reference, samples = theirs.mean, (ours.units, theirs.units)
+        both = [mean_difference(ours, theirs, level) for level in (allowance.alpha, beta)]
+    else:
+        column, scale = ("bytes", 1.0) if metric["of"] == "response_bytes" else ("microseconds", 1e-6)
+        sums = [_scaled(one.sums.get(column, Clusters()), scale) for one in (new, other)]
+        reference, samples = sums[1].ratio, (sums[0].units, sums[1].units)
+        matters = abs(reference) * max(float(metric["tolerate"]), 0.01)
+        if matters <= 0.0:
+            return _lacking(metric, "no units yet", allowance, samples)
+        both = [clustered_difference(sums[0], sums[1], level, matters) for level in (allowance.alpha, beta)]
+    margin = abs(reference) * float(metric["tolerate"])
+    return _compared(metric, evidence, allowance, both, margin, samples, f"mean, other's {reference:.4g}")
+
+
+def proportion(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float) -> Verdict:
+    """The share of units with an event; tolerated is a difference of shares."""
+    if not evidence.randomised:
+        return _lacking(metric, "nobody was dealt by chance in this step (not randomised)", allowance)
+    shares = [_share(evidence, name, metric["event"]) for name in (evidence.new, evidence.reference)]
+    ours, theirs = shares
+    if ours is None or theirs is None or ours.hits + theirs.hits == 0:
+        return _lacking(metric, f"no event `{metric['event']}` was heard of", allowance)
+    both = [difference(ours, theirs, level) for level in (allowance.alpha, beta)]
+    said = f"{ours.value:.2%} of the units at `{evidence.new}`, {theirs.value:.2%} at `{evidence.reference}`"
+    return _compared(metric, evidence, allowance, both, float(metric["tolerate"]), (ours.units, theirs.units), said)
+
+
+def _compared(
+    metric: Metric,
+    evidence: Evidence,
+    allowance: Allowance,
+    both: Sequence[Interval],
+    margin: float,
+    samples: tuple[int, int],
+    said: str,
+) -> Verdict:
+    """By an interval of the difference: beyond the margin on the bad side fails, within it passes."""
+    name, direction = metric["name"], metric["direction"]
+    fails, passes = both
+    bad_up, bad_down = direction in {"lower", "same"}, direction in {"higher", "same"}
+    scaled = (samples[0] << evidence.level, samples[1] << evidence.level)
+    numbers = ("difference", passes.estimate, passes.low, passes.high, None, scaled, "units")
+    told = f"difference {passes.estimate:+.4g}, from {passes.low:.4g} to {passes.high:.4g} ({said})"
+    if (bad_up and fails.low > margin) or (bad_down and fails.high < -margin):
+        return Verdict(name, "fail", f"{name}: {told}, tolerated {margin:.4g}", *numbers, 0.0, allowance.alpha)
+    if passes.known and (not bad_up or passes.high <= margin) and (not bad_down or passes.low >= -margin):
+        return Verdict(name, "pass", f"{name}: {told}, tolerated {margin:.4g}", *numbers, 0.0, allowance.alpha)
+    seconds: float | None = None
+    half = (passes.high - passes.low) / 2.0
+    room = margin - abs(passes.estimate)
+    if isfinite(half) and room > 0.0 and evidence.seconds > 0.0:
+        seconds = seconds_to_narrow(lambda times: half / sqrt(times), room, evidence.seconds)
+    return Verdict(name, "insufficient", f"{name}: not enough units: {told}", *numbers, seconds, allowance.alpha)
+
+
+def mann_whitney(metric: Metric, evidence: Evidence, allowance: Allowance, look: int) -> Verdict:
+    """Ranks of points, one an interval; for one look each, so each look has its own part of the budget."""
+    name, wanted = metric["name"], "latency_mean" if metric["of"] == "latency" else metric["of"]
+    ours, theirs = (_points(evidence, version, wanted) for version in (evidence.new, evidence.reference))
+    samples = (len(ours), len(theirs))
+    if metric["compat"] == "kayenta":
+        directions = {"lower": "increase", "higher": "decrease", "same": "either"}
+        found = judge_metric(ours, theirs, Rule(direction=directions[metric["direction"]]))  # type: ignore[arg-type]
+        said = f"{name}: Kayenta's judge says {found.label}"
+        if found.label == "Nodata" or min(samples) < LEAST_POINTS:
+            return Verdict(
+                name, "insufficient", f"{said}, of {samples[0]} and {samples[1]} points", samples=samples, unit="points"
+            )
+        outcome: Outcome = "pass" if found.label == "Pass" else "fail"
+        return Verdict(
+            name, outcome, said, "ratio", found.effect if isfinite(found.effect) else 0.0, None, None, None, samples, "points", 0.0
+        )  # fmt: skip
+    if min(samples) < LEAST_POINTS:
+        return _lacking(metric, f"{min(samples)} of {LEAST_POINTS} points", allowance, samples, "points")
+    alpha = allowance.at_look(max(look, 1))
+    ranked = rank_test(ours, theirs)
+    bad = {"lower": ranked.p_higher, "higher": ranked.p_lower, "same": ranked.p}[metric["direction"]]
+    low, high, shift = interval(ours, theirs, 1.0 - 2.0 * min(alpha, 0.05))
+    said = f"{name}: shifted by {shift:.4g} (p = {bad:.2g})"
+    numbers = ("shift", shift if isfinite(shift) else 0.0, low, high, None, samples, "points")
+    if bad <= alpha:
+        return Verdict(name, "fail", f"{said}, limit {alpha:.2g}", *numbers, 0.0, alpha)
+    return Verdict(name, "pass", said, *numbers, 0.0, alpha)
+
+
+def threshold(metric: Metric, evidence: Evidence, answers: Sequence[float]) -> Verdict:
+    """A number against limits: of the counters by interval, or what a query gave. `answers` are the query's, the newest last."""
+    name = metric["name"]
+    limits = Limits(metric["at_least"], metric["at_most"])
+    if metric["query"] is not None:
+        values, why = list(answers), evidence.problems.get(name, "")
+    else:
+        version = metric["version"] or evidence.new
+        values = list(evidence.series.get(version, {}).get(metric["of"], ()))
+        why = "" if values else f"nothing of `{version}` yet"
+    newest = values[-1] if values else nan
+    outcome = hold(values, limits)
+    bounds = " and ".join(
+        f"at {word} {limit:g}" for word, limit in (("least", limits.least), ("most", limits.most)) if limit is not None
+    )
+    said = f"{name}: {newest:.4g}, allowed {bounds}" if outcome != "insufficient" else f"{name}: {why or 'no number'}"
+    return Verdict(
+        name, outcome, said, "value", newest if isfinite(newest) else None, None, None, None, (len(values), 0), "points",
+        0.0 if outcome != "insufficient" else None,
+    )  # fmt: skip
+
+
+def burn_rate(metric: Metric, evidence: Evidence) -> Verdict:
+    """How fast the budget of an objective is used up, since the step began: the last hour and its last five minutes."""
+    name = metric["name"]
+    version = metric["version"] or evidence.new
+    if version != evidence.new:
+        return Verdict(name, "insufficient", f"{name}: only `{evidence.new}` has its points kept")
+    period = float(metric["window"]) / (30 * 86_400.0)
+    windows = [Window(3600.0 * period, 300.0 * period, float(metric["at_most"]))]
+    last = evidence.points[-1][0] if evidence.points else 0.0
+
+    def counts(seconds: float) -> tuple[int, int]:
+        recent = [one for one in evidence.points if one[0] > last - seconds]
+        return sum(one[2] for one in recent), sum(one[1] for one in recent)
+
+    found = burning(counts, float(metric["objective"]) / 100.0, windows)
+    said = f"{name}: the budget burns {found.rate:.3g} times as fast as allowed, at most {found.window.rate:g}"
+    if found.outcome == "insufficient":
+        said = f"{name}: {found.requests} requests, too few for a burn rate"
+    return Verdict(
+        name, found.outcome, said, "burn rate", found.rate, None, None, None, (found.requests, 0), "requests",
+        0.0 if found.outcome != "insufficient" else None,
+    )  # fmt: skip
+
+
+def ratio_of_samples(metric: Metric, evidence: Evidence, highest: float) -> Verdict:
+    """Whether the split of units is the one that was asked for, in this stretch."""
+    name = metric["name"]
+    arms = [one for one in (evidence.old, evidence.new, evidence.baseline) if one is not None]
+    weights = evidence.stretches[-1].weights if evidence.stretches else {}
+    pairs = [(evidence.version(one).units, weights.get(one, 0.0)) for one in arms if weights.get(one, 0.0) > 0.0]
+    total = sum(count for count, _ in pairs)
+    if not evidence.randomised or len(pairs) < 2:
+        return Verdict(name, "insufficient", f"{name}: there is no split to look at")
+    whole = sum(weight for _, weight in pairs)
+    ln_bf = max(highest, sample_ratio([count for count, _ in pairs], [weight / whole for _, weight in pairs]))
+    said = f"{name}: units {', '.join(str(count) for count, _ in pairs)}, ln Bayes factor {ln_bf:.2f}"
+    outcome: Outcome = "fail" if ln_bf > MISMATCH else "pass" if total >= LEAST_FOR_RATIO else "insufficient"
+    return Verdict(
+        name, outcome, said, "ln Bayes factor", ln_bf, None, None, ln_bf, (pairs[1][0], pairs[0][0]), "units",
+        0.0 if outcome != "insufficient" else None,
+    )  # fmt: skip
+
+
+def _points(evidence: Evidence, version: str, name: str) -> list[float]:
+    return [value for value in evidence.series.get(version, {}).get(name, ()) if isfinite(value)]
+
+
+def _share(evidence: Evidence, version: str, event: str) -> Share | None:
+    known = evidence.version(version)
+    hits = known.sums.get(f"event:{event}")
+    if hits is None:
+        return None
+    return Share(hits.affected, hits.units)
+
+
+def _moments(evidence: Evidence, version: str, event: str) -> Moments | None:
+    values = evidence.version(version).sums.get(f"value:{event}")
+    if values is None or not values.units:
+        return None
+    average = values.total / values.units / 1000.0
+    return Moments(values.units, average, max(0.0, values.total_squared / 1e6 - values.units * average * average))
+
+
+def _scaled(sums: Clusters, by: float) -> Clusters:
+    return Clusters(
+        sums.units, sums.total * by, sums.weight, sums.total_squared * by * by, sums.crossed * by,
+        sums.weight_squared, sums.affected,
+    )  # fmt: skip
+
+
+def _lacking(
+    metric: Metric, why: str, allowance: Allowance, samples: tuple[int, int] = (0, 0), unit: str = "units"
+) -> Verdict:
+    return Verdict(
+        metric["name"], "insufficient", f"{metric['name']}: {why}", samples=samples, unit=unit, alpha=allowance.alpha
+    )
+
+
+def _words(times: float) -> str:
+    return f", {times:.2f} times the share" if isfinite(times) else ""
+
+
+def _big(ln_value: float) -> str:
+    return f"{exp(ln_value):.3g}" if ln_value < 30 else f"e^{ln_value:.1f}"
+
+
+__all__ = [
+    "band", "burn_rate", "error_rate", "exceedance", "mann_whitney", "mean", "proportion", "ratio_of_samples", "threshold",
+]  # fmt: skip
