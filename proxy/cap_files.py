@@ -162,7 +162,11 @@ def make_cap_file(path: Path, units: int) -> CapFile:
             raise ValueError("this is no record of a cap")
         size = size_for(units)
         if was < size:
-            os.posix_fallocate(descriptor, 0, size)
+            try:
+                os.posix_fallocate(descriptor, 0, size)
+            except OSError:
+                os.ftruncate(descriptor, was)  # what there was room for would be taken for somebody else's file
+                raise
         if was == 0:
             os.pwrite(descriptor, _MAGIC, 0)
         made = CapFile(str(path))

@@ -113,6 +113,25 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
         CapFile(str(tmp_path / "none"))
 
 
+def test_file_for_which_there_was_no_room_is_made_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(descriptor: int, start: int, size: int) -> None:
+        os.ftruncate(descriptor, start + size // 2)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "posix_fallocate", half)
+        with pytest.raises(OSError, match="No space"):
+            make_cap_file(tmp_path / "one", 2)
+    made = make_cap_file(tmp_path / "one", 2)
+    assert made.admit(5, 2) == ADMITTED
+    with monkeypatch.context() as full:
+        full.setattr(os, "posix_fallocate", half)
+        with pytest.raises(OSError, match="No space"):
+            make_cap_file(tmp_path / "one", 1_000_000)
+    assert made.is_current()
+    assert CapFile(str(tmp_path / "one")).admit(5, 2) == KNOWN
+
+
 def test_files_of_others_stay_as_they_are(tmp_path: Path) -> None:
     path, link = tmp_path / "notes", tmp_path / "link"
     path.write_bytes(b"not to be lost")
