@@ -78,7 +78,7 @@ def test_cookies_know_that_the_client_came_over_tls_to_a_trusted_proxy(
 ) -> None:
     route = {
         "unit": [{"kind": "mint_cookie", "name": "tid"}],
-        "stickiness": {"mode": "pinned", "cookie": "kept", "max_age": 600.0, "drain": 600.0},
+        "stickiness": {"mode": "pinned", "cookie": "kept", "max_age": 600.0, "drain": 600.0, "until": "", "step": 0},
         "choice": {"versions": ["stable"], "segment": None, "path": "/c", "cookie": "mine", "rate": 1.0, "burst": 3},
     }
     secrets = {"cookie": ["k"], "unit_hash": "k"}

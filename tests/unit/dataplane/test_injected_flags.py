@@ -17,7 +17,14 @@ def recorded(canary: float, cookie: str) -> dict[str, Any]:
     """What a route has that keeps records, and lets everybody choose the canary."""
     return {
         "versions": [version_spec("stable", 100.0 - canary), version_spec("canary", canary)],
-        "stickiness": {"mode": "pinned", "cookie": f"kept_{cookie}", "max_age": 600.0, "drain": 600.0},
+        "stickiness": {
+            "mode": "pinned",
+            "cookie": f"kept_{cookie}",
+            "max_age": 600.0,
+            "drain": 600.0,
+            "until": "",
+            "step": 0,
+        },
         "choice": {
             "versions": ["canary"],
             "segment": None,
