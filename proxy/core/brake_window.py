@@ -3,7 +3,8 @@
 The test sees errors of all requests, and errors of one user come together: a single client that always fails may be a good part of
 what a small share gets. So where units are counted they must confirm it: several have erred, and either most requests fail, or the
 version has more units with errors than its share is, with twenty to one. What is older than the window is forgotten, so that a
-version that was well for a day is stopped as soon as one that has just begun.
+version that was well for a day is stopped as soon as one that has just begun. The price: what Brake promises holds for one
+window, and not for all of them together. A version that errs exactly `tolerated` times as often will be stopped some hours on.
 """
 
 from collections import deque

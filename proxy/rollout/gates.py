@@ -2,7 +2,7 @@
 
 The metrics are those that were frozen with the revision. What a test has shown at earlier looks counts on (an e-value that was once
 high enough stays so), which is why a rollout has one `Gates` for its whole life; after a restart it begins with what the evidence
-shows, and that is never in favour of the new version.
+shows then, and an e-value that was once higher is forgotten: critical metrics have acted upon it.
 """
 
 from collections.abc import Mapping, Sequence
