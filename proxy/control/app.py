@@ -25,7 +25,6 @@ from proxy.control.departure import Departure
 from proxy.control.desk import Desk
 from proxy.control.endpoints import Endpoints, look_after
 from proxy.control.errand import ALONE, Errand
-from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.flags import FlagPort
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
@@ -37,8 +36,9 @@ from proxy.control.plans import Plans
 from proxy.control.ports import AdminPorts, Ports
 from proxy.control.register import Register
 from proxy.control.reload import Reloader
-from proxy.control.rollout_desk import RolloutDesk
-from proxy.control.rollout_room import RolloutRoom
+from proxy.control.rollouts.desk import RolloutDesk
+from proxy.control.rollouts.evidence import Evidences
+from proxy.control.rollouts.room import RolloutRoom
 from proxy.control.run_dir import RunDir
 from proxy.control.sockets import bound_address, close_listeners
 from proxy.control.state import Store, open_store

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from proxy.control.rollout_desk import NotNowError, RolloutDesk, UnknownRouteError
+from proxy.control.rollouts.desk import NotNowError, RolloutDesk, UnknownRouteError
 from proxy.rollout.explaining import explanation, step_words, waits_for
 from proxy.rollout.journal import JournalError, Record
 from proxy.rollout.redacting import without_secrets

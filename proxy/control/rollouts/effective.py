@@ -29,7 +29,7 @@ class Effect:
     ring: str | None = None
     shadow: float = 0.0
     counted: Spec | None = None
-    """What workers are to count of the route's units (control/evidence.py)."""
+    """What workers are to count of the route's units (control/rollouts/evidence.py)."""
 
     def changes(self, file: Weights) -> bool:
         """Whether anything is otherwise than the file, with these weights, says."""

@@ -106,7 +106,7 @@ class Look:
 
 
 class Evidences:
-    """Of all routes with a rollout under way. Also what the runner knows as its judge (rollouts.Judge)."""
+    """Of all routes with a rollout under way. Also what the runner knows as its judge (runner.Judge)."""
 
     def __init__(
         self,
