@@ -106,4 +106,5 @@ class Configuration:
         self._facts.last_reload_success = False
         self._facts.problems = problems
         generation = self._facts.generation
-        log.error("the configuration is not used (%d errors); plan %d goes on", len(problems), generation)
+        errors = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
+        log.error("the configuration is not used (%s); plan %d goes on", errors, generation)

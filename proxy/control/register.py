@@ -98,7 +98,8 @@ class Register:
 
     def serving(self, index: int, generation: int, seconds: float) -> None:
         """A worker serves this plan."""
-        self._facts.worker(index).up = True
+        worker = self._facts.worker(index)
+        worker.up, worker.generation = True, generation
         log.debug("worker %d serves plan %d, taken in %.3f s", index, generation, seconds)
         self._served()
 

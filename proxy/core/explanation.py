@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from proxy.core.audience import Rings, is_over
+from proxy.core.caps import CapRecord
 from proxy.core.choice import LABEL
 from proxy.core.dates import format_date
 from proxy.core.decide import Case, Decision, decide, rule_holds
@@ -148,7 +149,10 @@ class _Path:
             cap = version.cap
             if cap is not None:
                 had = 0 if cap.record is None else cap.record.count()
-                if self.case.closed >> version.index & 1:
+                if type(cap.record) is CapRecord:
+                    why = f"how many units have had it is not known here; {cap.limit} may"
+                    self._step("cap", cap.label, FAILS, None, why)
+                elif self.case.closed >> version.index & 1:
                     why = f"{had} units have had it, {cap.limit} may, and this one has not"
                     self._step("cap", cap.label, TAKES_OUT, version.name, why)
                 elif cap.reached():

@@ -16,6 +16,9 @@ _LARGE: Final = 1e300
 _MAX_DEPTH: Final = 32
 _COMPARED: Final = ("=", "<", "<=", ">", ">=")
 _VERSION: Final = re.compile(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(-[0-9A-Za-z.-]+)?(?:\+.*)?")
+_KNOWN: Final = (
+    "what can be said here is and, or, !, ==, !=, in, starts_with, ends_with, sem_ver, and a variable >= or <= a number"
+)
 _NOT_OURS: Final = ("$flagd.flagKey", "$flagd.timestamp")
 
 
@@ -37,7 +40,7 @@ def import_flagd(document: Mapping[str, Any]) -> Imported:
     """The flags of a flagd document. Raises CannotSayError where it is none."""
     flags = document.get("flags")
     if not isinstance(flags, dict):
-        raise CannotSayError("there are no `flags` in it")
+        raise CannotSayError("it has no map `flags`: it is no flagd file")
     evaluators = document.get("$evaluators")
     imported = Imported()
     for name, flag in flags.items():
@@ -66,8 +69,10 @@ class _Reader:
             raise CannotSayError("it has no variants")
         self._variants = flag["variants"]
         default = flag.get("defaultVariant")
-        if default not in self._variants:
-            raise CannotSayError("it has no defaultVariant that is one of its variants")
+        if not isinstance(default, str) or default not in self._variants:
+            raise CannotSayError(
+                f"it has no defaultVariant that is one of its variants ({', '.join(map(str, self._variants))})"
+            )
         made: dict[str, Any] = {"variants": dict(self._variants), "default": default, "off": default}
         if flag.get("state", "ENABLED") != "ENABLED":
             made["on"] = False
@@ -116,7 +121,7 @@ class _Reader:
             return self._split(value["fractional"])
         name = str(value).lower() if isinstance(value, bool) else value
         if not isinstance(name, str) or name not in self._variants:
-            raise CannotSayError(f"{_short(value)} is none of its variants")
+            raise CannotSayError(f"{_short(value)} is none of its variants ({', '.join(map(str, self._variants))})")
         return name
 
     def _split(self, parts: Any) -> dict[str, float]:
@@ -144,11 +149,13 @@ class _Reader:
     def _condition(self, value: Any, depth: int) -> dict[str, Any]:
         _bounded(depth)
         if not isinstance(value, dict) or len(value) != 1:
-            raise CannotSayError(f"{_short(value)} as a condition")
+            raise CannotSayError(f"its targeting has {_short(value)} where a condition must stand")
         ((word, arguments),) = value.items()
         if word == "$ref":
-            if arguments not in self._evaluators:
-                raise CannotSayError(f"there is no evaluator {_short(arguments)}")
+            if not isinstance(arguments, str) or arguments not in self._evaluators:
+                raise CannotSayError(
+                    f"its targeting names {_short(arguments)}, and `$evaluators` has none of that name"
+                )
             return self._condition(self._evaluators[arguments], depth + 1)
         many = arguments if isinstance(arguments, list) else [arguments]
         if word in ("and", "or") and many:
@@ -162,7 +169,7 @@ class _Reader:
             found = {"attribute": _variable(many[0]), "semver": _range(many[1], _text(many[2]))}
             return {"not": found} if many[1] == "!=" else found
         if len(many) != 2:
-            raise CannotSayError(f"`{word}` with {len(many)} arguments")
+            raise CannotSayError(f"its targeting has `{word}` with {len(many)} arguments; {_KNOWN}")
         one, other = many
         if word in ("==", "===", "!=", "!=="):
             if not _is_variable(one):
@@ -182,7 +189,7 @@ class _Reader:
             and not isinstance(other, bool)
         ):
             return {"attribute": _variable(one), "between": [other, _LARGE] if word == ">=" else [-_LARGE, other]}
-        raise CannotSayError(f"`{word}`")
+        raise CannotSayError(f"its targeting has {_short({word: many})}; {_KNOWN}")
 
 
 def _bounded(depth: int) -> None:
@@ -197,7 +204,7 @@ def _both(one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
 def _among(name: str, values: list[Any]) -> dict[str, Any]:
     texts = [_text(value) for value in values]
     if not texts:
-        raise CannotSayError("an empty list")
+        raise CannotSayError("its targeting compares with an empty list")
     return {"units": texts} if name == TARGETING_KEY else {"attribute": name, "in": texts}
 
 
@@ -210,7 +217,7 @@ def _variable(value: Any) -> str:
     if isinstance(name, list) and len(name) == 1:
         name = name[0]
     if not isinstance(name, str) or not name or name in _NOT_OURS:
-        raise CannotSayError(f"{_short(value)} where the name of an attribute must stand")
+        raise CannotSayError(f"its targeting has {_short(value)} where the name of an attribute must stand")
     return name
 
 
@@ -218,7 +225,7 @@ def _range(word: str, text: str) -> str:
     """A range as we write it: `^` is the same major version and `~` the same minor one, whatever stands behind."""
     found = _VERSION.fullmatch(text)
     if found is None:
-        raise CannotSayError(f"the version {_short(text)}")
+        raise CannotSayError(f"its targeting has {_short(text)} where a version such as 1.2.3 must stand")
     major, minor, patch = (int(one or 0) for one in found.groups()[:3])
     if word == "^":
         return f">={major}.0.0 <{major + 1}.0.0"
@@ -232,7 +239,7 @@ def _text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, str | int | float):
         return str(value)
-    raise CannotSayError(f"{_short(value)} where a text must stand")
+    raise CannotSayError(f"its targeting has {_short(value)} where a text must stand")
 
 
 def _short(value: Any) -> str:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Protocol, Self
+from zlib import crc32
 
 from proxy.rollout.states import FINAL, CauseKind, State
 
@@ -106,6 +107,11 @@ class Rollout:
     def current(self) -> Spec | None:
         """The step it is at; None before the first."""
         return self.steps[self.step] if 0 <= self.step < len(self.steps) else None
+
+    @property
+    def step_mark(self) -> int:
+        """A number of 32 bits of what this step gives, another with each step and each way back: for records that end with it."""
+        return crc32(f"{self.revision}\0{self.step}\0{self.percent:g}\0{self.ring}".encode())
 
     @property
     def arms(self) -> tuple[str, str, str | None]:

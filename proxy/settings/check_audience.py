@@ -132,6 +132,9 @@ def _records(routes: Sequence[Route | None], report: Report) -> None:
         if route is None:
             continue
         names = []
+        if route.stickiness is not None and route.stickiness.until is not None and route.rollout is None:
+            message = "there are no steps without a `rollout` on the route: give `max_age` alone"
+            report(("routes", index, "stickiness", "until"), message)
         if route.stickiness is not None and keeps_records(route):
             names.append(("stickiness", cookie_name(route.stickiness, route.name), "records"))
         if route.choice is not None:

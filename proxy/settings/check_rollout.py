@@ -108,11 +108,11 @@ def _units(route: Route, here: KeyPath, report: Report) -> None:
 
 def _kept(route: Route, here: KeyPath, report: Report) -> None:
     sticky = route.stickiness
-    if sticky is not None and keeps_records(route) and sticky.draining > 0:
+    if sticky is not None and keeps_records(route) and sticky.draining > 0 and sticky.until is None:
         report(
             here,
             f"with `{sticky.mode}` units keep `{arms_of(route)[1]}` for {format_duration(sticky.draining)} after a rollback:"
-            " `drain: off` lets them go at once",
+            " `drain: off` lets them go at once, `until: step` with the step",
             WARNING,
         )
 

@@ -214,7 +214,7 @@ def _asked_for(name: str, flags: FlagSet, plan: Plan, wish: Wish, segments: Mapp
     """A flag as an application asks for it: the unit is what it says, and attributes are there."""
     request = _request(plan, ("POST", "/"), "localhost", wish)
     request.attributes = dict(_pairs(wish.attributes, "attribute"))
-    unit = None if wish.unit is None else wish.unit.encode()
+    unit = wish.unit.encode() if wish.unit else None
     if unit is not None:
         request.attributes[TARGETING_KEY.encode()] = unit
     request.unit = unit
@@ -232,7 +232,7 @@ def _explained(
 ) -> Spec:
     notes: list[str] = []
     minted = b""
-    if unit is not None:
+    if unit:  # an empty one is none, as in a request
         value: bytes | None = unit.encode()
         kind = ASKED
     else:

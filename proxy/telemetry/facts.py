@@ -25,6 +25,7 @@ class Worker:
     def __init__(self) -> None:
         self.pid = 0
         self.up = False
+        self.generation = -1  # of the plan that it serves
         self.left = False  # it drained, and nobody sits here until there are more workers again
         self.restarts = 0
         self.cpu_before = 0.0
@@ -45,6 +46,7 @@ class Worker:
         self._cpu_now = 0.0
         self.pid = pid
         self.up = False
+        self.generation = -1
 
     def cpu(self, seconds: float) -> None:
         """The present process has used `seconds` so far; a smaller figure than before is a misreading and ignored."""
@@ -56,6 +58,7 @@ class Worker:
         self.cpu_before += self._cpu_now
         self._cpu_now = 0.0
         self.up = False
+        self.generation = -1
 
 
 @dataclass(slots=True)
@@ -222,6 +225,11 @@ class Facts:
     def worker(self, index: int) -> Worker:
         """The seat of worker `index`, made when first asked for."""
         return self.workers.setdefault(index, Worker())
+
+    @property
+    def in_force(self) -> int:
+        """The number of the plan that all workers serve at least, of those that serve; -1 while none does."""
+        return min((one.generation for one in self.workers.values() if one.up), default=-1)
 
 
 def weights_of(spec: dict[str, Any], file: dict[str, dict[str, float]] | None = None) -> list[Weight]:

@@ -340,7 +340,12 @@ def test_copies_come_before_users_and_rings_before_weights(tmp_path: Path) -> No
             def ask(ring: str = "") -> None:
                 assert proxy.get("/shop", "a.test", "x-user-id: 7", f"x-ring: {ring}").status == 200
 
-            wait_for(lambda: rollout(proxy)["shadow"] == 100, "the step of copies")
+            def published(mirrors: list[float], ring: str) -> bool:
+                spec = proxy.api("/api/v1/config")["spec"]["routes"][0]
+                return [one["percent"] for one in spec["mirror"]] == mirrors and spec["rings"][0]["open"] == ring
+
+            wait_for(lambda: published([100], ""), "the step of copies")
+            proxy.wait_in_force()
             ask("staff")
             proxy.wait_metric(1, "tidegate_mirror_total", route="shop", outcome="sent")
             proxy.wait_metric(1, "tidegate_requests_total", route="shop", version="stable", code="200")
@@ -348,7 +353,8 @@ def test_copies_come_before_users_and_rings_before_weights(tmp_path: Path) -> No
             ask("staff")
             proxy.wait_metric(2, "tidegate_mirror_total", route="shop", outcome="sent")
             act(proxy, "skip")
-            wait_for(lambda: rollout(proxy)["ring"] == "staff", "the step of a ring")
+            wait_for(lambda: published([], "staff"), "the step of a ring")
+            proxy.wait_in_force()
             ask("staff")
             proxy.wait_metric(1, "tidegate_requests_total", route="shop", version="canary", code="200")
             ask("beta")
@@ -356,6 +362,8 @@ def test_copies_come_before_users_and_rings_before_weights(tmp_path: Path) -> No
             proxy.wait_metric(4, "tidegate_requests_total", route="shop", version="stable", code="200")
             proxy.wait_metric(2, "tidegate_mirror_total", route="shop", outcome="sent")
             act(proxy, "abort")
+            wait_for(lambda: published([], ""), "the way back")
+            proxy.wait_in_force()
             ask("staff")
             proxy.wait_metric(5, "tidegate_requests_total", route="shop", version="stable", code="200")
 

@@ -81,7 +81,14 @@ layers = st.none() | st.builds(
     st.lists(st.floats(0, 100), min_size=2, max_size=2, unique=True),
 )
 stickinesses = st.none() | st.builds(
-    lambda mode, ages: {"mode": mode, "cookie": "kept", "max_age": max(ages), "drain": min(ages)},
+    lambda mode, ages: {
+        "mode": mode,
+        "cookie": "kept",
+        "max_age": max(ages),
+        "drain": min(ages),
+        "until": "",
+        "step": 0,
+    },
     st.sampled_from(["pinned", "new_sessions"]),
     st.lists(st.sampled_from([0.0, 60.0, 3600.0]), min_size=2, max_size=2),
 )

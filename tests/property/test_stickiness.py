@@ -30,7 +30,8 @@ def route_of(weights: list[float], mode: str = "pinned", *, name: str = "shop", 
         for one, weight in zip(NAMES, weights, strict=True)
         if one != gone
     ]
-    sticky = {"mode": mode, "cookie": "kept", "max_age": 1000.0, "drain": 100.0}
+    sticky = {"mode": mode, "cookie": "kept", "max_age": 1000.0, "drain": 100.0, "until": "", "step": 0}
+    sticky |= {"until": "step", "step": parts.pop("step")} if "step" in parts else {}
     return build_plan(
         plan_spec(route_spec(name, versions=versions, default=versions[0]["name"], stickiness=sticky, **parts))
     ).routes[0]
@@ -92,6 +93,24 @@ def test_nobody_leaves_a_version_but_for_the_reasons_there_are(first: list[float
         if cookie != before:
             assert reason in {SPLIT, KILL} or (mode == "new_sessions" and weight > 0)
             has, given_at, epoch = version, at, now_epoch
+
+
+@given(
+    splits.filter(any), st.lists(st.tuples(st.integers(0, 90), splits.filter(any), st.sampled_from([7, 7, 2**32 - 1])))
+)
+def test_records_of_a_step_end_with_it_and_not_before(first: list[float], later: list[Any]) -> None:
+    at, step = START, 7
+    has, _, cookie = visit(route_of(first, step=step), at)
+    given_at = at
+    for wait, weights, now_step in later:
+        at += wait
+        version, reason, cookie = visit(route_of(weights, step=now_step), at, cookie)
+        age = at - given_at
+        over = step != now_step or age >= 1000 or (weights[NAMES.index(has)] == 0.0 and age >= 100)
+        assert (reason, version) == (STICKY, has) or over
+        if over:
+            assert (reason, version) == (SPLIT, visit(route_of(weights, step=now_step), at)[0])
+            has, given_at, step = version, at, now_step
 
 
 @given(splits.filter(any), modes, st.data())

@@ -28,6 +28,8 @@ class Effect:
     version: str = ""
     ring: str | None = None
     shadow: float = 0.0
+    step: int = 0
+    """Of the rollout's step, for records that end with it; 0 without one."""
     counted: Spec | None = None
     """What workers are to count of the route's units (control/rollouts/evidence.py)."""
 
@@ -54,6 +56,8 @@ def _route(route: Spec, effect: Effect | None, copies: Callable[[str, float], Sp
     if effect is None or effect.bound != file_weights(route):
         return route
     route["versions"] = [{**one, "weight": effect.weights.get(one["name"], one["weight"])} for one in route["versions"]]
+    if route["stickiness"]:
+        route["stickiness"] = {**route["stickiness"], "step": effect.step}
     if effect.counted is not None:
         route["evidence"] = effect.counted
     if effect.ring is not None:

@@ -161,7 +161,7 @@ class Rollouts:
         weights = wanted.weights if hand is None else hand.weights
         ours = self._counted is not None and hand is None and wanted is rollout
         counted = self._counted(rollout) if ours and self._counted is not None else None
-        return Effect(file, weights, rollout.arms[1], wanted.ring, wanted.shadow, counted)
+        return Effect(file, weights, rollout.arms[1], wanted.ring, wanted.shadow, wanted.step_mark, counted)
 
     def bring(self) -> None:
         """Publish where what is in force is not what it should be."""

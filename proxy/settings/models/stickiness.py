@@ -49,12 +49,21 @@ class Stickiness(Part):
         shown="`max_age`",
     )
 
+    until: Literal["step"] | None = option(
+        "`step`: with `pinned`, and a rollout on the route: a record ends with the step in which it was given, after `max_age`"
+        " at the latest.",
+        None,
+        shown="`max_age` alone",
+    )
+
     @model_validator(mode="after")
     def _fits(self) -> "Stickiness":
-        given = [name for name in ("cookie", "max_age", "drain") if getattr(self, name) is not None]
+        given = [name for name in ("cookie", "max_age", "drain", "until") if getattr(self, name) is not None]
         if self.mode == "hash":
             if given:
                 refuse(f"`{given[0]}` is about records, and `hash` has none")
+        elif self.until is not None and self.mode != "pinned":
+            refuse(f"`until: step` is for `pinned`: with `{self.mode}` a record goes on as long as its session")
         elif self.draining > self.age:
             refuse("`drain` is longer than `max_age`, with which a record ends in any case")
         return self
@@ -94,4 +103,6 @@ def stickiness_spec(stickiness: Stickiness | None, route: str) -> dict[str, Any]
         "cookie": cookie_name(stickiness, route),
         "max_age": stickiness.age,
         "drain": stickiness.draining,
+        "until": stickiness.until or "",
+        "step": 0,
     }

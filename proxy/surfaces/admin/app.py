@@ -124,6 +124,7 @@ class _Paths:
             {
                 "file": self._state.file,
                 "generation": facts.generation,
+                "in_force": facts.in_force,
                 "loaded": facts.last_reload_time,
                 "current": not facts.problems,
                 "problems": list(facts.problems),

@@ -134,6 +134,10 @@ def document() -> Schema:
                 "Config": _object(
                     file=_STRING,
                     generation=_INTEGER,
+                    in_force={
+                        "type": "integer",
+                        "description": "The plan that all workers have reached: `generation`, when all do; -1: none does.",
+                    },
                     loaded={
                         "type": "number",
                         "description": "When this plan was taken, Unix seconds; 0 before the first.",

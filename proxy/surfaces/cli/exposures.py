@@ -56,7 +56,7 @@ def command(
     if erase_unit is not None and (unit or unit_hash or version or route or since):
         raise click.UsageError("--erase-unit forgets all of a unit: give nothing else")
     from proxy.exposure.queries import Wanted
-    from proxy.exposure.schema import ExposureError
+    from proxy.exposure.schema import ExposureError, NoExposuresError
 
     settings = load_or_exit(path, as_json=as_json).settings
     if settings.state is None:
@@ -72,8 +72,28 @@ def command(
             _summarise(settings, route, as_json=as_json)
         else:
             _list(settings, Wanted(who, version, route, _since(since)), limit, as_json=as_json)
+    except NoExposuresError as error:
+        _fail(f"{error}{_elsewhere(settings)}")
     except (ExposureError, sqlite3.Error, OSError) as error:
         _fail(str(error))
+
+
+def _elsewhere(settings: Any) -> str:
+    """What to do where nothing is found, when the store's place depends on where one stands."""
+    if Path(settings.state.partition(":")[2]).is_absolute():
+        return ""
+    return f". `state: {settings.state}` was looked for in {Path.cwd()}: ask in the directory in which the proxy was started"
+
+
+def _unknown(settings: Any, route: str | None, version: str | None) -> str:
+    """What of a question the file does not know: it may be over, or misspelt."""
+    routes = [one for one in settings.routes if route in (None, one.name)]
+    if not routes:
+        return f"; the file has no route {route}: {', '.join(one.name for one in settings.routes)}"
+    versions = list(dict.fromkeys(name for one in routes for name in one.versions))
+    if version is not None and version not in versions:
+        return f"; the file has no version {version}{f' of route {route}' if route else ''}: {', '.join(versions)}"
+    return ""
 
 
 def _list(settings: Any, wanted: Any, limit: int, *, as_json: bool) -> None:
@@ -95,7 +115,7 @@ def _list(settings: Any, wanted: Any, limit: int, *, as_json: bool) -> None:
     for one in records:
         click.echo(_line(one))
     if not records:
-        click.echo("nothing was recorded of that", err=True)
+        click.echo(f"nothing was recorded of that{_unknown(settings, wanted.route, wanted.version)}", err=True)
     if cursor:
         click.echo(f"there are more; --limit {limit} were shown", err=True)
 
@@ -139,7 +159,7 @@ def _summarise(settings: Any, route: str | None, *, as_json: bool) -> None:
         if ratio.mismatch:
             click.secho(mismatch_text(ratio), fg="red")
     if not versions:
-        click.echo("nothing was recorded yet", err=True)
+        click.echo(f"nothing was recorded yet{_unknown(settings, route, None)}", err=True)
 
 
 def _erase(settings: Any, unit: int, *, as_json: bool) -> None:
@@ -170,12 +190,13 @@ def _erase(settings: Any, unit: int, *, as_json: bool) -> None:
 def _hash_of(settings: Any, unit: str) -> int:
     """The hash of a unit, by the configured key or the one that was made and is kept in the state store."""
     from proxy.core.hashing import UnitHasher
-    from proxy.exposure.schema import ExposureError
+    from proxy.exposure.schema import NoExposuresError
 
-    key = settings.secrets.unit_hash or _made_key(Path.cwd() / settings.state.partition(":")[2])
+    path = Path.cwd() / settings.state.partition(":")[2]
+    key = settings.secrets.unit_hash or _made_key(path)
     if not key:
-        raise ExposureError(
-            "`secrets.unit_hash` is not configured, and the state store has no key: nothing was recorded yet"
+        raise NoExposuresError(
+            f"{path}: `secrets.unit_hash` is not configured, and the state store has no key: nothing was recorded yet"
         )
     return int(UnitHasher(key.encode())(unit.encode("utf-8", "surrogateescape")), 16)
 

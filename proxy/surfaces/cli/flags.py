@@ -27,21 +27,21 @@ def import_command(file: Path) -> None:
     Example:
       tidegate flags import flagd.json > flags.yaml
     """
-    from proxy.flags.flagd import CannotSayError, import_flagd, notes_of
+    from proxy.flags.flagd import CannotSayError, notes_of
 
     try:
-        imported = import_flagd(_values(file))
+        imported = _imported(file)
         _check(imported)
     except CannotSayError as error:
-        raise click.ClickException(f"{file}: {error}") from None
+        raise click.ClickException(str(error)) from None
     for note in notes_of(imported):
         click.echo(note, err=True)
     click.echo(_yaml({"flags": imported.flags}), nl=False)
     sys.exit(1 if imported.left_out else 0)
 
 
-def _values(file: Path) -> Any:
-    from proxy.flags.flagd import CannotSayError
+def _imported(file: Path) -> "Imported":
+    from proxy.flags.flagd import CannotSayError, import_flagd
     from proxy.settings.source import parse_document
 
     data = file.read_bytes()
@@ -52,9 +52,10 @@ def _values(file: Path) -> Any:
         if document.problems:
             raise CannotSayError(document.problems[0].line()) from None
         values = document.values
-    if not isinstance(values, dict):
-        raise CannotSayError("it is no map")
-    return values
+    try:
+        return import_flagd(values if isinstance(values, dict) else {})
+    except CannotSayError as error:
+        raise CannotSayError(f"{file}: {error}") from None
 
 
 def _check(imported: "Imported") -> None:

@@ -322,3 +322,13 @@ class Proxy:
         change(self.config)
         (how or self.save)(dump(self.config))
         wait_for(lambda: self.generation() > before, "a new generation")
+        self.wait_in_force()
+
+    def wait_in_force(self) -> None:
+        """Wait until all workers serve the plan that was published last."""
+
+        def reached() -> bool:
+            shown = self.api("/api/v1/config")
+            return bool(shown["generation"] == shown["in_force"])
+
+        wait_for(reached, "all workers")

@@ -118,7 +118,7 @@ def test_a_bad_one_is_shown_and_the_next_good_one_ends_that(house, caplog):
     assert not house.facts.last_reload_success
     assert house.facts.problems[0].startswith(f"{house.path}:")
     assert house.facts.reload_failures == 1
-    assert "the configuration is not used (1 errors); plan 1 goes on" in caplog.text
+    assert "the configuration is not used (1 error); plan 1 goes on" in caplog.text
     house.write(old="weight: 95", new="weight: 50")
     with caplog.at_level(logging.INFO):
         assert house.take()

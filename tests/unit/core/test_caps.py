@@ -206,6 +206,7 @@ def test_explanation_says_how_the_cap_stands() -> None:
         assert explained["capped"] == (["canary"] if found["outcome"] == "takes out" else [])
         return found["outcome"], found["why"]
 
+    assert step(CapRecord(), b"x") == ("does not hold", "how many units have had it is not known here; 2 may")
     assert step(had(more=1), b"x") == ("does not hold", "1 units have had it, 2 may")
     assert step(had(b"x", more=1), b"x") == ("does not hold", "2 units have had it, 2 may, and this one has")
     assert step(had(more=2), b"x") == ("takes out", "2 units have had it, 2 may, and this one has not")

@@ -319,7 +319,7 @@ def kept_path(
             "rate": 1.0,
             "burst": 30,
         },
-        stickiness={"mode": "pinned", "cookie": "kept", "max_age": 7200.0, "drain": 1800.0},
+        stickiness={"mode": "pinned", "cookie": "kept", "max_age": 7200.0, "drain": 1800.0, "until": "", "step": 0},
     )
     where = {"source": "header", "name": "beta", "test": "exists", "value": True}
     spec = plan_spec(route | parts, segments=[{"name": "beta", "where": where}])
@@ -363,7 +363,7 @@ def test_record_says_why_it_counts_or_does_not(version: str, epoch: int, step: t
 
 def test_record_that_is_too_old_says_so() -> None:
     why = f"a record of stable, given {GIVEN.removeprefix('given ')}: it is 3600 s old, 3600 s are the most"
-    sticky = {"mode": "pinned", "cookie": "kept", "max_age": 3600.0, "drain": 0.0}
+    sticky = {"mode": "pinned", "cookie": "kept", "max_age": 3600.0, "drain": 0.0, "until": "", "step": 0}
     assert kept_path(Kept(b"stable", 0, 0), stickiness=sticky)[1] == ("is over", "stable", why)
 
 

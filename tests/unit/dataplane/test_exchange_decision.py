@@ -230,7 +230,7 @@ def keeping(stable: float, canary: float, mode: str = "pinned", **parts: Any) ->
     return shop(
         route={
             "versions": [version_spec("stable", stable), version_spec("canary", canary)],
-            "stickiness": {"mode": mode, "cookie": "kept", "max_age": 800.0, "drain": 100.0},
+            "stickiness": {"mode": mode, "cookie": "kept", "max_age": 800.0, "drain": 100.0, "until": "", "step": 0},
         }
         | parts,
         secrets={"cookie": ["secret"], "unit_hash": "k"},

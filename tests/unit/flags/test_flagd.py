@@ -100,17 +100,23 @@ def test_disabled_flag_is_off_and_texts_stay_texts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("broken", "why"),
     [
-        (flag(defaultVariant=None), "no defaultVariant"),
+        (flag(defaultVariant=None), "no defaultVariant that is one of its variants (a, b, c)"),
+        (flag(defaultVariant=["a"]), "no defaultVariant"),
+        (7, "no variants"),
         ({"variants": {}}, "no variants"),
         (flag({"fractional": [var("email"), ["a", 1]]}), "something else than the targeting key"),
         (flag({"fractional": [["a", 0]]}), "no weights"),
         (flag({"fractional": [["a", {"var": "w"}]]}), "computed"),
-        (flag({"if": [{">": [var("age"), 18]}, "a"]}), "`>`"),
-        (flag({"if": [{"$ref": "nobody"}, "a"]}), "no evaluator"),
+        (flag({"if": [{">": [var("age"), 18]}, "a"]}), "{'>': [{'var': ['age']}, 18]}; what can be said here is"),
+        (flag({"if": [{"==": [var("age")]}, "a"]}), "`==` with 1 arguments; what can be said here is"),
+        (flag({"if": [{"in": [var("age"), []]}, "a"]}), "an empty list"),
+        (flag({"if": [True, "a"]}), "True where a condition must stand"),
+        (flag({"if": [{"$ref": "nobody"}, "a"]}), "`$evaluators` has none"),
+        (flag({"if": [{"$ref": {}}, "a"]}), "`$evaluators` has none"),
         (flag({"if": [{"==": [var("$flagd.timestamp"), 1]}, "a"]}), "name of an attribute"),
         (flag({"if": [{"==": [var("x"), 1]}, None, "a"]}), "past the rules"),
-        (flag({"if": [{"sem_ver": [var("v"), "=", "x"]}, "a"]}), "version"),
-        (flag("nobody"), "none of its variants"),
+        (flag({"if": [{"sem_ver": [var("v"), "=", "x"]}, "a"]}), "'x' where a version such as 1.2.3 must stand"),
+        (flag("nobody"), "'nobody' is none of its variants (a, b, c)"),
         (flag(variants={"c": [1]}), "not a list"),
     ],
 )  # fmt: skip
@@ -128,10 +134,14 @@ def test_file_that_is_none(tmp_path: Path) -> None:
     for _ in range(40):
         deep = {"if": [{"==": [var("x"), "1"]}, deep]}
     assert "nested too deeply" in next(notes_of(import_flagd({"flags": {"f": flag(deep)}})))
-    for name, text in (("a.json", "[]"), ("b.yaml", "a: [")):
+    for name, text, why in (
+        ("a.json", "[]", ": it has no map `flags`: it is no flagd file"),
+        ("b.yaml", "a: [", ":2:1: not valid YAML: did not find expected node content"),
+    ):
         file = tmp_path / name
         file.write_text(text)
-        assert CliRunner().invoke(tidegate, ["flags", "import", str(file)]).exit_code == 1
+        result = CliRunner().invoke(tidegate, ["flags", "import", str(file)])
+        assert (result.exit_code, result.stderr) == (1, f"Error: {file}{why}\n")
 
 
 def test_yaml_is_read_too(tmp_path: Path) -> None:

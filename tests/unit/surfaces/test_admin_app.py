@@ -80,7 +80,7 @@ def test_the_configuration_is_shown_without_its_secrets():
     assert b"hush" not in body
     assert value["spec"]["secrets"] == {"cookie": [REDACTED], "unit_hash": REDACTED}
     assert value["file"] == "config/tidegate.yaml"
-    assert value["generation"] == 4
+    assert (value["generation"], value["in_force"]) == (4, -1)
     assert value["current"] is False
     assert value["problems"] == state.facts.problems
     assert value["warnings"] == state.warnings

@@ -195,6 +195,17 @@ def test_explain_names_version_reason_and_rule(
     assert (found["version"], found["reason"], found["rule"]) == (version, reason, rule)
 
 
+def test_explain_takes_an_empty_unit_for_none_as_the_proxy_does(config: str) -> None:
+    found = explained(config, "--route", "shop", "--unit", "", "-H", "x-user-id: alice")
+    assert (found["unit"], found["version"]) == ("alice", "canary")
+    empty, without = (
+        explained(config, "--route", "shop", *unit)
+        for unit in (["--unit", "", "-H", "x-user-id:"], ["-H", "x-user-id:"])
+    )
+    assert empty == without
+    assert empty["unit"] is None
+
+
 def test_explain_finds_the_route_of_a_request(config: str) -> None:
     url = "http://shop.example.com:8080/shop/cart?x=y"
     assert explained(config, "--url", url, "--unit", "u")["route"] == "shop"

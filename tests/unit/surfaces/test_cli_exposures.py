@@ -90,6 +90,23 @@ def test_nothing_found_is_said(recorded):
     assert run("--since", "1h").output == "nothing was recorded of that\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--version", "canry"), "recorded of that; the file has no version canry: stable, canary"),
+        (
+            ("--route", "shop", "--version", "canry"),
+            "recorded of that; the file has no version canry of route shop: stable, canary",
+        ),
+        (("--route", "shp", "--version", "canary"), "recorded of that; the file has no route shp: shop"),
+        (("--route", "shp"), "recorded yet; the file has no route shp: shop"),
+    ],
+)
+def test_what_the_file_does_not_know_is_named(recorded, words, why):
+    result = run(*words)
+    assert (result.exit_code, result.output) == (0, f"nothing was {why}\n")
+
+
 def test_one_unit_is_erased_from_file_and_stream(recorded):
     Stream(recorded / "e.jsonl", 1 << 20, 1).write([{"unit": f"{hashed(one):016x}"} for one in ("alice", "bob")])
     assert run("--erase-unit", "alice").output == "2 records and 1 lines erased\n"
@@ -129,7 +146,14 @@ def test_the_key_that_was_made_is_found_in_the_state_store(recorded):
 def test_where_nothing_was_recorded_it_says_so(here, words):
     result = run(*words)
     assert result.exit_code == 1
-    assert "there is no such file" in result.output
+    assert f"{here}/tidegate-exposures.db: there is no such file" in result.output
+    where = f"`state: sqlite:tidegate.db` was looked for in {here}: ask in the directory in which the proxy was started"
+    assert where in result.output
+    (here / "t.yaml").write_text(CONFIG.format(key="").replace("sqlite:tidegate.db", f"sqlite:{here}/tidegate.db"))
+    result = run("--unit", "alice")
+    assert result.output == (
+        f"{here}/tidegate.db: `secrets.unit_hash` is not configured, and the state store has no key: nothing was recorded yet\n"
+    )
 
 
 def test_without_a_state_it_says_what_is_missing(here):

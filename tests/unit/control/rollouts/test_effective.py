@@ -53,6 +53,13 @@ def test_an_effect_bound_to_other_weights_or_other_versions_of_the_file_does_not
         assert laid(Effect(bound, MOVED, "canary", None, 10.0))[0]["mirror"] == []
 
 
+def test_records_are_given_for_the_step():
+    sticky = {"mode": "pinned", "cookie": "kept", "max_age": 10.0, "drain": 0.0, "until": "step", "step": 0}
+    assert laid(Effect(FILE, MOVED, step=7), stickiness=sticky)[0]["stickiness"] == {**sticky, "step": 7}
+    assert laid(None, stickiness=sticky)[0]["stickiness"] == sticky
+    assert laid(Effect(FILE, MOVED, step=7))[0]["stickiness"] is None
+
+
 def test_rings_open_wider_and_never_close():
     def opened(ring, before, version="canary"):
         return laid(Effect(FILE, FILE, "canary", ring), rings=[rings(version, before)])[0]["rings"][0]["open"]
