@@ -21,8 +21,10 @@ from proxy.core.plan import Route
 KNOWN, ADMITTED, FULL, CONTENDED = range(4)
 """What comes of a unit that asks: it has had the version; it has it now; nobody new may; the lock could not be had."""
 
+_MAGIC: Final = MAGIC.to_bytes(8, "little")
 _TRIES: Final = 2_000
 """For the lock: some milliseconds. Who has it needs microseconds."""
+_OPENED: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW  # whoever can put a link there has no other file written to
 _BITE: Final = 64
 """Units that are entered under one lock."""
 
@@ -56,7 +58,7 @@ class CapFile:
 
     def __init__(self, path: str) -> None:
         self.path: Final = path
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, _OPENED)
         try:
             self.identity: Final = _identity(os.fstat(descriptor))
             size = self.identity[2]
@@ -128,7 +130,7 @@ class CapFile:
     def _lock(self) -> int:
         """A descriptor that has the lock until it is closed; -1 where it cannot be had."""
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(self.path, _OPENED)
         except OSError:
             return -1
         if _identity(os.fstat(descriptor))[:2] == self.identity[:2]:
@@ -152,15 +154,21 @@ def make_cap_file(path: Path, units: int) -> CapFile:
     """The file with room for so many units, made or made longer where it has to be. All of the room is taken from the disk here:
     who writes into a hole while the disk is full dies of it. Raises OSError, and ValueError for what is no such file."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, _OPENED | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         was = os.fstat(descriptor).st_size
+        if was > 0 and os.pread(descriptor, 8, 0) != _MAGIC:  # it is somebody else's, and stays as it is
+            raise ValueError("this is no record of a cap")
         size = size_for(units)
         if was < size:
-            os.posix_fallocate(descriptor, 0, size)
+            try:
+                os.posix_fallocate(descriptor, 0, size)
+            except OSError:
+                os.ftruncate(descriptor, was)  # what there was room for would be taken for somebody else's file
+                raise
         if was == 0:
-            os.pwrite(descriptor, MAGIC.to_bytes(8, "little"), 0)
+            os.pwrite(descriptor, _MAGIC, 0)
         made = CapFile(str(path))
         made.table.recount()
         return made

@@ -256,6 +256,10 @@ def _note_call(call: bytes, reads: Reads) -> None:
         if names:
             _note_entry(map_given, names[0], reads)
             return
+    if function == "matches" and given and not _parts(given[-1], _CONST):
+        raise ExpressionError(
+            "the pattern of `matches` must be written out: who may choose one can make it take seconds"
+        )
     for one in (*_parts(call, 1), *given):
         _note_all(one, reads)
 

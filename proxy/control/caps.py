@@ -113,7 +113,7 @@ class Caps:
             self._look_at = now + OFTEN
             self._looking = True
             try:
-                await asyncio.to_thread(self._take_up, list(self._kept))
+                await asyncio.to_thread(self._look, list(self._kept))
             finally:
                 self._looking = False
 
@@ -127,22 +127,38 @@ class Caps:
 
     def _make(self, wanted: list[_Kept]) -> None:
         for one in wanted:
-            path = Path(one.path)
+            self._open(one)
+        self._take_up(wanted)
+
+    def _look(self, caps: list[_Kept]) -> None:
+        """Try again what failed, and look at the store."""
+        for one in caps:
+            if one.file is None:
+                self._open(one)
+        self._take_up(caps)
+
+    def _open(self, one: _Kept) -> None:
+        """Have the file of a cap, made where it has to be; say why not, once."""
+        path = Path(one.path)
+        try:
             try:
-                try:
-                    one.file = make_cap_file(path, one.limit)
-                except ValueError as error:
-                    aside = path.with_name(f"{path.name}.corrupt-{int(self._clock())}")
-                    path.rename(aside)
-                    log.error("%s: %s; set aside as %s, and begun anew from the exposures", path, error, aside.name)
-                    one.file = make_cap_file(path, one.limit)
-            except (OSError, ValueError) as error:
+                one.file = make_cap_file(path, one.limit)
+            except ValueError as error:
+                aside = path.with_name(f"{path.name}.corrupt-{int(self._clock())}")
+                path.rename(aside)
+                log.error("%s: %s; set aside as %s, and begun anew from the exposures", path, error, aside.name)
+                one.file = make_cap_file(path, one.limit)
+        except (OSError, ValueError) as error:
+            if one.problem != str(error):
                 one.problem = str(error)
                 log.error(
                     "route %s: the units of version %s cannot be counted (%s): nobody gets it",
                     one.route, one.version, error,
                 )  # fmt: skip
-        self._take_up(wanted)
+            return
+        if one.problem:
+            one.problem = ""
+            log.info("route %s: the units of version %s can be counted again", one.route, one.version)
 
     def _take_up(self, caps: list[_Kept]) -> None:
         """Enter whom the store knows and the files do not."""

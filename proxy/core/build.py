@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from proxy.core.caps import CapRecord
+from proxy.core.cookies import UnitCookies
 from proxy.core.flags import FlagSet
 from proxy.core.match import Matcher, compile_matcher, expression_key, list_key
 from proxy.core.plan import Plan, Route, Spec, Upstream
@@ -28,7 +29,7 @@ def build_plan(
     routes = [_open_to_all(Route(one, upstreams, segments, base)) for one in spec["routes"]]
     plan = Plan(spec, upstreams, routes, RouteTable(routes).find, base)
     if any(route.inject_flags for route in routes):
-        plan.flags = FlagSet(spec["flags"], segments, {route.name: route for route in routes})
+        plan.flags = FlagSet(spec["flags"], segments, {route.name: route for route in routes}, plan.cookies)
     return plan
 
 
@@ -48,6 +49,7 @@ def build_flags(
         spec["flags"],
         segments,
         {one["name"]: _open_to_all(Route(one, upstreams, segments, 0)) for one in routes},
+        UnitCookies([key.encode() for key in spec["secrets"]["cookie"]]),
     )
 
 

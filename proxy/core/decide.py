@@ -116,6 +116,12 @@ def find_chosen(route: Route, request: Request, unit: bytes | None, cookies: Uni
     return cookies.record(choice.scope, unit or b"", carried) if carried else None
 
 
+def take_records(route: Route, request: Request, unit: bytes | None, cookies: UnitCookies) -> None:
+    """Have `request` say what this unit's records are of this route, and not of another that looked at it before."""
+    request.kept = find_kept(route, request, unit, cookies)
+    request.chosen = find_chosen(route, request, unit, cookies)
+
+
 def to_keep(route: Route, request: Request, decision: Decision) -> Kept | None:
     """The record that is to be written for a decision; None where the unit has it, or is to have none."""
     sticky = route.sticky

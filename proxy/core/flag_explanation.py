@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from proxy.core.audience import is_over
 from proxy.core.dates import format_date
+from proxy.core.decide import take_records
 from proxy.core.explanation import ABSENT, DECIDES, FAILS, LATER, NEXT, OVER, PASSED, explain
 from proxy.core.flags import (
     OF_ROUTE,
@@ -49,7 +50,10 @@ def explain_flag(
     found = flags.evaluate(name, request, unit)
     flag = found.flag
     path = _Path(flags, flag, request, unit)
-    followed = None if flag.route is None else explain(flag.route, request, unit, kind, segments)
+    followed = None
+    if flag.route is not None:
+        take_records(flag.route, request, unit, flags.cookies)
+        followed = explain(flag.route, request, unit, kind, segments)
     dealt = flag.split is not None or any(rule.split is not None for rule in flag.rules)
     return {
         "flag": name,
@@ -100,7 +104,8 @@ class _Path:
         self._end()
         self._prerequisites(flags)
         if flag.route is not None:
-            self._give("route", flag.route.name, by_route(flag, flag.route, request, unit), "what the route decides")
+            found = by_route(flag, flag.route, request, unit, flags.cookies)
+            self._give("route", flag.route.name, found, "what the route decides")
             return
         self._rules()
         self._split()

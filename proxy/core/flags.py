@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from proxy.core.audience import is_over
-from proxy.core.decide import decide
+from proxy.core.cookies import UnitCookies
+from proxy.core.decide import decide, take_records
 from proxy.core.fields import OWN_PREFIX
 from proxy.core.hashing import Dealer, bucket
 from proxy.core.match import Matcher, compile_matcher
@@ -134,8 +135,16 @@ class Evaluation:
 class FlagSet(Flags):
     """All flags of a plan. Those that others need stand before them."""
 
-    def __init__(self, specs: Iterable[Spec], segments: Mapping[str, Matcher], routes: Mapping[str, Route]) -> None:
-        """Raises KeyError where a flag names what is not there: specs come from settings/, which has checked."""
+    def __init__(
+        self,
+        specs: Iterable[Spec],
+        segments: Mapping[str, Matcher],
+        routes: Mapping[str, Route],
+        cookies: UnitCookies,
+    ) -> None:
+        """`cookies` verify the records of units. Raises KeyError where a flag names what is not there: specs come from
+        settings/, which has checked."""
+        self.cookies: Final = cookies
         self.flags: Final[dict[str, Flag]] = {
             one["name"]: Flag(one, segments, routes[one["route"]] if one["route"] else None) for one in specs
         }
@@ -167,7 +176,7 @@ class FlagSet(Flags):
             if self.evaluate(other, request, unit, known).variant not in variants:
                 return by_prerequisite(flag, other)
         if flag.route is not None:
-            return by_route(flag, flag.route, request, unit)
+            return by_route(flag, flag.route, request, unit, self.cookies)
         for rule in flag.rules:
             if rule.holds(request, unit):
                 found = by_rule(flag, rule, unit)
@@ -236,9 +245,12 @@ def by_default(flag: Flag) -> Evaluation:
     return Evaluation(flag, flag.default, "DEFAULT", "default")
 
 
-def by_route(flag: Flag, route: Route, request: Request, unit: bytes | None) -> Evaluation:
-    """What the route's own decision says."""
+def by_route(flag: Flag, route: Route, request: Request, unit: bytes | None, cookies: UnitCookies) -> Evaluation:
+    """What the route's own decision says. The request may be on another route, whose records are none of this one's."""
+    kept, chosen = request.kept, request.chosen
+    take_records(route, request, unit, cookies)
     decision = decide(route, request, unit)
+    request.kept, request.chosen = kept, chosen
     reason = OF_ROUTE[decision.reason]
     version = decision.version
     if version is None:

@@ -145,7 +145,7 @@ class ChunkedDecoder:
             raise ProtocolError(400, "control byte, bare CR or bare LF in a trailer")
         names: list[bytes] = []
         parse_fields([line], names)
-        name = names[0]
+        name = names[0].replace(b"_", b"-")  # CGI-like upstreams read them as one
         if name not in FORBIDDEN_TRAILERS and not name.startswith(_FORBIDDEN_PREFIXES):
             self.trailers.append(line)
 

@@ -16,6 +16,8 @@ from mmh3 import mmh3_32_uintdigest
 _SCALE: Final = 2.0**-32
 _BUCKETS: Final = 10_000
 _REMEMBERED: Final = 4096
+_LONGEST: Final = 256
+"""Bytes of a unit beyond which its hash is made each time: clients may choose their units, and so what is remembered."""
 
 
 def hash32(data: bytes) -> int:
@@ -105,10 +107,11 @@ class UnitHasher:
         """16 hex digits: BLAKE2b of 8 bytes, keyed (RFC 7693)."""
         known = self._known.get(unit)
         if known is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
             known = unit_hash(self._key, unit)
-            self._known[unit] = known
+            if len(unit) <= _LONGEST:
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[unit] = known
         return known
 
 

@@ -8,6 +8,7 @@ import logging
 from typing import Final
 
 from proxy.cap_files import ADMITTED, CONTENDED, KNOWN, CapFile, FileRecord
+from proxy.core.caps import Cap
 from proxy.core.decide import Decision, decide
 from proxy.core.hashing import UnitHasher
 from proxy.core.plan import Plan, Route
@@ -23,10 +24,14 @@ class Capping:
     def __init__(self, view: memoryview) -> None:
         self._view: Final[memoryview] = view
         self._files: dict[str, CapFile] = {}
+        self._missing: list[Cap] = []
+        self._hasher: UnitHasher = UnitHasher(b"")
 
     def bring(self, plan: Plan, hasher: UnitHasher) -> None:
         """Give the plan's caps their records; just before the plan is in force."""
         files: dict[str, CapFile] = {}
+        self._missing = []
+        self._hasher = hasher
         for route in plan.routes:
             for version in route.capped:
                 cap = version.cap
@@ -36,6 +41,7 @@ class Capping:
                     file = self._open(cap.file)
                 except (OSError, ValueError) as error:
                     cap.record = None
+                    self._missing.append(cap)
                     log.error(
                         "the units that have had a capped version are not known (%s): nobody gets it",
                         error,
@@ -45,6 +51,25 @@ class Capping:
                 files[cap.file] = file
                 cap.record = FileRecord(file, hasher)
         self._files = files
+
+    def look_again(self) -> None:
+        """Have the files that were missing, where control could make them since. Called by the clock."""
+        if not self._missing:
+            return
+        missing: list[Cap] = []
+        for cap in self._missing:
+            try:
+                file = self._open(cap.file)
+            except (OSError, ValueError):  # said when the plan came; control says what becomes of it
+                missing.append(cap)
+                continue
+            if file.table.taken_up == 0:  # control has yet to enter whom the store knows
+                missing.append(cap)
+                continue
+            self._files[cap.file] = file
+            cap.record = FileRecord(file, self._hasher)
+            log.info("the units that have had a capped version are known", extra={"file": cap.file})
+        self._missing = missing
 
     def _open(self, path: str) -> CapFile:
         """The file, opened anew where it has become longer or another."""

@@ -67,7 +67,7 @@ def _choose(passage: Passage) -> None:
         _refuse(passage, 400, "which version? ?version=NAME, or ?version= to leave")
         return
     cookies = passage.runtime.cookies
-    secure = passage.client.secure
+    secure = passage.secure
     had = -1 if request.chosen is None else choice.index_of(request.chosen)
     if not name:
         passage.added += set_cookie_line(choice.cookie, b"", secure, _DELETED)

@@ -77,7 +77,7 @@ class Departure(Tries):
             if mint:
                 unit, signed = runtime.cookies.mint(runtime.rng.randbytes(16))
                 source = "minted"
-                self._mint = set_cookie_line(mint, signed, self.client.secure)
+                self._mint = set_cookie_line(mint, signed, self.secure)
         request.unit = unit
         if self.plan.timed:
             request.at = runtime.wall()
@@ -185,7 +185,7 @@ class Departure(Tries):
         if sticky is None or kept is None or not cookies.enabled:
             return
         signed = cookies.keep(sticky.scope, unit, kept)
-        self._mint += set_cookie_line(sticky.cookie, signed, self.client.secure, sticky.cookie_age) + NOT_STORED
+        self._mint += set_cookie_line(sticky.cookie, signed, self.secure, sticky.cookie_age) + NOT_STORED
 
     def _shorten_chain(self, denied: int) -> None:
         """Have the chain end with a version that was not taken out; those before it are passed over in their turn."""

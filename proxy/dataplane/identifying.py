@@ -78,7 +78,7 @@ class Identifying:
         token = policy.token(request)
         if not token:
             return
-        verdict = self._judge.judge(token, wall, now)
+        verdict = self._judge.judge(token, request.client, wall, now)
         request.claims = verdict.claims
         if verdict.outcome == VERIFIED:
             self._view[self._slots + VERIFIED] += 1

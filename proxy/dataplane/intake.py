@@ -193,7 +193,8 @@ class Intake:
             await self._breathe()
         plan = Plan(message["spec"] | {"generation": message["generation"]}, by_name, ordered, table.find, base)
         if any(route.inject_flags for route in ordered):
-            plan.flags = FlagSet(message["spec"]["flags"], named, {route.name: route for route in ordered})
+            by_route = {route.name: route for route in ordered}
+            plan.flags = FlagSet(message["spec"]["flags"], named, by_route, plan.cookies)
         self._old_routes = self._routes
         self._built_upstreams, self._segments, self._routes = upstreams, segments, routes
         return plan

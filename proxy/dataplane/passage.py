@@ -114,6 +114,15 @@ class Passage(Paced):
         return self._over
 
     @property
+    def secure(self) -> bool:
+        """Whether the client came over TLS: to this proxy or, as a trusted peer says, to one before it."""
+        if self.client.secure:
+            return True
+        request = self.request
+        proto = request.fields.get(b"x-forwarded-proto") if request.trusted else None
+        return proto is not None and proto.partition(b",")[0].strip().lower() == b"https"
+
+    @property
     def flag(self) -> Flag | None:
         """What went wrong so far."""
         return self._flag

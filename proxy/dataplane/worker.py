@@ -204,6 +204,7 @@ class Worker:
         runtime.flush()
         runtime.exposing.flush(runtime.send)
         runtime.identifying.flush(runtime.send)
+        runtime.capping.look_again()
         runtime.evidencing.flush(runtime.send)
         if self._link.connected:
             runtime.braking.rest()

@@ -263,6 +263,8 @@ class Writer:
             self.standing.failures["stream"] += 1
 
     def _erase(self, job: _Erasure) -> None:
+        if not job.answer.set_running_or_notify_cancel():
+            return  # who asked was told that it cannot be done now
         records = self._ready()
         if records is None:
             job.answer.set_exception(OSError(self.standing.failing))

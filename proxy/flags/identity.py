@@ -63,7 +63,7 @@ class Identity:
         token = b"" if policy is None else policy.token(request)
         if not token or sha256(token).digest() in own:
             return
-        verdict = self._judge.judge(token, request.at, self._ticks())
+        verdict = self._judge.judge(token, "", request.at, self._ticks())  # an application asks for many
         request.claims = verdict.claims
         outcome = TOKEN_OUTCOMES[verdict.outcome]
         self._facts.tokens[outcome] = self._facts.tokens.get(outcome, 0) + 1

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from proxy.flags.context import ContextError, know_better, read_context, request_of
+from proxy.flags.context import PARSE_ERROR, ContextError, know_better, read_context, request_of
 from proxy.flags.service import FlagService
 from proxy.settings.models.flags import Ofrep
 
@@ -22,6 +22,8 @@ HEARTBEAT: Final = 15.0
 """Seconds between two signs of life on a stream."""
 INACTIVITY: Final = 120
 """Seconds after which a client that is not looked at lets go of its stream."""
+BODY_LIMIT: Final = 10.0
+"""Seconds for the body of a request, once its head is there."""
 _WRITING: Final = 10.0  # seconds that a client may take for an event
 _SHOWN: Final = 128
 
@@ -74,10 +76,15 @@ class OfrepServer:
             except (KeyError, ValueError, TypeError, RecursionError) as error:
                 log.error("a flag could not be evaluated", exc_info=error)
                 response = _failure(500, "the flag could not be evaluated")
-        counted = (kind, response.status)
-        requests = self._service.facts.requests
-        requests[counted] = requests.get(counted, 0) + 1
+            except asyncio.CancelledError:  # the client is gone
+                self._count(kind, 200 if kind == "events" else 499)
+                raise
+        self._count(kind, response.status)
         return response
+
+    def _count(self, kind: str, status: int) -> None:
+        requests = self._service.facts.requests
+        requests[kind, status] = requests.get((kind, status), 0) + 1
 
     def _may(self, request: web.Request) -> bool:
         if not self._digests:
@@ -124,7 +131,7 @@ class OfrepServer:
         service = self._service
         service.look()
         try:
-            asked = self._asked(request, await request.read())
+            asked = self._asked(request, await _body(request))
         except ContextError as error:
             return _answer(400, {"key": key, "errorCode": error.code, "errorDetails": str(error)})
         if not service.has(key):
@@ -139,7 +146,7 @@ class OfrepServer:
         service = self._service
         service.look()
         try:
-            asked = self._asked(request, await request.read())
+            asked = self._asked(request, await _body(request))
         except ContextError as error:
             return _answer(400, {"errorCode": error.code, "errorDetails": str(error)})
         flags = service.every(asked)
@@ -222,6 +229,19 @@ def _event(revision: str, since: float) -> bytes:
     return f"id: {revision}\nevent: message\ndata: {data}\n\n".encode()
 
 
+async def _body(request: web.Request) -> bytes:
+    """The body. Raises ContextError for one that cannot be read, and HTTPRequestTimeout."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise ContextError(PARSE_ERROR, "the body must not be compressed")
+    try:
+        async with asyncio.timeout(BODY_LIMIT):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    except web.RequestPayloadError as error:
+        raise ContextError(PARSE_ERROR, "the body is not framed as HTTP wants it") from error
+
+
 async def _write(stream: web.StreamResponse, data: bytes) -> None:
     async with asyncio.timeout(_WRITING):
         await stream.write(data)
@@ -242,6 +262,9 @@ def _failure(status: int, message: str) -> web.Response:
 
 
 def _said(error: web.HTTPException) -> str:
-    return {404: "there is no such path", 405: "the method is not for this path", 413: "the body is too large"}.get(
-        error.status, error.reason
-    )
+    return {
+        404: "there is no such path",
+        405: "the method is not for this path",
+        408: "the body did not come in time",
+        413: "the body is too large",
+    }.get(error.status, error.reason)

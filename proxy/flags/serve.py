@@ -42,6 +42,8 @@ async def open_ofrep(service: FlagService, settings: Ofrep) -> OfrepPort:
         handle_signals=False,
         shutdown_timeout=CLOSE_LIMIT,
         keepalive_timeout=IDLE_LIMIT,
+        auto_decompress=False,  # what is compressed is refused, and a body that is not what it says fails nobody
+        handler_cancellation=True,  # else a stream whose client is gone is one of those that may be open, until it is written to
     )
     await runner.setup()
     address = split_address(settings.listen)

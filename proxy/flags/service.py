@@ -9,6 +9,7 @@ from typing import Any, Final
 from proxy.cap_files import look_into_files
 from proxy.core.address import Networks
 from proxy.core.build import build_flags
+from proxy.core.cookies import UnitCookies
 from proxy.core.flags import Evaluation, FlagSet
 from proxy.core.hashing import UnitHasher
 from proxy.core.request import Request
@@ -47,7 +48,7 @@ class FlagService:
         """When this revision was first seen, in Unix seconds."""
         self.trusted = Networks([])
         self.identity: Final = Identity(keys or NoKeys(), facts.flags)
-        self._flags = FlagSet([], {}, {})
+        self._flags = FlagSet([], {}, {}, UnitCookies([]))
         self._built: Spec | None = None
         self._taken = -1
         self._moments = Moments({"flags": [], "routes": [], "segments": []})

@@ -103,8 +103,10 @@ def _route(route: Route, path: KeyPath, report: Report, now: float) -> None:
 
 
 def _layers(routes: Sequence[Route | None], report: Report) -> None:
-    """Parts of one layer that overlap: a unit would then be in two experiments, which a layer is there to prevent."""
+    """Parts of one layer that overlap, or whose units are other ones: a user would then be in two experiments, which a layer is
+    there to prevent."""
     taken: dict[str, list[tuple[LayerPart, str]]] = {}
+    chains: dict[str, tuple[list[tuple[str, str]], str]] = {}
     for index, route in enumerate(routes):
         if route is None or route.layer is None:
             continue
@@ -119,6 +121,15 @@ def _layers(routes: Sequence[Route | None], report: Report) -> None:
                 )
                 break
         others.append((part, route.name))
+        chain = unit_chain(route)
+        first, owner = chains.setdefault(part.name, (chain, route.name))
+        if chain and first and chain != first:
+            report(
+                ("routes", index, "layer"),
+                f"route `{owner}` of layer `{part.name}` finds its units elsewhere: one user may be two units, and so in both"
+                " parts",
+                WARNING,
+            )
 
 
 def _records(routes: Sequence[Route | None], report: Report) -> None:

@@ -14,7 +14,7 @@ from proxy.core.address import Networks, resolve_client
 from proxy.core.build import build_flags
 from proxy.core.caps import CapRecord
 from proxy.core.cookies import UnitCookies
-from proxy.core.decide import find_chosen, find_kept, find_unit
+from proxy.core.decide import find_unit, take_records
 from proxy.core.explanation import explain
 from proxy.core.flag_explanation import explain_flag
 from proxy.core.flags import FlagSet
@@ -239,8 +239,7 @@ def _explained(
         # Where control makes a key because the file has none, a cookie is minted as well.
         value, kind, minted = find_unit(route, request, UnitCookies(plan.cookie_keys or [b"explain only"]))
     request.unit = value
-    request.kept = find_kept(route, request, value, plan.cookies)
-    request.chosen = find_chosen(route, request, value, plan.cookies)
+    take_records(route, request, value, plan.cookies)
     if flag is not None:
         if flag not in route.inject_flags:
             notes.append(f"route {route.name} does not tell its upstreams of this flag: it is not in `inject_flags`")

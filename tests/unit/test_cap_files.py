@@ -113,6 +113,37 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
         CapFile(str(tmp_path / "none"))
 
 
+def test_file_for_which_there_was_no_room_is_made_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(descriptor: int, start: int, size: int) -> None:
+        os.ftruncate(descriptor, start + size // 2)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "posix_fallocate", half)
+        with pytest.raises(OSError, match="No space"):
+            make_cap_file(tmp_path / "one", 2)
+    made = make_cap_file(tmp_path / "one", 2)
+    assert made.admit(5, 2) == ADMITTED
+    with monkeypatch.context() as full:
+        full.setattr(os, "posix_fallocate", half)
+        with pytest.raises(OSError, match="No space"):
+            make_cap_file(tmp_path / "one", 1_000_000)
+    assert made.is_current()
+    assert CapFile(str(tmp_path / "one")).admit(5, 2) == KNOWN
+
+
+def test_files_of_others_stay_as_they_are(tmp_path: Path) -> None:
+    path, link = tmp_path / "notes", tmp_path / "link"
+    path.write_bytes(b"not to be lost")
+    link.symlink_to(path)
+    with pytest.raises(ValueError, match="no record"):
+        make_cap_file(path, 2)
+    for open_link in (lambda: make_cap_file(link, 2), lambda: CapFile(str(link))):
+        with pytest.raises(OSError, match="symbolic links"):
+            open_link()
+    assert path.read_bytes() == b"not to be lost"
+
+
 def test_unit_is_forgotten_in_all_files_and_what_is_none_is_told(tmp_path: Path) -> None:
     files = [make_cap_file(tmp_path / name, 2) for name in ("shop~canary~0", "shop~canary~1")]
     for file in files:

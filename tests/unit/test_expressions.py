@@ -85,6 +85,22 @@ def test_what_is_not_there_is_an_error_and_no_match() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "request.path.matches(request.query.p)",
+        "matches(request.path, unit)",
+        'unit.matches("^" + request.path)',
+        '["a", "b"].exists(one, unit.matches(one))',
+        '{"a": unit.matches(request.path)}["a"]',
+    ],
+)
+def test_patterns_are_not_chosen_by_clients(text: str) -> None:
+    with pytest.raises(ExpressionError, match="must be written out"):
+        check(text)
+    assert check('unit.matches("^a+$") && matches(unit, r"\\d")') == {"unit": None}
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("int(unit) > 3", "cannot convert string to int"),

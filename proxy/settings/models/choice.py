@@ -2,9 +2,12 @@
 
 from typing import Any, Final
 
+from pydantic import field_validator
+
 from proxy.settings.models.part import Part, option
+from proxy.settings.problems import shown
 from proxy.settings.rates import Rate
-from proxy.settings.scalars import Reference, Token, UrlPath
+from proxy.settings.scalars import Reference, Token, UrlPath, refuse
 
 PLACE: Final = "/.tidegate/choice"
 
@@ -20,6 +23,15 @@ class Choice(Part):
     rate: Rate = option("Requests to the page, of each client address. Beyond: 429.", 1.0, unit="rate", shown="60/m")
     burst: int = option("How many of them may come at once.", 30, unit="count", ge=1, le=1_000_000)
     cookie: Token | None = option("The signed cookie with the choice.", None, shown="`tg_choice_` and the route's name")
+
+    @field_validator("path")
+    @classmethod
+    def _on_this_site(cls, path: str | None) -> str | None:
+        if path is not None and path.startswith("//"):
+            refuse(
+                f"must start with one `/`: browsers take {shown(path)}, to which they are sent back, for another site"
+            )
+        return path
 
 
 def choice_path(choice: Choice, prefix: str | None) -> str:

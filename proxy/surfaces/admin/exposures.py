@@ -79,6 +79,8 @@ class ExposurePaths:
 
 def _unit(request: web.Request, exposures: Exposures) -> int | None:
     unit, hashed = request.query.get("unit"), request.query.get("unit_hash")
+    if any(len(request.query.getall(name, [])) > 1 for name in ("unit", "unit_hash")):
+        raise _BadQuestionError("one unit at a time")
     if unit is not None and hashed is not None:
         raise _BadQuestionError("`unit` and `unit_hash` are two ways to say who: give one")
     if hashed is not None:
@@ -98,7 +100,7 @@ def _question(request: web.Request, exposures: Exposures, now: float) -> tuple[W
     if unknown:
         raise _BadQuestionError(f"unknown: {', '.join(unknown)}; known: {', '.join(_PARAMETERS)}")
     limit: Any = query.get("limit", str(_DEFAULT_LIMIT))
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= LIMIT):
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 10 and 1 <= int(limit) <= LIMIT):
         raise _BadQuestionError(f"`limit` is a number from 1 to {LIMIT}")
     try:
         since = parse_since(query["since"], now) if "since" in query else 0.0

@@ -148,6 +148,8 @@ def _check_type(request: web.Request) -> None:
 async def _take_body(request: web.Request) -> None:
     """Read it, so that handlers have it at once: it is small, and has its time."""
     try:
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise web.HTTPBadRequest(text="the body must be JSON in UTF-8, and not compressed")
         async with asyncio.timeout(BODY_LIMIT):
             await request.text()
     except TimeoutError:

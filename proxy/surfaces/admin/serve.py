@@ -56,6 +56,7 @@ class AdminServers:
             handle_signals=False,
             shutdown_timeout=CLOSE_LIMIT,
             keepalive_timeout=IDLE_LIMIT,
+            auto_decompress=False,  # nobody sends so much, and a body that is not what it says fails nobody
         )
         await runner.setup()
         self._runners.append(runner)

@@ -140,6 +140,23 @@ def test_file_that_cannot_be_made_is_said_and_closes_the_cap(room, caplog):
     assert "nobody gets it" in caplog.text
 
 
+def test_file_that_could_not_be_made_is_tried_again(room, caplog):
+    caplog.set_level(logging.INFO)
+    store(room.store, Teller().message(("a", "canary"))).close()
+    room.file.parent.write_text("no directory")
+    room.bring()
+    room.tick(EARLY)
+    room.tick(OFTEN)
+    assert room.stands().problem
+    assert caplog.text.count("nobody gets it") == 1
+    room.file.parent.unlink()
+    room.tick(OFTEN)
+    room.tick()
+    assert (room.stands().units, room.stands().problem) == (1, "")
+    assert "can be counted again" in caplog.text
+    assert CapFile(str(room.file)).table.has(unit_of("a"))
+
+
 def test_store_that_cannot_be_read_is_said_and_stops_nothing(room, caplog):
     room.store.write_bytes(b"this is no database, but long enough to look like one" * 100)
     room.bring()

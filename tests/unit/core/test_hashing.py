@@ -126,3 +126,5 @@ def test_unit_hasher_remembers_a_bounded_number_of_units() -> None:
     names = [hasher(b"%d" % number) for number in range(10_000)]
     assert len(hasher._known) <= 4096
     assert hasher(b"0") == names[0]
+    assert hasher(b"x" * 50_000) == unit_hash(b"key", b"x" * 50_000)
+    assert max(map(len, hasher._known)) <= 256  # clients choose how long they are

@@ -121,6 +121,18 @@ def test_where_there_is_no_file_nobody_gets_it(
     assert "the units that have had a capped version are not known" in caplog.text
 
 
+def test_file_that_comes_later_is_taken_once_those_whom_the_store_knows_are_in_it(
+    stage_of: StageOf, tmp_path: Path
+) -> None:
+    users = Users(stage := stage_of(capped(tmp_path / "late")))
+    made = make_cap_file(tmp_path / "late", 2)
+    stage.runtime.capping.look_again()
+    assert got(users, "a") == ["stable default"]
+    made.take_up([int(stage.runtime.hasher(b"known"), 16)], 1)
+    stage.runtime.capping.look_again()
+    assert got(users, "a", "b", "known") == ["canary split", "stable default", "canary sticky"]
+
+
 def test_rule_gives_no_more_than_the_cap(stage_of: StageOf, file: Path) -> None:
     rules = [{"label": "rules[0]", "units": ["x", "y", "z"], "version": "canary"}]
     users = Users(stage_of(capped(file, rules=rules)))

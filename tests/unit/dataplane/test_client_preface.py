@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
-from tests.unit.dataplane.stage import GET, OK, Stage, shop
+import pytest
+
+from tests.unit.dataplane.stage import GET, OK, Stage, get, shop
 
 StageOf = Callable[..., Stage]
 
@@ -60,3 +62,32 @@ def test_upstream_and_cookie_know_that_the_client_came_over_tls(stage_of: StageO
     assert b";proto=https;" in asked
     upstream.send(OK)
     assert b"; Secure\r\n" in client.take()
+
+
+@pytest.mark.parametrize(
+    ("peer", "proto", "secure"),
+    [
+        ("10.0.0.1", "https", True),
+        ("10.0.0.1", "HTTPS, http", True),
+        ("10.0.0.1", "http", False),
+        ("192.0.2.1", "https", False),
+    ],
+)
+def test_cookies_know_that_the_client_came_over_tls_to_a_trusted_proxy(
+    stage_of: StageOf, peer: str, proto: str, secure: bool
+) -> None:
+    route = {
+        "unit": [{"kind": "mint_cookie", "name": "tid"}],
+        "stickiness": {"mode": "pinned", "cookie": "kept", "max_age": 600.0, "drain": 600.0, "until": "", "step": 0},
+        "choice": {"versions": ["stable"], "segment": None, "path": "/c", "cookie": "mine", "rate": 1.0, "burst": 3},
+    }
+    secrets = {"cookie": ["k"], "unit_hash": "k"}
+    stage = stage_of(shop(route=route, secrets=secrets, trusted_proxies=["10.0.0.0/8"], timed=True))
+    client = stage.client(peer)
+    client.send(get("/", f"X-Forwarded-Proto: {proto}"))
+    stage.accept().send(OK)
+    head = client.take()
+    client.send(get("/c?version=stable", f"X-Forwarded-Proto: {proto}", "Sec-Fetch-Site: same-origin", method="POST"))
+    head += client.take()
+    assert [head.count(b"set-cookie: " + name) for name in (b"tid=", b"kept=", b"mine=")] == [2, 2, 1]
+    assert head.count(b"; Secure\r\n") == (5 if secure else 0)

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from proxy.channel import messages
+from proxy.core.address import client_network
 from proxy.core.bearer import SIGNATURE, TOKEN_OUTCOMES, TokenPolicy
 from proxy.dataplane.identifying import Identifying
 from proxy.telemetry.counters import W_TOKENS
 from proxy.tokens import Verdict, Verifier
-from proxy.verdicts import ALLOWED, Kept
+from proxy.verdicts import ALLOWED, SHARE, Kept
 from tests.issuer import NOW, jwk, token, token_spec
 from tests.specs import request_head
 from tests.unit.dataplane.stage import OK, Stage, get, pool_spec, shop, version_spec
@@ -39,8 +40,10 @@ class Desk:
         verifier.check = counted  # type: ignore[method-assign]
         self.identifying.use(self.policy, verifier)
 
-    def sees(self, signed: bytes, field: bytes = b"authorization", scheme: bytes = b"Bearer ") -> bytes | None:
-        request = request_head(fields={field: scheme + signed})
+    def sees(
+        self, signed: bytes, field: bytes = b"authorization", scheme: bytes = b"Bearer ", client: str = "192.0.2.1"
+    ) -> bytes | None:
+        request = request_head(fields={field: scheme + signed}, client=client)
         self.identifying.identify(self.policy, request, self.wall, self.now)
         return request.claim(b"sub")
 
@@ -105,19 +108,35 @@ def test_huge_token_is_not_looked_at() -> None:
     assert (desk.checked, desk.counts()) == (0, {"too_large": 1})
 
 
-def test_who_makes_up_tokens_gets_so_much_time_and_users_stay_who_they_are() -> None:
+def test_clients_who_make_up_tokens_get_so_much_time_and_users_stay_who_they_are() -> None:
     desk = Desk()
     alice = token()
     assert desk.sees(alice) == b"alice"
-    for number in range(int(ALLOWED) + 100):
-        desk.sees(b"a.b.%d" % number)
+    for number in range(5_000):
+        desk.sees(b"a.b.%d" % number, client=f"10.0.{number >> 8}.{number & 255}")
     assert desk.checked == 1 + ALLOWED
-    assert desk.counts() == {"verified": 1, "malformed": ALLOWED, "unchecked": 100}
+    assert desk.counts() == {"verified": 1, "malformed": ALLOWED, "unchecked": 5_000 - ALLOWED}
     assert desk.sees(alice) == b"alice"
     bob = token(sub="bob")
     assert desk.sees(bob) is None
-    desk.now += 0.01
+    desk.now += 0.1
     assert desk.sees(bob) == b"bob"
+
+
+@pytest.mark.parametrize("near", ["192.0.2.1", "2001:db8::{}"])
+def test_one_client_who_makes_up_tokens_leaves_time_for_others(near: str) -> None:
+    desk = Desk()
+    for number in range(1_000):
+        desk.sees(b"a.b.%d" % number, client=near.format(f"{number:x}"))
+    assert desk.counts() == {"malformed": SHARE, "unchecked": 1_000 - SHARE}
+    share = hash(client_network(near.format(1))) % 256
+    far = next(
+        one for one in (f"192.0.2.{number}" for number in range(2, 99)) if hash(client_network(one)) % 256 != share
+    )
+    assert desk.sees(token(sub="bob"), client=far) == b"bob"
+    assert desk.sees(token(sub="carol"), client=near.format(1)) is None
+    desk.now += 0.1
+    assert desk.sees(token(sub="carol"), client=near.format(1)) == b"carol"
 
 
 def test_tables_are_bounded_and_the_least_used_is_forgotten() -> None:

@@ -176,6 +176,27 @@ def test_a_unit_is_erased_from_file_and_stream(path):
     house.writer.close()
 
 
+def test_an_erasure_that_nobody_waits_for_any_more_is_none_and_no_failure(house, monkeypatch):
+    write = Records.write
+    going, waiting = threading.Event(), threading.Event()
+
+    def slow(self, payloads, now):
+        waiting.set()
+        assert going.wait(PATIENCE)
+        return write(self, payloads, now)
+
+    monkeypatch.setattr(Records, "write", slow)
+    stored = house.start(("a", "stable"))
+    assert waiting.wait(PATIENCE)
+    assert house.writer.erase(unit_of("a")).cancel()
+    going.set()
+    assert stored.wait(PATIENCE)
+    assert house.writer.erase(unit_of("b")).result(PATIENCE) == 0
+    assert len(house.units()) == 1
+    assert house.writer.standing.failures["store"] == 0
+    assert house.said == []
+
+
 def test_a_stream_that_cannot_be_written_is_said_once_and_hurts_nobody(path):
     house = House(path, stream=Stream(path.with_name("none") / "e.jsonl", 1 << 20, 3))
     house.tell(("a", "stable"))

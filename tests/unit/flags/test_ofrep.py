@@ -1,6 +1,7 @@
 """The port of flags: single and bulk, tags, who may, what is refused, and the stream of changes."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,6 +11,7 @@ from aiohttp import ClientResponse, ClientSession
 from aiohttp.test_utils import TestServer
 
 from proxy.flags.ofrep import EVENTS, FLAGS, OfrepServer, ticket_of
+from proxy.flags.serve import open_ofrep
 from proxy.flags.service import FlagService
 from proxy.settings.models.flags import Ofrep
 from proxy.telemetry.facts import Facts
@@ -47,6 +49,45 @@ class House:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {name.replace("_", "-"): value for name, value in fields.items()}
         return await self.session.post(self.server.make_url(path), data=data, headers=headers)
+
+
+@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(b'{"context": {}}')])
+def test_compressed_body_is_refused_and_nobody_fails_of_it(body: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async def ask(host: str, port: str, token: str) -> bytes:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        fields = f"Host: a\r\nX-API-Key: {token}\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}"
+        writer.write(f"POST {FLAGS}/f HTTP/1.1\r\n{fields}\r\n\r\n".encode() + body)
+        writer.write(b"POST /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        got = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        return got
+
+    async def scene() -> None:
+        house = House(flag())
+        port = await open_ofrep(house.service, Ofrep.model_validate({"listen": "127.0.0.1:0", "tokens": [TOKEN]}))
+        host, _, number = port.addresses["ofrep"].rpartition(":")
+        try:
+            got = await ask(host, number, TOKEN)
+            assert got.startswith(b"HTTP/1.1 400 ")
+            assert b"PARSE_ERROR" in got
+            assert (await ask(host, number, "wrong")).startswith(b"HTTP/1.1 401 ")
+        finally:
+            await port.close()
+
+    asyncio.run(scene())
+    assert not caplog.records
+
+
+def test_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.flags.ofrep.BODY_LIMIT", 0.01)
+
+    async def scene(house: House) -> None:
+        reader, writer = await asyncio.open_connection(house.server.host, house.server.port)
+        writer.write(f"POST {FLAGS} HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n".encode())
+        assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 408 ")
+        writer.close()
+
+    House(flag()).play(scene)
 
 
 def test_single_flag_with_and_without_a_slash() -> None:
@@ -229,6 +270,27 @@ def test_stream_tells_of_changes() -> None:
             assert lines[4].startswith(b"data: ")
 
     House(flag(), streams=1).play(scene)
+
+
+def test_stream_whose_client_is_gone_is_no_open_one() -> None:
+    async def scene() -> None:
+        house = House(flag(), streams=1)
+        port = await open_ofrep(house.service, Ofrep.model_validate({"listen": "127.0.0.1:0", "streams": 1}))
+        host, _, number = port.addresses["ofrep"].rpartition(":")
+        try:
+            for _ in range(3):
+                reader, writer = await asyncio.open_connection(host, int(number))
+                writer.write(f"GET {EVENTS} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+                writer.close()
+                async with asyncio.timeout(5):  # much less than a sign of life takes
+                    while house.facts.flags.streams:  # noqa: ASYNC110 - nobody tells of it
+                        await asyncio.sleep(0.001)
+        finally:
+            await port.close()
+        assert house.facts.flags.requests == {("events", 200): 3}
+
+    asyncio.run(scene())
 
 
 def test_stream_tells_when_the_clock_changes_an_answer_and_the_tag_is_another() -> None:

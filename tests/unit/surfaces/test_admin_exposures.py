@@ -141,7 +141,8 @@ def test_a_store_that_fails_says_so(tmp_path):
     [
         ("units=alice", "unknown: units"), ("limit=0", "from 1 to 1000"), ("limit=1001", "from 1 to"), ("limit=x", "from 1 to"),
         ("since=yesterday", "must be an age"), ("cursor=x", "cursor"), ("unit=", "is empty"), ("unit_hash=12", "16 hex"),
-        ("unit=a&unit_hash=0000000000000000", "give one"),
+        ("unit=a&unit_hash=0000000000000000", "give one"), ("unit=a&unit=b", "one unit at a time"),
+        (f"limit=000000001{'0' * 5000}", "from 1 to"),
     ],
 )  # fmt: skip
 def test_questions_that_cannot_be_read_are_refused(tmp_path, query, words):
@@ -158,7 +159,7 @@ def test_one_unit_is_erased(tmp_path):
             {"unit": f"{unit_of('alice'):016x}", "erased": 2},
         )
         assert state.exposures.erased == [unit_of("alice")]
-        for query in ("", "?route=shop", "?unit=alice&route=shop"):
+        for query in ("", "?route=shop", "?unit=alice&route=shop", "?unit=bob&unit=carol"):
             assert answer(application, f"/api/v1/exposures{query}", "DELETE")[0] == 400
         assert len(state.exposures.erased) == 1
 

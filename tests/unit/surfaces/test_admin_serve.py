@@ -38,6 +38,26 @@ def test_both_ports_answer_and_only_the_admin_port_has_the_api():
     assert serve(settings, probe) == [200, 200, 200, 404]
 
 
+def test_a_compressed_body_is_refused_and_nothing_fails_of_it(caplog):
+    async def probe(servers):
+        host, _, port = servers.addresses["admin"].rpartition(":")
+        got = []
+        for token in ("the admin's token", "wrong"):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            fields = f"Authorization: Bearer {token}\r\nContent-Encoding: gzip\r\nContent-Type: application/json"
+            writer.write(
+                f"POST /api/v1/x HTTP/1.1\r\nHost: a\r\n{fields}\r\nContent-Length: 8\r\n\r\nnot gzip".encode()
+            )
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            got.append((await asyncio.wait_for(reader.read(), 5)).split()[1])
+            writer.close()
+        return got
+
+    settings = AdminSettings(address="127.0.0.1:0", tokens=(Token("the admin's token"),))
+    assert serve(settings, probe) == [b"400", b"401"]
+    assert not caplog.records
+
+
 def test_a_unix_socket_works_and_a_stale_one_is_replaced(tmp_path):
     path = tmp_path / "admin.sock"
     with socket.socket(socket.AF_UNIX) as stale:
