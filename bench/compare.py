@@ -17,9 +17,11 @@ from bench.guarded import quiet_resilience
 from bench.limits import live_keys
 from bench.load import LoadError, drive
 from bench.peers import PEERS, Nginx, Peer, Ports, ask, find
+from bench.rollouts import under_way
 from bench.segments import lists
+from bench.verdicts import gates
 
-PARTS: Final = (quiet_resilience, live_keys, decisions, lists, recording)
+PARTS: Final = (quiet_resilience, live_keys, decisions, lists, recording, under_way, gates)
 """What is measured of Tidegate alone, beside its memory, reload and start; but for the first, each is a command as well."""
 
 

@@ -1,11 +1,12 @@
-"""What rollouts cost the control process: `python -m bench.rollouts` (four minutes; `--quick`: one).
+"""What rollouts cost: `python -m bench.rollouts` (four minutes; `--quick`: one).
+
+A request, first: what is counted of its answer (testifying.py). Then the control process.
 
 A hundred routes, first without and then each with a rollout that is under way at its first step, judged by errors and latency as
 the default is. New users come all the time to all of them. What the kernel booked for the control process, user and system, is
 shown as a share of one core; its worker, the load and the upstream are left out.
 """
 
-import argparse
 import asyncio
 import json
 import os
@@ -19,8 +20,11 @@ from typing import Any
 
 import yaml
 
+from bench.apart import found_by, measure_apart
 from bench.cases import free_ports
-from bench.peers import ROOT
+from bench.load import LoadError
+from bench.own import Place, Row
+from bench.peers import ROOT, Tidegate
 from bench.process import Program, cost
 
 ROUTES = 100
@@ -109,15 +113,18 @@ class Traffic:
             writer.close()
 
 
-def share(rollouts: int, seconds: float) -> tuple[float, int]:
-    """Percent of a core that the control process takes with so many rollouts under way, and the requests of that time."""
+def share(rollouts: int, seconds: float, *, interpreted: bool) -> tuple[float, int]:
+    """Percent of a core that the control process takes with so many rollouts under way, and its requests. Raises LoadError
+    when they do not get under way."""
     listen, admin, upstream = free_ports(3)
     with tempfile.TemporaryDirectory(prefix="tidegate-rollouts-") as temporary:
         directory = Path(temporary)
         directory.chmod(0o700)
         file = directory / "tidegate.yaml"
         file.write_text(configuration(listen, admin, upstream, directory, rollouts))
-        command = ["/usr/bin/env", f"--chdir={temporary}", f"PYTHONPATH={ROOT}", sys.executable, "-m", "proxy", "run"]
+        sources = [f"PYTHONPATH={ROOT}", sys.executable, "-m", "proxy"]
+        start = sources if interpreted else [str(Tidegate().program())]
+        command = ["/usr/bin/env", f"--chdir={temporary}", *start, "run"]
         cores = os.sched_getaffinity(0)
         with (
             Program([*command, "--no-guardian", "-c", str(file)], cores, directory / "log") as program,
@@ -145,20 +152,38 @@ def _settle(admin: int, rollouts: int, program: Program) -> None:
         except OSError:  # it does not listen yet
             pass
         if time.monotonic() > end:
-            raise SystemExit(f"not all rollouts are under way: {sorted(set(found))}\n{program.died()}")
+            raise LoadError(f"not all rollouts are under way: {sorted(set(found))}\n{program.died()}")
         time.sleep(0.2)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.rollouts", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="ten seconds of each, for a first look")
-    chosen = parser.parse_args()
-    seconds = 10.0 if chosen.quick else 60.0
+def under_way(place: Place, quick: bool, interpreted: bool = False) -> list[Row]:
+    """What an answer costs more where a rollout is under way, and what all of them cost control."""
+    found = found_by("testifying.py", place.under("testifying"), 20 if quick else 200, interpreted=interpreted)
+    form = "compiled" if found["compiled"] else "interpreted"
+    rows = [
+        Row(
+            f"An answer counted for its unit, where a rollout is under way (and the look whether one is), {form}",
+            f"{found['known'] / 1000:.2f} us ({found['without'] / 1000:.2f} us)",
+            "<= 1 us",
+        ),
+        Row(f"the same, of a unit that is new in the last 5 s, {form}", f"{found['new'] / 1000:.2f} us", ""),
+    ]
+    seconds = 10.0 if quick else 60.0
     for rollouts in (0, ROUTES):
-        percent, requests = share(rollouts, seconds)
-        wanted = f" (wanted: under {WANTED:g} %)" if rollouts else ""
-        print(f"{rollouts} rollouts under way, {requests / seconds:.0f} requests/s: {percent:.1f} % of a core{wanted}")
-    return 0
+        percent, requests = share(rollouts, seconds, interpreted=interpreted)
+        rows.append(
+            Row(
+                f"control with {ROUTES} routes and {rollouts} rollouts under way, {requests / seconds:.0f} new users/s, {form}",
+                f"{percent:.1f} % of a core",
+                f"under {WANTED:g} %" if rollouts else "",
+            )
+        )
+    return rows
+
+
+def main() -> int:
+    """Measure, and print."""
+    return measure_apart("rollouts", __doc__, "ten seconds of each, for a first look", under_way)
 
 
 if __name__ == "__main__":

@@ -1,82 +1,72 @@
-"""What a verdict costs: ten metrics over 100,000 units. `python -m bench.verdicts` prints milliseconds; it needs nothing else."""
+"""What a verdict costs: the gates of ten metrics over 100,000 units. `python -m bench.verdicts` (a second)."""
 
 import statistics
+import sys
+import tempfile
 import time
 from collections.abc import Callable
-from math import log
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
-from proxy.analysis.budget import Budget
+from bench.apart import measure_apart
+from bench.own import Place, Row
 from proxy.analysis.clusters import Clusters
-from proxy.analysis.error_rate import ErrorRateTest, Stretch
-from proxy.analysis.judging import judge_band, judge_errors, judge_latency
-from proxy.analysis.judging_plain import (
-    judge_means,
-    judge_proportions,
-    judge_ranks,
-    judge_sample_ratio,
-    judge_threshold,
-)
-from proxy.analysis.latency import ExceedanceTest, slower
-from proxy.analysis.means import Moments
-from proxy.analysis.proportions import Share
-from proxy.analysis.sample_ratio import sample_ratio
-from proxy.analysis.threshold import Limits
-from proxy.analysis.verdict import Verdict, together
-from proxy.telemetry.counters import FINE_EDGES
+from proxy.rollout.foresight import expected
+from proxy.rollout.gates import Gates
+from proxy.rollout.world import Assumed
+from proxy.settings.loader import load
 
-UNITS = 100_000
-_METRICS = (
-    "errors", "timeouts", "latency", "upstream latency", "distribution", "buyers", "basket", "cpu", "queue", "ratio",
-)  # fmt: skip
-
-
-def _units(count: int, rate: float, first: int) -> tuple[list[float], list[float]]:
-    """Errors and requests of each unit: made up, but not all the same."""
-    weights = [1.0 + (one * 7919 + first) % 61 for one in range(count)]
-    return [float((one * 104_729 + first) % 1000 < rate * 1000 * weight) for one, weight in enumerate(weights)], weights
-
-
-def _once(sums: dict[str, tuple[Clusters, Clusters]], histogram: list[int], points: list[float]) -> Any:
-    """All verdicts, from sums; nothing is kept from one to the next."""
-    budget = Budget(dict.fromkeys(_METRICS, "normal"))
-    verdicts: list[Verdict] = []
-    for name in ("errors", "timeouts"):
-        test = ErrorRateTest()
-        test.observe(Stretch(0.05, 1210, 22_800))
-        verdicts.append(judge_errors(name, test, *sums["errors"], budget.of(name), seconds=3600.0))
-    for name in ("latency", "upstream latency"):
-        over = ExceedanceTest((0.2, 0.5, 1.0))
-        over.observe([Stretch(0.05, 1400, 26_000), Stretch(0.05, 420, 8000), Stretch(0.05, 60, 1100)])
-        verdicts.append(judge_latency(name, over, *sums["latency"], budget.of(name), seconds=3600.0))
-    band = slower(histogram, histogram, FINE_EDGES, budget.of("distribution").alpha)
-    verdicts.append(judge_band("distribution", band, (5000, 95_000), budget.of("distribution")))
-    verdicts.append(
-        judge_proportions("buyers", Share(160, 5000), Share(3000, 95_000), budget.of("buyers"), harmful=0.01)
-    )
-    moments = Moments(5000, 31.0, 5000 * 400.0), Moments(95_000, 31.2, 95_000 * 400.0)
-    verdicts.append(judge_means("basket", *moments, budget.of("basket"), harmful=2.0))
-    verdicts.append(judge_ranks("cpu", points, points[::-1], budget.of("cpu"), look=3))
-    verdicts.append(judge_threshold("queue", points, Limits(most=2.0, intervals=5)))
-    verdicts.append(judge_sample_ratio("ratio", sample_ratio([5021, 94_979], [5.0, 95.0]), (5021, 94_979)))
-    return together(budget.metrics, verdicts, gate=True)
+UNITS: Final = 100_000
+WANTED: Final = 20.0
+"""Milliseconds."""
+_FILE: Final = """
+listen: 127.0.0.1:1
+upstreams: {a: {endpoints: [http://127.0.0.1:2]}}
+routes:
+  - name: shop
+    unit: [{header: x-user-id}]
+    versions: {stable: {upstream: a, weight: 100}, canary: {upstream: a, weight: 0}}
+    rollout:
+      revision: v2
+      steps: [5, 100]
+      metrics:
+        - {name: errors, judge: error_rate, weight: critical}
+        - {name: slow, judge: exceedance, above: [200ms, 500ms, 1s]}
+        - {name: latency, judge: band}
+        - {name: size, judge: mean, of: response_bytes, tolerate: 0.1}
+        - {name: basket, judge: mean, event: purchase, tolerate: 0.1}
+        - {name: buyers, judge: proportion, event: purchase, direction: higher, tolerate: 0.02}
+        - {name: rank, judge: mann_whitney, of: latency}
+        - {name: ceiling, judge: threshold, of: error_percent, at_most: 2}
+        - {name: slo, judge: burn_rate, objective: 99.9}
+        - {name: split, judge: sample_ratio}
+"""
 
 
 def cost(repeats: int = 15) -> dict[str, float]:
     """Milliseconds, medians: a verdict from sums, and making the sums of arrays; they are kept up as requests end."""
-    errors = _units(UNITS // 20, 0.01, 1), _units(UNITS - UNITS // 20, 0.01, 2)
-    kept = Clusters.of(*errors[0]), Clusters.of(*errors[1])
-    slow = [Clusters.of([log(0.05 + one / 7) * one for one in weights], weights) for _, weights in errors]
-    sums = {"errors": kept, "latency": (slow[0], slow[1])}
-    histogram = [1 + (one * 37) % 400 for one in range(len(FINE_EDGES) + 1)]
-    points = [1.0 + (one * 29 % 31) / 31 for one in range(60)]
-    together_now = _timed(lambda: _once(sums, histogram, points), repeats)
+    with tempfile.TemporaryDirectory(prefix="tidegate-verdicts-") as temporary:
+        file = Path(temporary) / "tidegate.yaml"
+        file.write_text(_FILE)
+        plan: dict[str, Any] = load(file, {}).spec["routes"][0]["rollout"]
+    assumed = Assumed(1000.0, UNITS, events={"purchase": (0.03, 1.0)})
+    evidence = expected(plan, {"stable": 95.0, "canary": 5.0}, plan["steps"][0], assumed, 3600.0)
+    units = sum(version.units for version in evidence.versions.values())
+    gates = Gates(plan)
+    canary = _units(UNITS // 20, 1)
+    others = _units(UNITS - UNITS // 20, 2)
     return {
-        "units": UNITS,
-        "metrics": len(_METRICS),
-        "milliseconds": together_now,
-        "milliseconds to sum up arrays": _timed(lambda: (Clusters.of(*errors[0]), Clusters.of(*errors[1])), 5),
+        "units": round(units, -3),
+        "metrics": len(plan["metrics"]),
+        "milliseconds": _timed(lambda: gates.judge(evidence, gate=True), repeats),
+        "milliseconds to sum up arrays": _timed(lambda: (Clusters.of(*canary), Clusters.of(*others)), min(repeats, 5)),
     }
+
+
+def _units(count: int, first: int) -> tuple[list[float], list[float]]:
+    """Errors and requests of each unit: made up, but not all the same."""
+    weights = [1.0 + (one * 7919 + first) % 61 for one in range(count)]
+    return [float((one * 104_729 + first) % 1000 < 10.0 * weight) for one, weight in enumerate(weights)], weights
 
 
 def _timed(work: Callable[[], Any], repeats: int) -> float:
@@ -88,6 +78,18 @@ def _timed(work: Callable[[], Any], repeats: int) -> float:
     return statistics.median(taken)
 
 
+def gates(_place: Place, quick: bool, _interpreted: bool = False) -> list[Row]:
+    """One verdict over ten metrics. What judges are worth is simulated elsewhere (judges.py)."""
+    found = cost(3 if quick else 15)
+    where = "how often verdicts are right: [RESULTS-judges.md](RESULTS-judges.md)"
+    title = f"a verdict over {found['metrics']} metrics and {found['units']:,} units ({where})"
+    return [Row(title, f"{found['milliseconds']:.1f} ms", f"< {WANTED:g} ms")]
+
+
+def main() -> int:
+    """Measure, and print."""
+    return measure_apart("verdicts", __doc__, "fewer rounds", gates)
+
+
 if __name__ == "__main__":
-    for name, value in cost().items():
-        print(f"{name}: {value:.4g}")
+    sys.exit(main())

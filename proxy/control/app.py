@@ -16,29 +16,27 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from proxy.cap_files import caps_beside
 from proxy.control.access_file import AccessFile
 from proxy.control.briefing import Briefing
-from proxy.control.caps import Caps
 from proxy.control.configuration import Configuration
 from proxy.control.departure import Departure
 from proxy.control.desk import Desk
 from proxy.control.endpoints import Endpoints, look_after
 from proxy.control.errand import ALONE, Errand
-from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.flags import FlagPort
 from proxy.control.guardian import HANDED_OVER, OK, PASSED_ON
 from proxy.control.handover import take_stock
-from proxy.control.kept_keys import KeptKeys
 from proxy.control.keys import keep_keys
 from proxy.control.kill_switch import KillSwitch
 from proxy.control.plans import Plans
 from proxy.control.ports import AdminPorts, Ports
+from proxy.control.provisions import Provisions
 from proxy.control.register import Register
 from proxy.control.reload import Reloader
-from proxy.control.rollout_desk import RolloutDesk
-from proxy.control.rollout_room import RolloutRoom
+from proxy.control.rollouts.desk import RolloutDesk
+from proxy.control.rollouts.evidence import Evidences
+from proxy.control.rollouts.room import RolloutRoom
 from proxy.control.run_dir import RunDir
 from proxy.control.sockets import bound_address, close_listeners
 from proxy.control.state import Store, open_store
@@ -46,7 +44,6 @@ from proxy.control.strangers import Strangers
 from proxy.control.supervisor import Supervisor
 from proxy.control.takeover import find_survivors
 from proxy.control.tasks import Tasks
-from proxy.control.token_keys import TokenKeys
 from proxy.control.unit_lists import UnitLists
 from proxy.control.watchdog import Watchdog
 from proxy.control.worker_process import WorkerLauncher
@@ -69,12 +66,6 @@ OpenPorts = Callable[["Control", Settings], Awaitable[Ports]]
 
 FindPorts = Callable[[], OpenPorts]
 """Imports what opens the ports. Called on a thread, while the workers start."""
-
-
-async def _fetch(url: str) -> bytes:
-    from proxy.control.fetching import fetch_document  # noqa: PLC0415 - aiohttp's client, for who fetches keys
-
-    return await fetch_document(url)
 
 
 class Control:
@@ -167,7 +158,7 @@ class Control:
     @property
     def lists(self) -> UnitLists:
         """The lists of units."""
-        return self._lists
+        return self._provisions.lists
 
     @property
     def rollouts(self) -> RolloutDesk:
@@ -215,8 +206,8 @@ class Control:
                 raise
             self._work("watch", self._reloader.watch())
             self._work("reload", self._reloader.run())
-            self._work("lists", self._lists.watch())
-            self._work("token keys", self._token_keys.run())
+            self._work("lists", self._provisions.lists.watch())
+            self._work("token keys", self._provisions.token_keys.run())
             self._work("resolve", self._plans.resolver.run())
             self._rollout_room.begin()
             self._work("tick", self._tick())
@@ -237,21 +228,6 @@ class Control:
         self._faults = KillSwitch(store, time.time, self._tell_of_faults)
         await self._faults.load(inventory.legacy.faults_killed)
         self._briefing = Briefing({})
-        self._lists = UnitLists(
-            self._loader.unit_files,
-            self.facts,
-            self._briefing.lend,
-            asyncio.get_running_loop(),
-            lambda: self.settings.watch == "poll",
-        )
-        self._token_keys = TokenKeys(
-            self.facts,
-            self._briefing.give_keys,
-            _fetch,
-            random.random,
-            lambda: self.settings.watch == "poll",
-            KeptKeys(store, None if self._run_dir is None else self._run_dir.path),
-        )
         self._exposition = Exposition(inventory.cells, inventory.ledger, self.facts)
         self._totals = Totals(inventory.cells, inventory.ledger)
         self._endpoints = look_after(
@@ -264,7 +240,15 @@ class Control:
             inherit=bool(inventory.survivors),
         )
         self._exposures = Exposures(self.facts.exposures, lambda: self._plans.spec, self._forget)
-        self._caps = Caps(self.facts, lambda: self._exposures.path, self._caps_directory)
+        self._provisions = Provisions(
+            self._loader.unit_files,
+            self.facts,
+            self._briefing,
+            store,
+            self._run_dir,
+            self._exposures,
+            lambda: self.settings,
+        )
         self._rollout_room = RolloutRoom(
             self.settings.state,
             store,
@@ -286,7 +270,9 @@ class Control:
             self.facts,
             self._rollout_room.rollouts.lay,
         )
-        self._flags = FlagPort(lambda: self._plans.spec, self._lists.tables, time.time, self.facts, self._token_keys)
+        self._flags = FlagPort(
+            lambda: self._plans.spec, self._provisions.lists.tables, time.time, self.facts, self._provisions.token_keys
+        )
 
     async def _leave(self, *, hands_over: bool) -> int:
         if hands_over:
@@ -320,7 +306,7 @@ class Control:
             self._access,
             self._exposures,
             self._rollout_room.evidence,
-            self._token_keys,
+            self._provisions.token_keys,
             self._send_strangers_away,
         )
         launcher = WorkerLauncher(
@@ -352,9 +338,7 @@ class Control:
         self._supervisor.start(self.settings.drain.limit)
 
     async def _start_plan(self, *, lasting: bool) -> None:
-        self._lists.bring(self._configuration.loaded.lists)
-        await self._token_keys.bring(self._configuration.loaded.spec["jwt"])
-        await self._caps.bring(self._configuration.loaded.spec)
+        await self._provisions.bring(self._configuration.loaded)
         await self._configuration.begin(self._plans.publish, lasting=lasting)
         if self._inventory.misfits:
             why = "are another program's" if self._succeeding else "do not fit the configuration"
@@ -424,14 +408,10 @@ class Control:
     def _send_strangers_away(self) -> None:
         self._strangers.send_away(self.settings.drain.limit)
 
-    def _caps_directory(self) -> Path | None:
-        state = self.settings.state
-        return None if state is None else Path.cwd() / caps_beside(state)
-
     def _forget(self, unit: str) -> None:
         """A unit (its hash) was erased from the exposures."""
         self._briefing.forget(unit)
-        self._caps.forget(int(unit, 16))
+        self._provisions.caps.forget(int(unit, 16))
 
     def _tell_of_faults(self) -> None:
         killed = self._faults.kill is not None
@@ -446,17 +426,13 @@ class Control:
         if self._departure.begun:
             return
         old = self._configuration.loaded
-        self._lists.bring(loaded.lists)
-        await self._token_keys.bring(loaded.spec["jwt"])
-        await self._caps.bring(loaded.spec)
+        await self._provisions.bring(loaded)
         if await self._configuration.take(loaded, self._plans.publish):
             await self._rollout_room.follow(loaded.spec)
             await self._apply(old.settings, loaded.settings)
             self._resize()
         else:
-            self._lists.bring(old.lists)
-            await self._token_keys.bring(old.spec["jwt"])
-            await self._caps.bring(old.spec)
+            await self._provisions.bring(old)
 
     def _republish(self) -> None:
         self._plans.republish()
@@ -499,6 +475,6 @@ class Control:
             self._writer.tick()
             self._endpoints.tick()
             self._exposures.tick()
-            await self._caps.tick()
+            await self._provisions.caps.tick()
             self._flags.tick()
             await asyncio.sleep(_TICK)

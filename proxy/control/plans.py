@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from proxy.control.briefing import Briefing
-from proxy.control.effective import file_weights
 from proxy.control.endpoints import Endpoints
 from proxy.control.handover import Inventory
 from proxy.control.keys import Keys
@@ -18,6 +17,7 @@ from proxy.control.kill_switch import KillSwitch
 from proxy.control.legacy import Legacy
 from proxy.control.publish import compose
 from proxy.control.resolver import Resolver, look_up, names_of, with_addresses
+from proxy.control.rollouts.effective import file_weights
 from proxy.telemetry.facts import Facts, weights_of
 from proxy.telemetry.ledger import LedgerFullError
 

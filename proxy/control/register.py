@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.control.access_file import AccessFile
-from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.handover import Inventory
 from proxy.control.places import Places, running
 from proxy.control.plans import Plans
+from proxy.control.rollouts.evidence import Evidences
 from proxy.control.run_dir import RunDir
 from proxy.control.token_keys import TokenKeys
 from proxy.telemetry.counters import REGION_SLOTS, W_STALLS

@@ -4,15 +4,16 @@ Read rarely and written more rarely; nothing on a request's way ever waits for a
 """
 
 import asyncio
-import contextlib
 import json
-import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from proxy.databases import open_private
 from proxy.errors import TidegateError
+
+_SCHEMA: Final = "CREATE TABLE IF NOT EXISTS state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 
 
 class StoreError(TidegateError):
@@ -106,26 +107,9 @@ class SqliteStore:
 
     def _execute(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         if self._database is None:
-            self._database = self._open()
+            self._database = open_private(self._path, _SCHEMA, "NORMAL")
         with self._database:
             return self._database.execute(statement, values).fetchall()
-
-    def _open(self) -> sqlite3.Connection:
-        with contextlib.suppress(OSError):  # it is there already; or SQLite will say what is wrong
-            os.close(
-                os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            )  # it holds keys: never open to others
-        database = sqlite3.connect(self._path, timeout=5.0)
-        try:
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
-            )
-        except sqlite3.Error:
-            database.close()
-            raise
-        return database
 
     def _close(self) -> None:
         if self._database is not None:

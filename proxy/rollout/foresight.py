@@ -27,6 +27,8 @@ FARTHEST: Final = 30 * 86_400.0
 FINER: Final = 1.15
 """Each look ahead is so many times as far as the one before."""
 _POINTS: Final = 360
+WEIGHTS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 25.0, 50.0)
+"""Percent: what is tried where a step is too small to be decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class GateTime:
 @dataclass(frozen=True, slots=True)
 class StepTime:
     """One step. `number` from 1; `minimum`: seconds until each version has had its minimum; `seconds`: what the step takes,
-    `maximum` where it is not decided until then. `gates` are those that count; `decided` whether all of them do in time."""
+    `maximum` where it is not decided until then. `decided`: whether all gates that count do in time; `needed`: the seconds that
+    they and the minimum want (inf: never). `larger`: where it is not decided, the first of WEIGHTS that would be, and how soon."""
 
     number: int
     what: str
@@ -54,6 +57,8 @@ class StepTime:
     decided: bool
     waits: bool
     gates: tuple[GateTime, ...]
+    needed: float = 0.0
+    larger: tuple[float, float] | None = None
 
 
 def estimate(plan: Spec, bound: dict[str, float], assumed: Assumed, route: str = "route") -> list[StepTime]:
@@ -70,19 +75,27 @@ def total_of(steps: Sequence[StepTime], plan: Spec) -> float:
 def _step(plan: Spec, rollout: Rollout, index: int, assumed: Assumed) -> StepTime:
     step = plan["steps"][index]
     arms = (plan["from"], plan["to"], plan["baseline"])
-    weights = step_weights(rollout.bound, arms, step["weight"])
     what = words_of(step)
     last = step["weight"] >= 100.0
     if step["approve"] or last or not (step["judged"] or step["minimum"]["requests"] or step["minimum"]["units"]):
         # The last step ends with its beginning: what follows is `fast_rollback`.
         seconds = 0.0 if last or step["approve"] else step["hold"]
         return StepTime(index + 1, what, step["hold"], 0.0, step["maximum"], seconds, True, step["approve"], ())
-    minimum = _first(lambda at: not _missing(rollout, index, expected(plan, weights, step, assumed, at)), 1.0)
-    gates = _gates(plan, weights, step, assumed) if step["judged"] else ()
-    counted = {one["name"] for one in plan["metrics"] if one["weight"] != "watch"}
-    needed = max([minimum, *(one.passes for one in gates if one.metric in counted)])
+
+    def wanted(weight: float) -> tuple[float, tuple[GateTime, ...], float]:
+        weights = step_weights(rollout.bound, arms, weight)
+        minimum = _first(lambda at: not _missing(rollout, index, expected(plan, weights, step, assumed, at)), 1.0)
+        gates = _gates(plan, weights, step, assumed) if step["judged"] else ()
+        return minimum, gates, max([minimum, *(one.passes for one in gates if one.metric in counting(plan))])
+
+    longest = max(step["maximum"], step["hold"])
+    minimum, gates, needed = wanted(step["weight"])
     seconds = max(step["hold"], needed)
-    decided = seconds <= max(step["maximum"], step["hold"])
+    decided = seconds <= longest
+    larger = None
+    if not decided and step["weight"] > 0.0:
+        tried = ((one, max(step["hold"], wanted(one)[2])) for one in WEIGHTS if one > step["weight"])
+        larger = next((one for one in tried if one[1] <= longest), None)
     return StepTime(
         index + 1,
         what,
@@ -93,7 +106,14 @@ def _step(plan: Spec, rollout: Rollout, index: int, assumed: Assumed) -> StepTim
         decided,
         False,
         gates,
+        needed,
+        larger,
     )
+
+
+def counting(plan: Spec) -> set[str]:
+    """The names of the metrics that hold a step up."""
+    return {one["name"] for one in plan["metrics"] if one["weight"] != "watch"}
 
 
 def _gates(plan: Spec, weights: dict[str, float], step: Spec, assumed: Assumed) -> tuple[GateTime, ...]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from proxy.analysis.budget import Budget, Weight
 from proxy.analysis.verdict import Outcome, Verdict, together
-from proxy.rollout import judging
+from proxy.rollout import judging, judging_points
 from proxy.rollout.evidence import Evidence, plain
 
 Spec = dict[str, Any]
@@ -124,17 +124,17 @@ class Gates:
             elif judge == "exceedance":
                 verdict = judging.exceedance(metric, evidence, allowance, beta, highest)
             elif judge == "band":
-                verdict = judging.band(metric, evidence, allowance)
+                verdict = judging_points.band(metric, evidence, allowance)
             elif judge == "mean":
                 verdict = judging.mean(metric, evidence, allowance, beta)
             elif judge == "proportion":
                 verdict = judging.proportion(metric, evidence, allowance, beta)
             elif judge == "mann_whitney":
-                verdict = judging.mann_whitney(metric, evidence, allowance, self._look)
+                verdict = judging_points.mann_whitney(metric, evidence, allowance, self._look)
             elif judge == "threshold":
-                verdict = judging.threshold(metric, evidence, self._answers.get(name, [nan]))
+                verdict = judging_points.threshold(metric, evidence, self._answers.get(name, [nan]))
             elif judge == "burn_rate":
-                verdict = judging.burn_rate(metric, evidence)
+                verdict = judging_points.burn_rate(metric, evidence)
             elif judge == "sample_ratio":
                 verdict = judging.ratio_of_samples(metric, evidence, highest)
             else:

@@ -10,9 +10,7 @@ route, or a rollout that is over would begin again.
 """
 
 import asyncio
-import contextlib
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol, Self, TypeVar
 
+from proxy.databases import open_private
 from proxy.errors import TidegateError
 from proxy.rollout.rollout import Rollout
 from proxy.rollout.states import State
@@ -251,23 +250,9 @@ class SqliteJournal:
 
     def _in_transaction(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
         if self._database is None:
-            self._database = self._open()
+            self._database = open_private(self._path, _SCHEMA, "FULL")
         with self._database:
             return work(self._database)
-
-    def _open(self) -> sqlite3.Connection:
-        if self._path is not None:
-            with contextlib.suppress(OSError):  # it is there already; or SQLite will say what is wrong
-                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        database = sqlite3.connect(self._path or ":memory:", timeout=5.0)
-        try:
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")
-            database.executescript(_SCHEMA)
-        except sqlite3.Error:
-            database.close()
-            raise
-        return database
 
     def _close(self) -> None:
         if self._database is not None:

@@ -1,4 +1,5 @@
-"""One metric, one judge: what the numbers of a step say of it. Pure; the tests themselves are in analysis/.
+"""One metric, one judge of units: what the numbers of a step say of it. Pure; the tests themselves are in analysis/, and the judges
+that go by requests and points in judging_points.py.
 
 Every function takes the metric as the plan has it, the evidence, and what the metric may use of the error budget, and makes a
 verdict with its numbers. What is lacking, misspelt or not a number is insufficient, and never a pass.
@@ -10,21 +11,16 @@ from math import exp, inf, isfinite, log, nan, sqrt
 from typing import Any, Final
 
 from proxy.analysis.budget import Allowance
-from proxy.analysis.burn_rate import Window, burning
 from proxy.analysis.clusters import Clusters
 from proxy.analysis.error_rate import ErrorRateTest, Stretch
-from proxy.analysis.kayenta import Rule, interval, judge_metric
-from proxy.analysis.latency import slower
 from proxy.analysis.log_ratio import LEAST_AFFECTED, upper_log_ratio
 from proxy.analysis.means import Moments, clustered_difference
 from proxy.analysis.means import difference as mean_difference
 from proxy.analysis.proportions import Share, difference
-from proxy.analysis.rank import rank_test
 from proxy.analysis.sample_ratio import sample_ratio
 from proxy.analysis.sequence import Interval
 from proxy.analysis.sizes import seconds_to_abort, seconds_to_narrow
 from proxy.analysis.special import ln_mean
-from proxy.analysis.threshold import Limits, hold
 from proxy.analysis.verdict import Outcome, Verdict
 from proxy.rollout.evidence import Evidence
 from proxy.telemetry.counters import FINE_EDGES
@@ -37,11 +33,6 @@ a ratio says nothing, and this is what the new one is let through on. Not where 
 while first errors speak against it, with what `beta` may err."""
 FEW: Final = 1000.0
 """Units at which the interval for that is best."""
-LEAST_SLOWER: Final = 0.001
-"""Seconds that a version may take longer whatever `tolerate` says: cold connections alone cost a service that answers at once as
-much, and nobody feels it."""
-BAND: Final = 0.1
-"""How far two distributions of latency may lie apart, as a share of the answers, to be called the same."""
 LEAST_REQUESTS: Final = 100
 """Requests of the new version for a plain comparison."""
 FEWEST: Final = 3
@@ -50,8 +41,6 @@ no fault of a version."""
 CLEARLY: Final = 4.0
 """Standard errors by which a plain comparison must be beyond its limit to fail: it is looked at again and again, and errors of one
 user come together."""
-LEAST_POINTS: Final = 20
-"""Points of each version that a rank test wants."""
 MISMATCH: Final = log(1000.0)
 LEAST_FOR_RATIO: Final = 100
 """Units before a split is called right."""
@@ -69,7 +58,7 @@ def exceedance(metric: Metric, evidence: Evidence, allowance: Allowance, beta: f
     """Has it more units with slow answers? The evidence of several times is averaged, and each must let it through."""
     places = [(1 + place, f"slow:{edge!r}") for place, edge in enumerate(evidence.slow) if edge in metric["above"]]
     if len(places) < len(metric["above"]):
-        return _lacking(metric, "its times are not counted yet", allowance)
+        return lacking(metric, "its times are not counted yet", allowance)
     return _ratio(metric, evidence, allowance, beta, highest, places, "slow answers")
 
 
@@ -231,39 +220,15 @@ def _grown(sums: Clusters, times: float) -> Clusters:
     )  # fmt: skip
 
 
-def band(metric: Metric, evidence: Evidence, allowance: Allowance) -> Verdict:
-    """The whole distribution of latency, over requests."""
-    name = metric["name"]
-    new, other = evidence.version(evidence.new).counts, evidence.version(evidence.reference).counts
-    samples = (new.requests, other.requests)
-    if not min(samples):
-        return _lacking(metric, "no requests yet", allowance, samples, "requests")
-    factor = max(1.0, float(metric["tolerate"]))
-    found = slower(new.durations, other.durations, FINE_EDGES, allowance.alpha, factor, LEAST_SLOWER)
-    said = f"{max(found.by, 0.0):.1%} fewer answers within {found.edge * 1000:.3g} ms, of which chance explains {found.band:.1%}"
-    low, high = found.by - found.band, found.by + found.band
-    numbers = ("share", found.by, low, high, None, samples, "requests")
-    if found.proven:
-        return Verdict(name, "fail", f"{name}: slower: {said}", *numbers, 0.0, allowance.alpha)
-    if high <= BAND:
-        return Verdict(name, "pass", f"{name}: not slower: {said}", *numbers, 0.0, allowance.alpha)
-    lacking = max(0.0, found.by)
-    seconds: float | None = None
-    if lacking < BAND and evidence.seconds > 0.0:
-        times = (found.band / (BAND - lacking)) ** 2
-        seconds = (times - 1.0) * evidence.seconds
-    return Verdict(name, "insufficient", f"{name}: too few answers: {said}", *numbers, seconds, allowance.alpha)
-
-
 def mean(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float) -> Verdict:
     """The mean of bytes or latency per answer, or of an event's values per unit; tolerated is a share of the other's mean."""
     if not evidence.randomised:
-        return _lacking(metric, "nobody was dealt by chance in this step (not randomised)", allowance)
+        return lacking(metric, "nobody was dealt by chance in this step (not randomised)", allowance)
     new, other = evidence.version(evidence.new), evidence.version(evidence.reference)
     if metric.get("event"):
         ours, theirs = (_moments(evidence, name, metric["event"]) for name in (evidence.new, evidence.reference))
         if ours is None or theirs is None:
-            return _lacking(metric, f"no event `{metric['event']}` was heard of", allowance)
+            return lacking(metric, f"no event `{metric['event']}` was heard of", allowance)
         reference, samples = theirs.mean, (ours.units << evidence.level, theirs.units << evidence.level)
         both = [mean_difference(ours, theirs, level) for level in (allowance.alpha, beta)]
     else:
@@ -272,7 +237,7 @@ def mean(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float) 
         reference, samples = sums[1].ratio, (sums[0].units << new.level, sums[1].units << other.level)
         matters = abs(reference) * max(float(metric["tolerate"]), 0.01)
         if matters <= 0.0:
-            return _lacking(metric, "no units yet", allowance, samples)
+            return lacking(metric, "no units yet", allowance, samples)
         both = [clustered_difference(sums[0], sums[1], level, matters) for level in (allowance.alpha, beta)]
     margin = abs(reference) * float(metric["tolerate"])
     return _compared(metric, evidence, allowance, both, margin, samples, f"mean, other's {reference:.4g}")
@@ -281,11 +246,11 @@ def mean(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float) 
 def proportion(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float) -> Verdict:
     """The share of units with an event; tolerated is a difference of shares."""
     if not evidence.randomised:
-        return _lacking(metric, "nobody was dealt by chance in this step (not randomised)", allowance)
+        return lacking(metric, "nobody was dealt by chance in this step (not randomised)", allowance)
     shares = [_share(evidence, name, metric["event"]) for name in (evidence.new, evidence.reference)]
     ours, theirs = shares
     if ours is None or theirs is None or ours.hits + theirs.hits == 0:
-        return _lacking(metric, f"no event `{metric['event']}` was heard of", allowance)
+        return lacking(metric, f"no event `{metric['event']}` was heard of", allowance)
     both = [difference(ours, theirs, level) for level in (allowance.alpha, beta)]
     said = f"{ours.value:.2%} of the units at `{evidence.new}`, {theirs.value:.2%} at `{evidence.reference}`"
     samples = (ours.units << evidence.level, theirs.units << evidence.level)
@@ -319,82 +284,6 @@ def _compared(
     return Verdict(name, "insufficient", f"{name}: not enough units: {told}", *numbers, seconds, allowance.alpha)
 
 
-def mann_whitney(metric: Metric, evidence: Evidence, allowance: Allowance, look: int) -> Verdict:
-    """Ranks of points, one an interval; for one look each, so each look has its own part of the budget."""
-    name, wanted = metric["name"], "latency_mean" if metric["of"] == "latency" else metric["of"]
-    ours, theirs = (_points(evidence, version, wanted) for version in (evidence.new, evidence.reference))
-    samples = (len(ours), len(theirs))
-    if metric["compat"] == "kayenta":
-        directions = {"lower": "increase", "higher": "decrease", "same": "either"}
-        found = judge_metric(ours, theirs, Rule(direction=directions[metric["direction"]]))  # type: ignore[arg-type]
-        said = f"{name}: Kayenta's judge says {found.label}"
-        if found.label == "Nodata" or min(samples) < LEAST_POINTS:
-            return Verdict(
-                name, "insufficient", f"{said}, of {samples[0]} and {samples[1]} points", samples=samples, unit="points"
-            )
-        outcome: Outcome = "pass" if found.label == "Pass" else "fail"
-        return Verdict(
-            name, outcome, said, "ratio", found.effect if isfinite(found.effect) else 0.0, None, None, None, samples, "points", 0.0
-        )  # fmt: skip
-    if min(samples) < LEAST_POINTS:
-        return _lacking(metric, f"{min(samples)} of {LEAST_POINTS} points", allowance, samples, "points")
-    alpha = allowance.at_look(max(look, 1))
-    ranked = rank_test(ours, theirs)
-    bad = {"lower": ranked.p_higher, "higher": ranked.p_lower, "same": ranked.p}[metric["direction"]]
-    low, high, shift = interval(ours, theirs, 1.0 - 2.0 * min(alpha, 0.05))
-    said = f"{name}: shifted by {shift:.4g} (p = {bad:.2g})"
-    numbers = ("shift", shift if isfinite(shift) else 0.0, low, high, None, samples, "points")
-    if bad <= alpha:
-        return Verdict(name, "fail", f"{said}, limit {alpha:.2g}", *numbers, 0.0, alpha)
-    return Verdict(name, "pass", said, *numbers, 0.0, alpha)
-
-
-def threshold(metric: Metric, evidence: Evidence, answers: Sequence[float]) -> Verdict:
-    """A number against limits: of the counters by interval, or what a query gave. `answers` are the query's, the newest last."""
-    name = metric["name"]
-    limits = Limits(metric["at_least"], metric["at_most"])
-    if metric["query"] is not None:
-        values, why = list(answers), evidence.problems.get(name, "")
-    else:
-        version = metric["version"] or evidence.new
-        values = list(evidence.series.get(version, {}).get(metric["of"], ()))
-        why = "" if values else f"nothing of `{version}` yet"
-    newest = values[-1] if values else nan
-    outcome = hold(values, limits)
-    bounds = " and ".join(
-        f"at {word} {limit:g}" for word, limit in (("least", limits.least), ("most", limits.most)) if limit is not None
-    )
-    said = f"{name}: {newest:.4g}, allowed {bounds}" if outcome != "insufficient" else f"{name}: {why or 'no number'}"
-    return Verdict(
-        name, outcome, said, "value", newest if isfinite(newest) else None, None, None, None, (len(values), 0), "points",
-        0.0 if outcome != "insufficient" else None,
-    )  # fmt: skip
-
-
-def burn_rate(metric: Metric, evidence: Evidence) -> Verdict:
-    """How fast the budget of an objective is used up, since the step began: the last hour and its last five minutes."""
-    name = metric["name"]
-    version = metric["version"] or evidence.new
-    if version != evidence.new:
-        return Verdict(name, "insufficient", f"{name}: only `{evidence.new}` has its points kept")
-    period = float(metric["window"]) / (30 * 86_400.0)
-    windows = [Window(3600.0 * period, 300.0 * period, float(metric["at_most"]))]
-    last = evidence.points[-1][0] if evidence.points else 0.0
-
-    def counts(seconds: float) -> tuple[int, int]:
-        recent = [one for one in evidence.points if one[0] > last - seconds]
-        return sum(one[2] for one in recent), sum(one[1] for one in recent)
-
-    found = burning(counts, float(metric["objective"]) / 100.0, windows)
-    said = f"{name}: the budget burns {found.rate:.3g} times as fast as allowed, at most {found.window.rate:g}"
-    if found.outcome == "insufficient":
-        said = f"{name}: {found.requests} requests, too few for a burn rate"
-    return Verdict(
-        name, found.outcome, said, "burn rate", found.rate, None, None, None, (found.requests, 0), "requests",
-        0.0 if found.outcome != "insufficient" else None,
-    )  # fmt: skip
-
-
 def ratio_of_samples(metric: Metric, evidence: Evidence, highest: float) -> Verdict:
     """Whether the split of units is the one that was asked for, in this stretch."""
     name = metric["name"]
@@ -416,10 +305,6 @@ def ratio_of_samples(metric: Metric, evidence: Evidence, highest: float) -> Verd
         name, outcome, said, "ln Bayes factor", ln_bf, None, None, ln_bf, (pairs[1][0], pairs[0][0]), "units",
         0.0 if outcome != "insufficient" else None,
     )  # fmt: skip
-
-
-def _points(evidence: Evidence, version: str, name: str) -> list[float]:
-    return [value for value in evidence.series.get(version, {}).get(name, ()) if isfinite(value)]
 
 
 def _share(evidence: Evidence, version: str, event: str) -> Share | None:
@@ -445,9 +330,10 @@ def _scaled(sums: Clusters, by: float) -> Clusters:
     )  # fmt: skip
 
 
-def _lacking(
+def lacking(
     metric: Metric, why: str, allowance: Allowance, samples: tuple[int, int] = (0, 0), unit: str = "units"
 ) -> Verdict:
+    """Insufficient, for want of what `why` says."""
     return Verdict(
         metric["name"], "insufficient", f"{metric['name']}: {why}", samples=samples, unit=unit, alpha=allowance.alpha
     )
@@ -459,8 +345,3 @@ def _words(times: float) -> str:
 
 def _big(ln_value: float) -> str:
     return f"{exp(ln_value):.3g}" if ln_value < 30 else f"e^{ln_value:.1f}"
-
-
-__all__ = [
-    "band", "burn_rate", "error_rate", "exceedance", "mann_whitney", "mean", "proportion", "ratio_of_samples", "threshold",
-]  # fmt: skip

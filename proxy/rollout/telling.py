@@ -44,15 +44,10 @@ def event_of(before: State, after: State, kind: CauseKind) -> str | None:
     return STARTED if kind is CauseKind.BEGIN else STEP
 
 
-def facts_of(rollout: Rollout, at: float) -> Spec:
-    """What is said of a rollout, as plain JSON. `id` is that of its last transition; `step` counts from 1, 0 before the first.
-
-    `percent` is the share of `to` now, `reached` that of the step.
-    """
+def standing_of(rollout: Rollout) -> Spec:
+    """Which rollout it is, and how far: what all that is said of one begins with. `step` counts from 1, 0 before the first."""
     old, new, baseline = rollout.arms
     return {
-        "id": f"{rollout.route}/{rollout.revision}/{rollout.sequence}",
-        "at": at,
         "route": rollout.route,
         "revision": rollout.revision,
         "kind": rollout.plan["kind"],
@@ -61,6 +56,18 @@ def facts_of(rollout: Rollout, at: float) -> Spec:
         "baseline": baseline,
         "state": str(rollout.state),
         "step": rollout.step + 1,
+    }
+
+
+def facts_of(rollout: Rollout, at: float) -> Spec:
+    """What is said of a rollout, as plain JSON. `id` is that of its last transition; `step` counts from 1, 0 before the first.
+
+    `percent` is the share of `to` now, `reached` that of the step.
+    """
+    return {
+        "id": f"{rollout.route}/{rollout.revision}/{rollout.sequence}",
+        "at": at,
+        **standing_of(rollout),
         "steps": len(rollout.steps),
         "percent": rollout.percent,
         "reached": 0.0 if rollout.current is None else rollout.current["weight"],

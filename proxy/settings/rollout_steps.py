@@ -8,7 +8,9 @@ from proxy.settings.models.rollout import MOST_STEPS, Minimum, Rollout, Step
 Spec = dict[str, Any]
 
 HOLD: Final = 300.0
-MAXIMUM: Final = 3600.0
+MAXIMUM: Final = 86_400.0
+"""Seconds. With little traffic a first step of 1 % takes hours to decide, and is watched all the while; a day has the whole
+round of a service's traffic in it."""
 FAST_ROLLBACK: Final = 1800.0
 """Of blue/green."""
 REQUESTS: Final = 500

@@ -8,10 +8,10 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.control.rollout_desk import NotNowError
+from proxy.control.rollouts.desk import NotNowError
 from proxy.rollout.journal import JournalError
 from proxy.rollout.states import HANDS, State
-from tests.unit.control.rolling import APPROVE, House, TestJudge, Verdict, plan, shop
+from tests.unit.control.rollouts.rolling import APPROVE, House, TestJudge, Verdict, plan, shop
 
 FILES = ({"stable": 100.0, "canary": 0.0}, {"stable": 90.0, "canary": 10.0})
 THINGS = st.one_of(

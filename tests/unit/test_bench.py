@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import audience, compare, report, segments
+from bench import audience, compare, report, rollouts, segments, verdicts
 from bench.apart import found_by
 from bench.cases import Figures, median
 from bench.load import LoadError, parse
@@ -17,6 +17,7 @@ from bench.own import Place
 from bench.peers import PEERS, Interpreted, Ports, tidegate_file
 from bench.process import Program, cost, family, memory
 from proxy.form import compiled
+from proxy.rollout.gates import Gates
 from proxy.settings.loader import load
 
 PORTS = Ports(18001, 18002, 18003, 18004, 18005)
@@ -131,7 +132,7 @@ def test_every_part_that_is_a_command_is_in_the_whole_too() -> None:
     here = Path(compare.__file__).parent
     commands = {file.stem for file in here.glob("*.py") if "measure_apart(" in file.read_text()} - {"apart"}
     commands |= {"exposure", "limits"}
-    assert commands >= {"audience", "segments"}
+    assert commands >= {"audience", "segments", "rollouts", "verdicts"}
     assert {part.__module__.removeprefix("bench.") for part in compare.PARTS} == {*commands, "guarded"}
 
 
@@ -141,6 +142,27 @@ def test_decisions_are_measured_in_a_process_of_their_own(tmp_path: Path) -> Non
     assert plain.measured.endswith(" ns")
     assert ruled.title.startswith("Added to it by ten rules, three of which name 100,000 units each, ")
     assert float(everything.measured.removesuffix(" us")) > 0
+
+
+def test_the_evidence_of_an_answer_is_measured_in_a_process_of_its_own(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(rollouts, "share", lambda count, seconds, interpreted: (count / 100, int(400 * seconds)))
+    place = Place(tmp_path, PORTS, set(), set())
+    known, new, none, hundred = rollouts.under_way(place, quick=True, interpreted=True)
+    assert 0.0 < float(known.measured.split(" us")[0]) < float(new.measured.removesuffix(" us")) < 1000.0
+    assert none.title.startswith("control with 100 routes and 0 rollouts under way, 400 new users/s, ")
+    assert (none.wanted, hundred.wanted) == ("", "under 5 %")
+
+
+def test_the_bench_of_verdicts_asks_the_gates_that_run(monkeypatch) -> None:
+    asked = []
+    judge = Gates.judge
+    monkeypatch.setattr(
+        Gates, "judge", lambda self, evidence, gate: asked.append(judge(self, evidence, gate=gate)) or asked[-1]
+    )
+    found = verdicts.cost(1)
+    assert found["metrics"] == 10
+    assert found["units"] >= 90_000
+    assert [one.outcome for one in asked[0].verdicts if "no " in one.reason] == []
 
 
 @pytest.mark.slow

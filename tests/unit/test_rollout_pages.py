@@ -33,7 +33,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 FORESIGHT, HOOKS = DOCS / "foresight.md", DOCS / "rollout-hooks.md"
 COMMANDS = {
     "plan": ("plan", "--rate", "200/s"),
-    "never": ("plan", "--rate", "20/s"),
+    "never": ("plan", "--rate", "5/s"),
     "simulate": ("simulate", "--errors", "3", "--traffic", "200/s", "--runs", "20"),
 }
 SEED = 1

@@ -256,7 +256,7 @@ class Rollout(Part):
         "A step that is undecided so long: `on_no_data`.",
         None,
         unit="age",
-        shown="1h, or twice the step's `hold`; ab: at its end",
+        shown="24h, or twice the step's `hold`; ab: at its end",
     )
     on_failure: Literal["rollback", "freeze", "pause"] = option(
         "What follows where a gate fails or the brake acts.", "rollback"

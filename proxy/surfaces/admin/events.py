@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from proxy.control.evidence import BadEventError
+from proxy.control.rollouts.evidence import BadEventError
 from proxy.surfaces.admin.guard import error_response
 from proxy.surfaces.admin.state import State
 

@@ -5,13 +5,13 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from proxy.control.rollout_desk import NotNowError, RolloutDesk, UnknownRouteError
+from proxy.control.rollouts.desk import NotNowError, RolloutDesk, UnknownRouteError
 from proxy.rollout.explaining import explanation, step_words, waits_for
 from proxy.rollout.journal import JournalError, Record
 from proxy.rollout.redacting import without_secrets
 from proxy.rollout.rollout import Judged, Rollout
 from proxy.rollout.states import HANDS, CauseKind
-from proxy.rollout.telling import finite
+from proxy.rollout.telling import finite, standing_of
 from proxy.surfaces.admin.guard import error_response
 from proxy.surfaces.admin.state import State
 from proxy.surfaces.admin.weights import hand_shown
@@ -101,17 +101,9 @@ def rollout_shown(desk: RolloutDesk, rollout: Rollout) -> Spec:
     waits = waits_for(rollout, verdict=seen.verdict, samples=seen.samples, closed=seen.closed, asking=seen.asking)
     possible = desk.possible(rollout)
     by_hand = "" if hand is None else f"weights set by hand by {hand.by} do"
-    old, new, baseline = rollout.arms
     current = rollout.current
     return {
-        "route": rollout.route,
-        "revision": rollout.revision,
-        "kind": rollout.plan["kind"],
-        "from": old,
-        "to": new,
-        "baseline": baseline,
-        "state": str(rollout.state),
-        "step": rollout.step + 1,
+        **standing_of(rollout),
         "steps": [
             {"words": step_words(one), **{key: one[key] for key in ("weight", "ring", "shadow", "approve", "hold")}}
             for one in rollout.steps

@@ -7,10 +7,10 @@ control/ must not import surfaces/, yet has to start this server. So `tidegate r
 from typing import Any, Protocol
 
 from proxy.control.endpoints import Endpoints
-from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.kill_switch import KillSwitch
-from proxy.control.rollout_desk import RolloutDesk
+from proxy.control.rollouts.desk import RolloutDesk
+from proxy.control.rollouts.evidence import Evidences
 from proxy.control.unit_lists import UnitLists
 from proxy.telemetry.exposition import Exposition
 from proxy.telemetry.facts import Facts

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from proxy.control.rollout_desk import RolloutDesk, UnknownRouteError
+from proxy.control.rollouts.desk import RolloutDesk, UnknownRouteError
 from proxy.rollout.by_hand import BadWeightsError
 from proxy.rollout.journal import JournalError, Override
 from proxy.surfaces.admin.guard import error_response

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from math import inf, isfinite
+from math import ceil, inf, isfinite
 from typing import Any, Final
 
 import click
@@ -24,6 +24,8 @@ Spec = dict[str, Any]
 
 ENOUGH: Final = 1000
 """Requests of the old version from which on its own share of errors is counted with."""
+SPARE: Final = 1.5
+"""The `maximum` that is named is so many times as long as what is expected: chance makes it longer."""
 _WATCHED: Final = 5.0  # seconds that the running proxy is watched for its rate
 
 
@@ -115,6 +117,8 @@ def _traffic_now(path: str, admin: str | None, token: str | None, route: str, ol
 
 
 def _show_plan(route: Spec, steps: list[Any], total: float, assumed: Any, source: str) -> None:
+    from proxy.rollout.foresight import counting
+
     plan = route["rollout"]
     click.echo(
         f"{route['name']} {plan['revision']}: {plan['from']} to {plan['to']}, {assumed.rate:.4g} requests/s ({source}) of"
@@ -131,12 +135,13 @@ def _show_plan(route: Spec, steps: list[Any], total: float, assumed: Any, source
             fg=None if one.decided else "red",
         )
     click.echo("")
+    counted = counting(plan)
     waits = " and people" if any(one.waits for one in steps) else ""
     if isfinite(total):
         click.echo(f"promoted after {shown_time(total)}{waits}, then watched for {shown_time(plan['fast_rollback'])}")
     for one in steps:
         if not one.decided:
-            late = [gate for gate in one.gates if gate.passes > one.maximum]
+            late = [gate for gate in one.gates if gate.passes > one.maximum and gate.metric in counted]
             if one.minimum > one.maximum:
                 click.secho(f"step {one.number} ({one.what}): its `minimum` takes {shown_time(one.minimum)}", fg="red")
             for gate in late:
@@ -147,15 +152,33 @@ def _show_plan(route: Spec, steps: list[Any], total: float, assumed: Any, source
                     fg="red",
                 )
                 click.echo(f"  then it says: {gate.reason}")
-            click.echo("  a larger first weight, a longer `maximum`, or `weight: watch` for that metric decides it")
+            click.echo(f"  what would decide it: {_remedies(one, late=bool(late))}")
     if plan["schedule"]:
         click.secho("the schedule was taken to be open: closed hours come on top", dim=True)
+
+
+def _remedies(step: Any, *, late: bool) -> str:
+    """What somebody can write so that the step is decided: the smallest weight that does, a `maximum` in whole hours."""
+    found = []
+    if step.larger is not None:
+        found.append(f"a weight of {step.larger[0]:g} % (in {shown_time(step.larger[1])})")
+    if isfinite(step.needed):
+        found.append(f"`maximum: {ceil(step.needed * SPARE / 3600.0)}h`")
+    if step.minimum > step.maximum:
+        found.append("a smaller `minimum`")
+    if late:
+        found.append("`weight: watch` for that metric")
+    return " or ".join(found) or "more traffic"
 
 
 def _step_values(one: Any) -> Spec:
     return {
         "step": one.number, "what": one.what, "seconds": _finite(one.seconds), "hold": one.hold,
         "minimum": _finite(one.minimum), "maximum": one.maximum, "decided": one.decided, "waits_for_a_person": one.waits,
+        "would_be_decided": None if one.decided else {
+            "weight": one.larger[0] if one.larger else None, "seconds": one.larger[1] if one.larger else None,
+            "maximum": _finite(one.needed),
+        },
         "gates": [
             {"metric": gate.metric, "passes": _finite(gate.passes), "fails": _finite(gate.fails), "reason": gate.reason}
             for gate in one.gates

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from proxy.control.effective import Effect, lay_over
 from proxy.control.handover import Inventory
 from proxy.control.keys import Keys
 from proxy.control.legacy import Legacy
 from proxy.control.plans import Plans
+from proxy.control.rollouts.effective import Effect, lay_over
 from proxy.core.plan import Endpoint
 from proxy.telemetry.facts import Facts
 from proxy.telemetry.ledger import Ledger, LedgerFullError

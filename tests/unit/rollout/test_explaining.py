@@ -8,7 +8,7 @@ from proxy.rollout.explaining import explanation, step_words, waits_for
 from proxy.rollout.machine import begin
 from proxy.rollout.rollout import Samples
 from proxy.rollout.states import State
-from tests.unit.control.rolling import APPROVE, FILE, plan, step
+from tests.unit.control.rollouts.rolling import APPROVE, FILE, plan, step
 
 
 @dataclass

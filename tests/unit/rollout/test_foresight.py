@@ -23,6 +23,10 @@ def test_a_small_first_step_with_little_traffic_is_never_decided_and_says_which_
     assert errors.passes > 3600.0
     assert "not enough" in errors.reason
     assert total_of(steps, plan) == inf
+    weight, seconds = steps[0].larger
+    assert weight == 5.0
+    assert 300.0 <= seconds <= 3600.0
+    assert 3600.0 < steps[0].needed < inf
     assert steps[0].seconds == 3600.0
 
 
@@ -53,7 +57,7 @@ def test_the_minimum_takes_its_time(tmp_path):
 def test_a_query_and_a_watched_metric_do_not_hold_it_up(tmp_path):
     keys = (
         "steps: [50, 100], metrics: [{name: cpu, judge: threshold, query: up, at_most: 1, prometheus: 'http://127.0.0.1:9090'},"
-        " {name: errors, judge: error_rate, weight: watch}]"
+        " {name: errors, judge: error_rate, weight: watch}], maximum: 1h"
     )
     _, steps = steps_of(tmp_path, keys, rate=0.5)
     assert steps[0].decided == (steps[0].minimum <= 3600.0)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from proxy.control.drained_endpoints import Drained
 from proxy.control.endpoints import Endpoints
-from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.health import Prober
 from proxy.control.kill_switch import KillSwitch
 from proxy.control.probe import Result
-from proxy.control.rollout_desk import RolloutDesk
-from proxy.control.rollouts import Rollouts
+from proxy.control.rollouts.desk import RolloutDesk
+from proxy.control.rollouts.evidence import Evidences
+from proxy.control.rollouts.runner import Rollouts
 from proxy.control.state import MemoryStore
 from proxy.control.tasks import Tasks
 from proxy.control.unit_lists import UnitLists

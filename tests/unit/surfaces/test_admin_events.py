@@ -9,7 +9,7 @@ from proxy.surfaces.admin.app import make_app
 from proxy.surfaces.admin.events import AT_ONCE
 from proxy.surfaces.admin.guard import READ, WRITE, Token
 from proxy.surfaces.admin.openapi import document
-from tests.unit.control.test_evidence import rollout
+from tests.unit.control.rollouts.test_evidence import rollout
 from tests.unit.surfaces.admin_state import stand_in
 from tests.unit.surfaces.test_admin_app import ask
 

@@ -13,7 +13,7 @@ from proxy.rollout.states import HANDS
 from proxy.surfaces.admin.app import make_app
 from proxy.surfaces.admin.guard import READ, WRITE, Token
 from proxy.surfaces.admin.openapi import document
-from tests.unit.control.rolling import plan, shop, spec
+from tests.unit.control.rollouts.rolling import plan, shop, spec
 from tests.unit.surfaces.admin_state import stand_in
 from tests.unit.surfaces.test_admin_app import ask, get
 

@@ -1,6 +1,7 @@
 """`rollout simulate` and `rollout plan`: what they print, and what they say of a mistake."""
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -85,6 +86,34 @@ def test_plan_says_which_gate_cannot_decide_in_time(file):
     value = json.loads(result.stdout)
     assert value["seconds"] is None
     assert [one["decided"] for one in value["steps"]] == [False, True]
+
+
+def test_plan_says_what_would_decide_it(tmp_path):
+    path = tmp_path / "tidegate.yaml"
+    path.write_text(FILE.replace("[20, 100]", "[1, 100]").replace("20m", "2h"))
+    result = run("plan", "-c", str(path), "--rate", "50/s")
+    assert result.exit_code == 1
+    remedy = next(line for line in result.stdout.splitlines() if "what would decide it" in line)
+    found = re.fullmatch(
+        r" +what would decide it: a weight of (\d+) % \(in .*\) or `maximum: (\d+h)` or `weight: watch` .*", remedy
+    )
+    assert found, remedy
+    for old, new in (("[1, 100]", f"[{found[1]}, 100]"), ("2h", found[2])):
+        path.write_text(FILE.replace("[20, 100]", "[1, 100]").replace("20m", "2h").replace(old, new))
+        assert run("plan", "-c", str(path), "--rate", "50/s").exit_code == 0, new
+    path.write_text(FILE.replace("[20, 100]", "[1, 100]").replace("20m", "2h"))
+    value = json.loads(run("plan", "-c", str(path), "--rate", "50/s", "--json").stdout)
+    assert value["steps"][0]["would_be_decided"]["weight"] == float(found[1])
+    assert value["steps"][1]["would_be_decided"] is None
+
+
+def test_the_default_plan_walks_through_with_fifty_requests_a_second(tmp_path):
+    """The first step wants three hours: that is within the `maximum` that nobody wrote."""
+    path = tmp_path / "tidegate.yaml"
+    path.write_text(FILE.replace(", steps: [20, 100], hold: 1m, maximum: 20m", ""))
+    result = run("plan", "-c", str(path), "--rate", "50/s")
+    assert result.exit_code == 0, result.output
+    assert "promoted after" in result.stdout
 
 
 class Client:

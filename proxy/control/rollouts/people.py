@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from proxy.control.exposures import Exposures
-from proxy.control.rollout_course import Courses
+from proxy.control.rollouts.course import Courses
 from proxy.core.backoff import Rng
 from proxy.exposure.queries import Reader, Wanted
 from proxy.exposure.schema import ExposureError, NoExposuresError
@@ -48,7 +48,7 @@ class History(Protocol):
 
 
 class Witness(Protocol):
-    """Who knows which units had an error first, and of some with which request (control/evidence.py)."""
+    """Who knows which units had an error first, and of some with which request (control/rollouts/evidence.py)."""
 
     def samples_of_requests(self, route: str) -> list[list[Any]]:
         """Unix seconds, version, unit hash, request id, status, flag of each."""

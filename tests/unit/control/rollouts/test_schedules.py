@@ -2,9 +2,9 @@
 
 import pytest
 
-from proxy.control.rollout_schedules import WINDOW, Schedules
+from proxy.control.rollouts.schedules import WINDOW, Schedules
 from proxy.rollout.machine import begin
-from tests.unit.control.rolling import FILE, plan
+from tests.unit.control.rollouts.rolling import FILE, plan
 
 SPEC = {"zone": "UTC", "allow": [], "freeze": [], "below_rate": 0.0}
 

@@ -1,4 +1,4 @@
-"""Rollouts in life: looked after once a second, moved by what is due and by the file. People have a desk (rollout_desk.py).
+"""Rollouts in life: looked after once a second, moved by what is due and by the file. People have a desk (desk.py).
 
 What is in force is a function of what is in memory (`effects`), which is what the journal has: after a kill the last records give
 the same plan again. Where the journal cannot be written nobody is moved on. But a version that has to go is not kept in service for
@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol
 
-from proxy.control.effective import ROLLOUT_KEY, Effect, file_weights, lay_over
-from proxy.control.hand_weights import HandWeights
-from proxy.control.rollout_book import FILE, Book, words
+from proxy.control.rollouts.book import FILE, Book, words
+from proxy.control.rollouts.effective import ROLLOUT_KEY, Effect, file_weights, lay_over
+from proxy.control.rollouts.hand_weights import HandWeights
 from proxy.rollout.journal import Journal, JournalError, Override
 from proxy.rollout.machine import due, tick
 from proxy.rollout.rollout import ITSELF, Cause, Judged, Rollout, Samples

@@ -2,11 +2,11 @@
 
 import pytest
 
-from proxy.control.rollout_desk import NotNowError, UnknownRouteError
+from proxy.control.rollouts.desk import NotNowError, UnknownRouteError
 from proxy.rollout.by_hand import BadWeightsError
 from proxy.rollout.journal import JournalError
-from tests.unit.control.rolling import APPROVE, FILE, House, plan, play, shop
-from tests.unit.control.test_rollouts import TestPeople
+from tests.unit.control.rollouts.rolling import APPROVE, FILE, House, plan, play, shop
+from tests.unit.control.rollouts.test_runner import TestPeople
 
 HAND = {"stable": 80.0, "canary": 20.0}
 

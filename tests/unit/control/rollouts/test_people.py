@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.control.people import CATCH_UP, LazySender, Outside
-from proxy.control.rollout_course import Courses
+from proxy.control.rollouts.course import Courses
+from proxy.control.rollouts.people import CATCH_UP, LazySender, Outside
 from proxy.control.tasks import Tasks
 from proxy.exposure.queries import Reader
 from proxy.exposure.schema import ExposureError, NoExposuresError

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.channel.evidence import evidence_payload
-from proxy.control.evidence import BadEventError, Evidences
+from proxy.control.rollouts.evidence import BadEventError, Evidences
 from proxy.control.state import MemoryStore
 from proxy.core.evidence import FIRST
 from proxy.rollout.rollout import Rollout

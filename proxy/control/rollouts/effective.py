@@ -31,7 +31,7 @@ class Effect:
     step: int = 0
     """Of the rollout's step, for records that end with it; 0 without one."""
     counted: Spec | None = None
-    """What workers are to count of the route's units (control/evidence.py)."""
+    """What workers are to count of the route's units (control/rollouts/evidence.py)."""
 
     def changes(self, file: Weights) -> bool:
         """Whether anything is otherwise than the file, with these weights, says."""

@@ -3,8 +3,8 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from proxy.control.rollout_desk import RolloutDesk
-from proxy.control.rollouts import Rollouts
+from proxy.control.rollouts.desk import RolloutDesk
+from proxy.control.rollouts.runner import Rollouts
 from proxy.rollout.journal import JournalError, SqliteJournal
 from proxy.rollout.states import CauseKind
 from proxy.telemetry.facts import RolloutFacts

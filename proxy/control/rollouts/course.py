@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from proxy.control.rollouts import Rollouts
+from proxy.control.rollouts.runner import Rollouts
 from proxy.rollout.report import Latency
 from proxy.rollout.rollout import Judged, Rollout
 from proxy.rollout.telling import verdicts_of

@@ -13,16 +13,18 @@ import json
 import logging
 import zlib
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from math import nan
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from proxy.channel.evidence import read_evidence
+from proxy.control.rollouts.counted import Counted
+from proxy.control.rollouts.look import Look
+from proxy.control.rollouts.querying import Querying, Spawn
 from proxy.control.state import Store, StoreError
 from proxy.core.hashing import UnitHasher
 from proxy.rollout.braking import RouteBrake
-from proxy.rollout.evidence import Answers, Evidence, Series, identity_of, stretches_of, total_of, versions_of
+from proxy.rollout.evidence import Evidence, stretches_of, total_of, versions_of
 from proxy.rollout.gates import Gates, Judgement, queries_of
 from proxy.rollout.rollout import ITSELF, Cause, Rollout, Samples
 from proxy.rollout.states import CauseKind
@@ -30,13 +32,8 @@ from proxy.rollout.units import Run
 from proxy.telemetry.facts import EvidenceFacts
 from proxy.telemetry.measures import Counts, Measures
 
-if TYPE_CHECKING:
-    from proxy.rollout.prometheus import Prometheus
-
 log = logging.getLogger("tidegate.rollout")
 
-ASK_EVERY: Final = 10.0
-"""Seconds between two rounds of queries."""
 ANSWERS_LAST: Final = 35.0
 """Seconds after which an answer is too old to count."""
 JUDGE_EVERY: Final = 5.0
@@ -44,69 +41,14 @@ JUDGE_EVERY: Final = 5.0
 _KEY: Final = "evidence"
 
 Spec = dict[str, Any]
-Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
 
 
 class BadEventError(Exception):
     """An event that cannot be taken; the message says why, and what can be."""
 
 
-@dataclass(slots=True)
-class Look:
-    """One rollout, as it is followed. `run` counts how often it began anew; `before` are the counters when the stretch began."""
-
-    revision: str
-    started: float
-    began: float
-    step: int
-    run: int
-    stretch: int
-    since: float
-    memory: str
-    before: dict[str, Counts]
-    weights: dict[str, float]
-    gates: Gates
-    units: Run
-    brake: RouteBrake | None
-    earlier: Counts | None = None
-    """What the old version has had in the step before the one that took all its units: what the new one is held against then."""
-    pulled: bool = False
-    """Whether the brake was pulled in this stretch."""
-    series: Series = field(default_factory=Series)
-    events_since: float = 0.0
-    """Unix seconds since when posted events are heard of."""
-    answers: Answers = field(default_factory=Answers)
-    answered: float = -1e9
-    judgement: Judgement | None = None
-    judged: tuple[int, bool, int, float] | None = None
-    """What it was made of: the stretch, whether at the gate, how many first events, when queries were answered."""
-    judged_at: float = -1e9
-    dropped: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def run_name(self) -> str:
-        """Of the run, as workers hear of it."""
-        return f"{self.revision}@{self.started!r}#{self.run}"
-
-    def to_json(self) -> Spec:
-        """What the next control process goes on from."""
-        return {
-            "revision": self.revision,
-            "started": self.started,
-            "began": self.began,
-            "step": self.step,
-            "run": self.run,
-            "stretch": self.stretch,
-            "since": self.since,
-            "memory": self.memory,
-            "weights": self.weights,
-            "before": {name: counts.to_json() for name, counts in self.before.items()},
-            "earlier": None if self.earlier is None else self.earlier.to_json(),
-        }
-
-
 class Evidences:
-    """Of all routes with a rollout under way. Also what the runner knows as its judge (rollouts.Judge)."""
+    """Of all routes with a rollout under way. Also what the runner knows as its judge (runner.Judge)."""
 
     def __init__(
         self,
@@ -120,7 +62,7 @@ class Evidences:
     ) -> None:
         """`spec` gives that of the plan in force. `clock` gives Unix seconds, `monotonic` seconds that only go forward."""
         self._store: Final = store
-        self._measures: Final = measures
+        self._counted: Final = Counted(measures, spec, monotonic)
         self._spec: Final = spec
         self._clock: Final = clock
         self._monotonic: Final = monotonic
@@ -128,18 +70,10 @@ class Evidences:
         self._spawn: Final = spawn
         self._born: Final = clock()
         self._looks: Final[dict[str, Look]] = {}
+        self._querying: Final = Querying(self._looks, facts, spawn, monotonic)
         self._ended: Final[dict[str, Look]] = {}
         self._kept: dict[str, Spec] = {}  # what an earlier control process left
         self._early: Final[dict[str, Run]] = {}  # what workers told before anybody asked: by the name of the run
-        self._counts: dict[tuple[str, str], Counts] = {}
-        self._counted_at: float = -1.0
-        self._identities: dict[str, str] = {}
-        self._limits: dict[str, dict[str, int]] = {}
-        self._upstreams: dict[str, dict[str, str]] = {}  # by route and version
-        self._shadows: dict[str, str] = {}  # by route, the version that gets copies and no users
-        self._read_of: Spec | None = None
-        self._prometheus: Prometheus | None = None  # made when first asked
-        self._asked: dict[str, float] = {}
         self._saving: bool = False
         self._unsaved: bool = False
 
@@ -155,8 +89,7 @@ class Evidences:
 
     async def close(self) -> None:
         """Let go of connections."""
-        if self._prometheus is not None:
-            await self._prometheus.close()
+        await self._querying.close()
 
     # What workers say.
 
@@ -195,7 +128,7 @@ class Evidences:
                     counted += 1
                 else:
                     self._drop(name, "events")
-            elif event in self._events_of_answers(name):
+            elif event in self._counted.events_of_answers(name):
                 told_by_answers.append(name)
         if not counted and not any(event in look.units.events for look in self._looks.values()):
             if told_by_answers:
@@ -245,7 +178,7 @@ class Evidences:
         if self.wish(rollout) is None or rollout.step < 0:  # of what was taken over, the brake alone is asked
             return None
         look = self._looks[rollout.route]
-        self._ask(rollout)
+        self._querying.ask(rollout)
         step = rollout.current
         held = step is None or rollout.held >= step["hold"]
         key = (look.stretch, held, look.units.changes, look.answered)
@@ -270,7 +203,7 @@ class Evidences:
         look = self._looks.get(rollout.route)
         if look is None or look.brake is None or rollout.final or rollout.overruled:
             return None
-        counts = self._counts_of(rollout.route)
+        counts = self._counted.of(rollout.route, self._looks)
         if look.units.braked is not None:  # a worker has, while there was no control
             said = look.units.braked
             reason = (
@@ -291,14 +224,13 @@ class Evidences:
     def evidence(self, rollout: Rollout, now: float) -> Evidence:
         """All that is known of the versions of a rollout that is followed. Raises KeyError for another."""
         look = self._looks[rollout.route]
-        counts = self._counts_of(rollout.route)
-        since = total_of(counts, look.before) if look.memory == self._measures.memory() else None
+        counts = self._counted.of(rollout.route, self._looks)
+        since = total_of(counts, look.before) if look.memory == self._counted.memory() else None
         if since is None:  # other counters than those that the step began with
             self._anew(look, counts, now)
             since = {name: Counts(in_flight=one.in_flight, queued=one.queued) for name, one in counts.items()}
         old, new, baseline = rollout.arms
-        self._read_spec()
-        look.series.add(counts, new, self._monotonic(), self._limits.get(rollout.route, {}))
+        look.series.add(counts, new, self._monotonic(), self._counted.limits(rollout.route))
         fresh = self._monotonic() - look.answered < ANSWERS_LAST
         queries = [name for name, _, _ in queries_of(rollout.plan)]
         if look.earlier is not None:
@@ -311,7 +243,7 @@ class Evidences:
             level=_level(look.units), series=look.series.values, points=look.series.points,
             answers={name: look.answers.values.get(name, nan) if fresh else nan for name in queries},
             problems=look.answers.problems if fresh else dict.fromkeys(queries, "Prometheus has not answered lately"),
-            identity=self._identities.get(rollout.route, ""), randomised=all(weighty), earlier=look.earlier is not None,
+            identity=self._counted.identity(rollout.route), randomised=all(weighty), earlier=look.earlier is not None,
             dropped=dict(look.dropped),
             events_since=look.events_since if look.units.events else 0.0,
         )  # fmt: skip
@@ -336,10 +268,7 @@ class Evidences:
     def _followed(self, rollout: Rollout) -> Look:
         """The look at this rollout, at its step and weights."""
         route, now = rollout.route, self._clock()
-        if rollout.shadow > 0:
-            self._shadows[route] = rollout.arms[1]
-        else:
-            self._shadows.pop(route, None)
+        self._counted.copy_to(route, rollout.arms[1] if rollout.shadow > 0 else None)
         number = zlib.crc32(json.dumps([rollout.began, rollout.weights], sort_keys=True).encode())
         look = self._looks.get(route)
         if look is None or (look.revision, look.started) != (rollout.revision, rollout.started):
@@ -354,10 +283,10 @@ class Evidences:
             self._put(rollout, fresh, now)
             look = fresh
         elif look.stretch != number:
-            counts = dict(self._counts_of(route, fresh=True))
+            counts = dict(self._counted.of(route, self._looks, fresh=True))
             look.earlier = self._earlier(rollout, look, counts)
             look.stretch, look.since = number, now
-            look.before, look.memory = counts, self._measures.memory()
+            look.before, look.memory = counts, self._counted.memory()
             look.weights = dict(rollout.weights)
             look.series.clear()
             look.gates.begin_step()
@@ -372,7 +301,7 @@ class Evidences:
     def _earlier(self, rollout: Rollout, look: Look, counts: Mapping[str, Counts]) -> Counts | None:
         """What the old version has had in the stretch that ends, where it has no units any more in the one that begins."""
         old = rollout.arms[0]
-        if rollout.weights.get(old, 0.0) > 0.0 or look.memory != self._measures.memory():
+        if rollout.weights.get(old, 0.0) > 0.0 or look.memory != self._counted.memory():
             return None
         if look.weights.get(old, 0.0) <= 0.0:
             return look.earlier
@@ -382,8 +311,8 @@ class Evidences:
     def _first(self, rollout: Rollout, number: int, run: int, now: float) -> Look:
         events = [one["name"] for one in rollout.plan.get("events", []) if not one.get("field")]
         look = Look(
-            rollout.revision, rollout.started, rollout.began, rollout.step, run, number, now, self._measures.memory(),
-            dict(self._counts_of(rollout.route, fresh=True)), dict(rollout.weights), Gates(rollout.plan),
+            rollout.revision, rollout.started, rollout.began, rollout.step, run, number, now, self._counted.memory(),
+            dict(self._counted.of(rollout.route, self._looks, fresh=True)), dict(rollout.weights), Gates(rollout.plan),
             Run("", events), RouteBrake.of(rollout.plan), events_since=now,
         )  # fmt: skip
         look.units = self._early.pop(look.run_name, Run(look.run_name, events))
@@ -422,75 +351,9 @@ class Evidences:
             "the counters of revision %s are others than those that its step began with: its look begins anew",
             look.revision,
         )
-        look.before, look.memory, look.since = dict(counts), self._measures.memory(), now
+        look.before, look.memory, look.since = dict(counts), self._counted.memory(), now
         look.series.clear()
         self._save()
-
-    # Counters and the plan.
-
-    def _counts_of(self, route: str, *, fresh: bool = False) -> dict[str, Counts]:
-        """Of a route's versions; read at most about once a second for all routes that are followed."""
-        now = self._monotonic()
-        known = any(one == route for one, _ in self._counts)
-        if fresh or not known or now - self._counted_at > 0.5:
-            self._counts = self._measures.of({route, *self._looks})
-            self._counted_at = now
-        counts = {version: counts for (name, version), counts in self._counts.items() if name == route}
-        shadow = self._shadows.get(route)
-        if shadow is not None:  # it has no users yet: what it has had are copies
-            self._read_spec()
-            upstream = self._upstreams.get(route, {}).get(shadow, "")
-            counts[shadow] = self._measures.copied(route, upstream)
-        return counts
-
-    def _read_spec(self) -> None:
-        spec = self._spec()
-        if spec is self._read_of:
-            return
-        self._read_of = spec
-        limits = {one["name"]: int(one["limits"]["requests"]) for one in spec["upstreams"]}
-        self._identities = {one["name"]: identity_of([unit["kind"] for unit in one["unit"]]) for one in spec["routes"]}
-        self._upstreams = {
-            one["name"]: {version["name"]: version["upstream"] for version in one["versions"]} for one in spec["routes"]
-        }
-        self._limits = {
-            one["name"]: {version["name"]: limits.get(version["upstream"], 0) for version in one["versions"]}
-            for one in spec["routes"]
-        }
-
-    def _events_of_answers(self, route: str) -> Sequence[str]:
-        for one in self._spec()["routes"]:
-            if one["name"] == route:
-                return [event["name"] for event in (one.get("evidence") or {}).get("events", []) if event.get("field")]
-        return []
-
-    # Queries.
-
-    def _ask(self, rollout: Rollout) -> None:
-        queries = {name: (query, server) for name, query, server in queries_of(rollout.plan)}
-        now = self._monotonic()
-        if not queries or now - self._asked.get(rollout.route, -1e9) < ASK_EVERY:
-            return
-        self._asked[rollout.route] = now
-        self._spawn(f"queries of {rollout.route}", self._asking(rollout.route, queries))
-
-    async def _asking(self, route: str, queries: Mapping[str, tuple[str, str]]) -> None:
-        if self._prometheus is None:
-            from proxy.rollout.prometheus import Prometheus  # noqa: PLC0415 - aiohttp's client, for who asks
-
-            self._prometheus = Prometheus()
-        answers = await self._prometheus.ask_all(queries)
-        look = self._looks.get(route)
-        if look is None:
-            return
-        for name, problem in answers.problems.items():
-            if look.answers.problems.get(name) != problem:
-                log.warning("route %s: metric %s has no number: %s", route, name, problem)
-        look.answers, look.answered = answers, self._monotonic()
-        counted = self._facts.queries
-        for name in queries:
-            kind = answers.kinds.get(name, "answered")
-            counted[route, kind] = counted.get((route, kind), 0) + 1
 
     # Keeping.
 

@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.control.rollout_book import Book
-from proxy.control.rollouts import JUDGED_AT_ONCE
+from proxy.control.rollouts.book import Book
+from proxy.control.rollouts.runner import JUDGED_AT_ONCE
 from proxy.rollout.journal import JournalError, Record, SqliteJournal
 from proxy.rollout.machine import LONGEST_TICK
 from proxy.rollout.rollout import Cause
 from proxy.rollout.states import CauseKind, State
 from proxy.telemetry.facts import RolloutStanding
 from proxy.telemetry.ledger import LedgerFullError
-from tests.unit.control.rolling import APPROVE, FILE, House, TestJudge, Verdict, plan, play, shop, step
+from tests.unit.control.rollouts.rolling import APPROVE, FILE, House, TestJudge, Verdict, plan, play, shop, step
 
 
 @pytest.fixture

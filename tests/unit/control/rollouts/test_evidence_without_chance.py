@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.control.evidence import Evidences
+from proxy.control.rollouts.evidence import Evidences
 from proxy.control.state import MemoryStore
 from proxy.rollout.machine import due, tick
 from proxy.rollout.rollout import Rollout

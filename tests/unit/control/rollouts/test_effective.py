@@ -1,6 +1,6 @@
 """What is laid over the file changes the split, the rings and the mirrors it names, and only where it is bound to the file."""
 
-from proxy.control.effective import Effect, file_weights, lay_over
+from proxy.control.rollouts.effective import Effect, file_weights, lay_over
 from proxy.settings.compile_route import mirror_spec as compiled
 from proxy.settings.models.route import Mirror
 from tests.specs import plan_spec, route_spec, upstream_spec, version_spec

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from proxy.control.evidence import Evidences
 from proxy.control.exposures import Exposures
 from proxy.control.handover import Inventory
-from proxy.control.people import LazySender, Outside
-from proxy.control.rollout_course import Courses
-from proxy.control.rollout_desk import RolloutDesk
-from proxy.control.rollout_schedules import Schedules
-from proxy.control.rollouts import Rollouts
+from proxy.control.rollouts.course import Courses
+from proxy.control.rollouts.desk import RolloutDesk
+from proxy.control.rollouts.evidence import Evidences
+from proxy.control.rollouts.people import LazySender, Outside
+from proxy.control.rollouts.runner import Rollouts
+from proxy.control.rollouts.schedules import Schedules
 from proxy.control.state import Store
 from proxy.control.tasks import Tasks
 from proxy.rollout.journal import open_journal

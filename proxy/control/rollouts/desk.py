@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from proxy.control.effective import file_weights
-from proxy.control.rollout_book import words
-from proxy.control.rollouts import ASKED, People, Rollouts, Seen
+from proxy.control.rollouts.book import words
+from proxy.control.rollouts.effective import file_weights
+from proxy.control.rollouts.runner import ASKED, People, Rollouts, Seen
 from proxy.errors import TidegateError
 from proxy.rollout.by_hand import fill_up
 from proxy.rollout.journal import Override, Record
