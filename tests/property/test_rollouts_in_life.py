@@ -76,7 +76,7 @@ class Life:
         elif what == "break":
             self.mend = self.mend or house.break_journal()
         else:
-            self.repair()
+            await self.write_all()
 
     async def restart(self):
         await self.write_all()
@@ -85,13 +85,9 @@ class Life:
     async def write_all(self):
         """What the journal has refused until now is nowhere: the next process would not know of it."""
         if self.mend is not None:
-            self.repair()
-            await self.house.let(1)
-
-    def repair(self):
-        if self.mend is not None:
             self.mend()
-        self.mend = None
+            self.mend = None
+            await self.house.let(1)
 
     async def check(self):
         house = self.house
