@@ -18,8 +18,8 @@ from proxy.settings.deals import (
     named_units,
     percent,
     share_of,
-    weight_as_read,
     weights_of,
+    weights_told,
 )
 from proxy.settings.flag_changes import FlagChange, compare_flags, depend_on
 from proxy.settings.list_changes import ListChange, compare_lists, lists_in
@@ -315,10 +315,7 @@ def _staying(old: Spec, new: Spec, at: float) -> list[str]:
 def _route_line(change: RouteChange) -> str:
     pieces = []
     if change.weights:
-        told = ", ".join(
-            f"{name} {weight_as_read(old)} -> {weight_as_read(new)}" for name, (old, new) in change.weights.items()
-        )
-        pieces.append(f"weights {told}")
+        pieces.append(f"weights {weights_told(change.weights)}")
     if change.keys:
         pieces.append(f"changed {', '.join(change.keys)}")
     if change.redealt:

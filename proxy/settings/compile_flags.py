@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from proxy.settings.models.flags import Flag, FlagRule
-from proxy.settings.models.matchers import matcher_spec
+from proxy.settings.models.flags import Flag
 from proxy.settings.models.route import Route
 
 Spec = dict[str, Any]
@@ -34,23 +33,6 @@ def _flag(name: str, flag: Flag, routes: Mapping[str, Route]) -> Spec:
         "salt": name if flag.salt is None else flag.salt,
         "route": flag.route or "",
         "prerequisites": {other: list(variants) for other, variants in flag.prerequisites.items()},
-        "rules": [_rule(index, rule) for index, rule in enumerate(flag.rules)],
+        "rules": [rule.spec(index) for index, rule in enumerate(flag.rules)],
         "split": None if flag.split is None else dict(flag.split),
     }
-
-
-def _rule(index: int, rule: FlagRule) -> Spec:
-    spec: Spec = {"label": f"rules[{index}]"}
-    if rule.units is not None:
-        spec["units"] = list(rule.units)
-    elif rule.segment is not None:
-        spec["where"] = {"segment": rule.segment}
-    elif rule.when is not None:
-        spec["where"] = matcher_spec(rule.when)
-    if rule.variant is not None:
-        spec["variant"] = rule.variant
-    else:
-        spec["split"] = dict(rule.split or {})
-    if rule.until is not None:
-        spec["until"] = rule.until
-    return spec

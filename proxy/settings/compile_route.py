@@ -8,8 +8,8 @@ from proxy.settings.compile_audience import audience_spec
 from proxy.settings.compile_policies import policies_spec
 from proxy.settings.compile_rollout import rollout_spec
 from proxy.settings.models.hashing import hash_spec
-from proxy.settings.models.matchers import matcher_spec, test_spec
-from proxy.settings.models.route import Match, Mirror, Route, Rule
+from proxy.settings.models.matchers import test_spec
+from proxy.settings.models.route import Match, Mirror, Route
 from proxy.settings.models.top import General
 
 Spec = dict[str, Any]
@@ -61,7 +61,7 @@ def route_spec(route: Route, general: General) -> Spec:
             for name, version in route.versions.items()
         ],
         "default": route.default or route.active or next(iter(route.versions)),
-        "rules": [_rule(index, rule) for index, rule in enumerate(route.rules)],
+        "rules": [rule.spec(index) for index, rule in enumerate(route.rules)],
         "preview": None
         if route.preview is None
         else {
@@ -87,25 +87,6 @@ def route_spec(route: Route, general: General) -> Spec:
         **policies_spec(route),
         **audience_spec(route, general),
     }
-
-
-def _rule(index: int, rule: Rule) -> Spec:
-    spec: Spec = {"label": f"rules[{index}]"}
-    if rule.units is not None:
-        spec["units"] = list(rule.units)
-    elif rule.segment is not None:
-        spec["where"] = {"segment": rule.segment}
-    elif rule.when is not None:
-        spec["where"] = matcher_spec(rule.when)
-    if rule.deny is not None:
-        spec["deny"] = rule.deny
-    elif rule.version is not None:
-        spec["version"] = rule.version
-    else:
-        spec["split"] = dict(rule.split or {})
-    if rule.until is not None:
-        spec["until"] = rule.until
-    return spec
 
 
 def mirror_spec(mirror: Mirror) -> Spec:

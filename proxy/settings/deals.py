@@ -89,6 +89,11 @@ def percent(share: float) -> str:
     return f"{share * 100:.3g} %"
 
 
+def weights_told(weights: Mapping[str, tuple[float | None, float | None]]) -> str:
+    """Weights that changed, by name, before and after: `stable 95 -> 90, canary 5 -> 10`."""
+    return ", ".join(f"{name} {weight_as_read(old)} -> {weight_as_read(new)}" for name, (old, new) in weights.items())
+
+
 def weight_as_read(weight: float | None) -> str:
     """A weight as people read it."""
     return "none" if weight is None else f"{weight:g}"

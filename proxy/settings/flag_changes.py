@@ -15,7 +15,7 @@ from proxy.settings.deals import (
     named_units,
     percent,
     share_of,
-    weight_as_read,
+    weights_told,
 )
 
 Spec = dict[str, Any]
@@ -74,10 +74,7 @@ class FlagChange:
         """For people."""
         pieces = []
         if self.weights:
-            told = ", ".join(
-                f"{name} {weight_as_read(old)} -> {weight_as_read(new)}" for name, (old, new) in self.weights.items()
-            )
-            pieces.append(f"split {told}")
+            pieces.append(f"split {weights_told(self.weights)}")
         if self.keys:
             pieces.append(f"changed {', '.join(self.keys)}")
         if self.values:

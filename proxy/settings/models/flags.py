@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema, model_validator
 
 from proxy.settings.models.audience import until_key
-from proxy.settings.models.matchers import Matcher
 from proxy.settings.models.part import Part, option, size_key
+from proxy.settings.models.targeted import Targeted
 from proxy.settings.problems import kind_of, shown, suggestion
 from proxy.settings.rates import Moment
 from proxy.settings.scalars import (
@@ -72,26 +72,13 @@ Value = Annotated[
 Origin = Annotated[str, BeforeValidator(_parse_origin), WithJsonSchema({"type": "string"})]
 
 
-class FlagRule(Part):
+class FlagRule(Targeted):
     """Before the split: for these units or requests, this variant, or this split."""
 
-    units: list[Text] | None = option("The units it holds for.", None, min_length=1)
-    segment: Reference | None = option("The segment it holds for.", None)
-    when: Matcher | None = option("The matcher it holds for.", None)
+    OUTCOMES = ("variant", "split")
+
     variant: Text | None = option("Always this variant.", None)
     split: dict[VariantName, Weight] | None = option("Weights by variant instead of the flag's.", None, min_length=1)
-    until: Moment | None = until_key("From then on the rule is as if not there.")
-
-    @model_validator(mode="after")
-    def _one_of_each(self) -> "FlagRule":
-        for names in (("units", "segment", "when"), ("variant", "split")):
-            given = [name for name in names if getattr(self, name) is not None]
-            words = ", ".join(f"`{name}`" for name in names)
-            if not given:
-                refuse(f"needs one of {words}")
-            if len(given) > 1:
-                refuse(f"has {' and '.join(f'`{name}`' for name in given)}, but takes one of {words}")
-        return self
 
 
 class Flag(Part):

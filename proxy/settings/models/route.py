@@ -13,11 +13,12 @@ from proxy.settings.models.choice import Choice
 from proxy.settings.models.faults import Fault
 from proxy.settings.models.hashing import Hash, expand_hash
 from proxy.settings.models.limiting import Admission, Concurrency, RateLimit
-from proxy.settings.models.matchers import AnyTest, Matcher, Networks
+from proxy.settings.models.matchers import AnyTest, Networks
 from proxy.settings.models.part import Part, duration_key, option, size_key
 from proxy.settings.models.retry import SAFE_METHODS, Deadline, Hedge, Retry, expand_deadline
 from proxy.settings.models.rollout import Rollout
 from proxy.settings.models.stickiness import Stickiness, expand_stickiness
+from proxy.settings.models.targeted import Targeted
 from proxy.settings.problems import shown
 from proxy.settings.rates import Moment
 from proxy.settings.scalars import (
@@ -140,30 +141,16 @@ class Version(Part):
     kill: KillSwitch = kill_key("Nobody gets it, not by any rule and not as a fallback.")
 
 
-class Rule(Part):
+class Rule(Targeted):
     """Before the split: for these units or requests, this version, this split, or anything but this version."""
 
-    units: list[Text] | None = option("The units it holds for.", None, min_length=1)
-    segment: Reference | None = option("The segment it holds for.", None)
-    when: Matcher | None = option("The matcher it holds for.", None)
+    OUTCOMES = ("deny", "version", "split")
+
     deny: Reference | None = option(
         "Never this version; the decision goes on among the others. Wins over everything.", None
     )
     version: Reference | None = option("Always this version.", None)
     split: dict[Name, Weight] | None = option("Weights by version instead of the route's.", None, min_length=1)
-    until: Moment | None = until_key("From then on the rule is as if not there.")
-
-    @model_validator(mode="after")
-    def _one_of_each(self) -> "Rule":
-        for names in (("units", "segment", "when"), ("deny", "version", "split")):
-            given = [name for name in names if getattr(self, name) is not None]
-            if len(given) == 1:
-                continue
-            words = ", ".join(f"`{name}`" for name in names)
-            if not given:
-                refuse(f"needs one of {words}")
-            refuse(f"has {' and '.join(f'`{name}`' for name in given)}, but takes one of {words}")
-        return self
 
 
 class Preview(Part):
