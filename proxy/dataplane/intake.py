@@ -85,12 +85,7 @@ class Intake:
                         await self._runtime.identifying.take(json.loads(payload), self._runtime.plan)
                     else:
                         await self._plan(json.loads(payload))
-                except (
-                    KeyError,
-                    ValueError,
-                    TypeError,
-                    ImportError,
-                ) as error:  # one that fails must not hold up the next
+                except Exception as error:  # noqa: BLE001 - counted and logged: one that fails must not hold up the next
                     self._runtime.unexpected("intake", error)
                 await self._breathe()
         finally:
@@ -112,7 +107,7 @@ class Intake:
                 await self._breathe()
             for _ in self.arms.bring(plan):
                 await self._breathe()
-        except (KeyError, ValueError, TypeError, OSError, ImportError) as error:  # ssl.SSLError is an OSError
+        except Exception as error:  # noqa: BLE001 - logged and answered: control waits for a word on every plan
             # Control has checked all this: what still fails here is a defect, or a file that went away meanwhile.
             log.error(
                 "a plan could not be taken; the one before goes on", extra={"generation": generation}, exc_info=error

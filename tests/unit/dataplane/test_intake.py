@@ -1,6 +1,7 @@
 """Plans as they come from control: in parts, once each; what did not change stays; what fails changes nothing."""
 
 import asyncio
+import gc
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -178,14 +179,17 @@ def test_plan_that_cannot_be_taken_leaves_the_one_before_in_force(caplog: Any) -
         worker.plan(shop(generation=2), upstreams=["unknown"], routes=["r-u1"])
         worker.part("route", "bad", {"name": "bad"})
         worker.plan(shop(generation=3), upstreams=["u1"], routes=["bad"])
+        worker.part("route", "odd", route_spec("odd") | {"salt": None})
+        worker.plan(shop(generation=4), upstreams=["u1"], routes=["odd"])
         await worker.done()
         assert worker.runtime.plan is before
-        assert [said["generation"] for said in worker.answers(messages.FAILED)] == [2, 3]
+        assert gc.isenabled()
+        assert [said["generation"] for said in worker.answers(messages.FAILED)] == [2, 3, 4]
         assert len(worker.swapped) == 1
-        worker.plan(shop(generation=4), upstreams=["u1"], routes=["r-u1"])
+        worker.plan(shop(generation=5), upstreams=["u1"], routes=["r-u1"])
         await worker.done()
         assert worker.runtime.plan is not None
-        assert worker.runtime.plan.generation == 4
+        assert worker.runtime.plan.generation == 5
         assert "the one before goes on" in caplog.text
 
     working(play)
