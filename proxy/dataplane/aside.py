@@ -1,21 +1,16 @@
 """What requests beside an exchange have in common: copies for shadows, hedges, and refreshes of stored answers.
 
-Each has a pool and is on its way to a connection or has one, tells the pool once how the endpoint did, and lets go of all of it
-together, however it ends. No client hears their interim answers, and none of them asks for another protocol.
+Each tells the pool once how the endpoint did, and lets go of all that it holds together, however it ends. No client
+hears their interim answers, and none of them asks for another protocol.
 """
 
 from proxy.core.request import Response
-from proxy.dataplane.dialling import Claim
-from proxy.dataplane.pool import Pool
-from proxy.dataplane.upstream import UpstreamConnection, UpstreamUser
+from proxy.dataplane.holding import Holder
 
 
-class Aside(UpstreamUser):
+class Aside(Holder):
     """One request that no client waits for by itself."""
 
-    _pool: Pool | None = None
-    _claim: Claim | None = None  # on a connection that is on its way
-    _connection: UpstreamConnection | None = None
     _reported: bool = False
 
     def on_interim(self, response: Response) -> None:
@@ -32,20 +27,7 @@ class Aside(UpstreamUser):
             self._reported = True
             pool.report(connection, status, seconds, now)
 
-    def _leave_pool(self) -> None:
-        pool = self._pool
-        self._pool = None
-        if pool is not None:
-            pool.finished()
-
     def _let_go(self) -> None:
         """Close the connection, or wait for none any more, and give the place in the pool back."""
-        connection = self._connection
-        self._connection = None
-        if connection is not None:
-            connection.close()
-        claim = self._claim
-        self._claim = None
-        if claim is not None:
-            claim.cancel()
+        self._drop_upstream()
         self._leave_pool()

@@ -16,11 +16,8 @@ from proxy.core.breaker import ORDINARY, REFUSED
 from proxy.core.hashing import unit_number
 from proxy.core.plan import Version
 from proxy.dataplane import breaking
-from proxy.dataplane.dialling import Claim
 from proxy.dataplane.hedge import Hedged
-from proxy.dataplane.pool import Pool
 from proxy.dataplane.record import MARK_WARMING
-from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import UH, UO, Flag
 
 _ENDPOINTS: Final = 3
@@ -42,9 +39,6 @@ class Attempt(Hedged):
     _arm: Arm | None = None  # of the version in turn, while a try is under way
     _mark: int = ORDINARY  # what its breaker said
     _barred: bool = False  # the version last looked at has its breaker open
-    _pool: Pool | None = None
-    _claim: Claim | None = None
-    _connection: UpstreamConnection | None = None
     _tried: list[Member] | None = None  # endpoints that failed, where there may be another try
     _unsaid: int = 0  # the status of an answer of which the pool hears when its body has come, or has not
     _took: float = 0.0  # seconds to its head
@@ -263,22 +257,3 @@ class Attempt(Hedged):
         arm = version.arm
         if arm is not None and arm.breaker is not None:
             breaking.spoiled(self.runtime, version, arm, self._mark, self.runtime.now())
-
-    # Letting go.
-
-    def _drop_upstream(self) -> None:
-        """Let go of whatever was on its way."""
-        connection = self._connection
-        self._connection = None
-        if connection is not None:
-            connection.close()
-        claim = self._claim
-        self._claim = None
-        if claim is not None:
-            claim.cancel()
-
-    def _leave_pool(self) -> None:
-        pool = self._pool
-        self._pool = None
-        if pool is not None:
-            pool.finished()

@@ -12,7 +12,7 @@ from proxy.core.plan import NONE, REASONS, SPLIT, Plan, Route, Version
 from proxy.core.request import Request
 from proxy.core.trace import trace_id_of
 from proxy.dataplane.downstream import Downstream
-from proxy.dataplane.upstream import UpstreamUser
+from proxy.dataplane.holding import Holder
 from proxy.errors import DI, DN, E5, FB, ST, URX, Flag
 from proxy.telemetry.access_log import format_line
 from proxy.telemetry.counters import (
@@ -35,7 +35,7 @@ MARK_FAULT: Final = 2
 _MARKS: Final = ("", "warming", "fault", "warming,fault")
 
 
-class Record(UpstreamUser):
+class Record(Holder):
     """From the decision to the last byte: who was asked, who answered, what went wrong, how long and how much."""
 
     _decision: Decision | None = None
