@@ -159,8 +159,10 @@ class Tally:
             sums[place + 1] += max(0, int(value * 1000))
 
     def call(self, version: int, unit: str) -> None:
-        """An answer has failed of somebody who was not dealt this version: a ring's, or a rule's. Kept for the brake alone. `unit`
-        is "" where it is nobody."""
+        """An answer has failed of somebody who was not dealt this version: a ring's, or a rule's. Kept for the brake alone, where
+        the version has no weight: otherwise it asks those who were dealt it. `unit` is "" where it is nobody."""
+        if self.wish.weights.get(self.wish.versions[version], 0.0) > 0.0:
+            return
         mine = self.called[version]
         if len(mine) < CALLED and unit not in mine:
             mine.add(unit)

@@ -96,9 +96,7 @@ def explanation(rollout: Rollout, waits: str, possible: Sequence[str], by_hand: 
         f"It is so because of {rollout.cause}, by {rollout.actor or 'nobody'}: {rollout.reason or 'no reason was given'}.",
     ]
     if rollout.tries > 1:
-        lines.append(
-            f"It is try {rollout.tries}: each has an error budget of its own (alpha {rollout.plan['alpha']:g})."
-        )
+        lines.append(f"It is try {rollout.tries}: each has an error budget (`alpha`) of its own.")
     if by_hand:
         lines.append(f"Its weights do not hold now: {by_hand}.")
     elif rollout.overruled:

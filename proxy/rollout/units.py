@@ -347,8 +347,8 @@ class Run:
         called: Mapping[str, list[str]] = head.get("called") or {}
         if called and self._current in (None, number):
             ours = self._called.setdefault(number, {})
-            for version, whose in called.items():
-                mine = ours.setdefault(version, set())
+            for name, whose in called.items():
+                mine = ours.setdefault(name, set())
                 mine.update(whose[: CALLED - len(mine)])
             while len(self._called) > 4:  # nobody has said yet which one counts
                 del self._called[next(iter(self._called))]

@@ -133,7 +133,8 @@ class Book:
             await self._read_again(rollout.route, error)
             return None
         except JournalError:
-            if cause.kind in _RETREATS and (moved.percent < rollout.percent or rollout.taken_over):
+            given = (rollout.weights, rollout.ring, rollout.shadow)
+            if cause.kind in _RETREATS and (moved.weights, moved.ring, moved.shadow) != given:
                 self.retreats[rollout.route] = moved
             raise
         self._took_effect(rollout, moved)

@@ -5,10 +5,10 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
+from proxy.rollout.units import PENDING
 from proxy.surfaces.admin.app import make_app
 from proxy.surfaces.admin.events import AT_ONCE
 from proxy.surfaces.admin.guard import READ, WRITE, Token
-from proxy.rollout.units import PENDING
 from proxy.surfaces.admin.openapi import document
 from tests.unit.control.rollouts.test_evidence import rollout
 from tests.unit.surfaces.admin_state import stand_in
