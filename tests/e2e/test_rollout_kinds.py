@@ -198,3 +198,32 @@ def test_in_a_ring_one_client_that_fails_stops_nothing_and_three_do(tmp_path: Pa
             wait_for(lambda: ask(3) and state(proxy) == "aborted", "the brake", 30.0)
             assert causes(proxy)[-1] == "brake"
             assert transitions(proxy)[-1]["numbers"]["units"] == 3
+
+
+def test_what_another_version_has_got_is_braked_while_the_next_waits(tmp_path: Path) -> None:
+    """The newer revision brings in another version, and waits for its hour; the share of the older one's fails meanwhile."""
+    frozen = {"freeze": [{"from": "2000-01-01T00:00:00Z", "to": "2099-01-01T00:00:00Z"}]}
+    with Origin(failing(0), record=False) as stable, Origin(failing(0), record=False) as canary:
+        config = rolled(stable, canary, [], [25, 100], minimum={"requests": 0}, hold="1h")
+        config["routes"][0]["versions"]["next"] = {"upstream": "v1", "weight": 0}
+        config["routes"][0]["rollout"] |= {"from": "stable", "to": "canary"}
+
+        def newer(config: Config) -> None:
+            config["routes"][0]["rollout"].update(revision="v3", to="next", schedule=frozen)
+
+        with Proxy(config, tmp_path) as proxy:
+            wait_for(lambda: in_force(proxy) == 25, "the first step")
+            proxy.edit(newer)
+            wait_for(lambda: rollout(proxy)["revision"] == "v3", "the newer revision")
+            assert (state(proxy), in_force(proxy)) == ("pending", 25)
+            kill_control(proxy)
+            canary.respond = failing(1)
+
+            def braked() -> bool:
+                versions(proxy, range(1, 200))
+                return state(proxy) == "aborted"
+
+            wait_for(braked, "the brake", 30.0)
+            assert served(proxy) == {b"stable"}
+            assert causes(proxy)[-2:] == ["created", "brake"]
+            assert transitions(proxy)[-1]["reason"].startswith("`canary`: ")
