@@ -5,7 +5,7 @@ from hashlib import blake2b
 from typing import Final
 
 IDS: Final = 100_000
-"""Ids that are remembered; of more the oldest go. Some 15 MB."""
+"""Ids that are remembered; of more the oldest go. Some 17 MB."""
 WINDOW: Final = 3600.0
 """Seconds for which one is remembered."""
 

@@ -170,7 +170,7 @@ def test_events_that_only_prometheus_knows_guard_a_rollout(origins: tuple[Origin
         config = rolled(*origins, [metric], [{"weight": 50, "hold": "10m"}, 100])
         with Proxy(config, tmp_path) as proxy:
             wait_for(lambda: verdict(proxy, "limit") == "pass", "a verdict", 60.0)
-            assert b"purchases_total" in prometheus.requests[0].target
+            assert b"purchases_total" in prometheus.requests[0].body
             said["data"] = {"resultType": "vector", "result": [{"metric": {}, "value": [1.0, "0.5"]}]}
             prometheus.respond = answer(json.dumps(said).encode(), "200 OK", "Content-Type: application/json")
             wait_for(lambda: state(proxy) == "aborted", "the end of it", 60.0)
