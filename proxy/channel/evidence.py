@@ -13,7 +13,9 @@ _SIZES: Final = Struct("<III")  # bytes of the head, units, bytes of the first e
 Head = dict[str, Any]
 """{"route": str, "run": str, "stretch": int, "weights": {version: weight}, "versions": [str], "columns": [str], "level": int,
 "again": bool, "first_versions": [str], "samples": [[Unix seconds, version, unit hash, request id, status, flag]],
-"brake": {"version": str, "reason": str, "numbers": {...}} or None}: of which stretch the units are, and what their sums are of.
+"brake": {"version": str, "reason": str, "numbers": {...}} or None, ...}: of which stretch the units are, and what their sums are
+of.
+"called": {version: [unit hash]}, units with errors who were not dealt the version; "" is nobody.
 They are those of a share of 2^-level of all, or more of a version with less weight. `again`: told before, to an earlier control."""
 Unit = tuple[int, ...]
 """Unit hash (64 bits), number of the version among the head's `versions`, and the sums."""

@@ -26,6 +26,8 @@ FIRSTS: Final = 50_000
 """Units whose first events are kept, of one route, by one worker. Some 8 MB when full; the next ones are dropped and counted."""
 SAMPLES: Final = 20
 """First events of a stretch that are told with the id of their request."""
+CALLED: Final = 16
+"""Units with errors that are kept of a version, among those who got it without being dealt it."""
 LARGEST: Final = 1e9
 """Of a value that an event brings."""
 SLOW_LIMIT: Final = 8
@@ -118,6 +120,7 @@ class Tally:
         self.again: bool = False  # what is leaving was told before, if not to this control process
         self.changed: bool = False  # there is news that is not of units: samples, the brake, a smaller share
         self.braked: Spec | None = None  # the version was taken out in this stretch, and why
+        self.called: Final[list[set[str]]] = [set() for _ in wish.versions]  # see `call`
         self.samples: Final[list[list[str | int | float]]] = []
         # By version, by unit hash: not told yet; about to be; told.
         self.fresh: list[dict[str, list[int]]] = _nobody(wish)
@@ -154,6 +157,16 @@ class Tally:
             place = SLOW + len(self.slow) + 2 * event
             sums[place] += 1
             sums[place + 1] += max(0, int(value * 1000))
+
+    def call(self, version: int, unit: str) -> None:
+        """An answer has failed of somebody who was not dealt this version: a ring's, or a rule's. Kept for the brake alone, where
+        the version has no weight: otherwise it asks those who were dealt it. `unit` is "" where it is nobody."""
+        if self.wish.weights.get(self.wish.versions[version], 0.0) > 0.0:
+            return
+        mine = self.called[version]
+        if len(mine) < CALLED and unit not in mine:
+            mine.add(unit)
+            self.changed = True
 
     def _begin(self, version: int, unit: str) -> list[int] | None:
         """Sums for a unit that has had none since the last round; None where it is not in the share."""
@@ -215,7 +228,7 @@ class Tally:
             self.leaving[version] = kept
             self.kept[version] = {}
         self.again = any(self.leaving)
-        self.changed = bool(self.samples) or self.braked is not None or self.level > 0
+        self.changed = bool(self.samples) or any(self.called) or self.braked is not None or self.level > 0
 
     def erred(self, version: int) -> int:
         """Units whose first error in this stretch was of this version, or who are tracked and had one: the larger number."""
@@ -243,6 +256,9 @@ class Tally:
             "columns": wish.columns(),
             "level": self.level,
             "again": self.again,
+            "called": {
+                name: sorted(self.called[place]) for place, name in enumerate(wish.versions) if self.called[place]
+            },
         }
 
 

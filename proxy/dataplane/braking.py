@@ -120,9 +120,10 @@ class Braking:
 def _confirmed(watched: Watched) -> bool:
     """Whether units say so, too, where the version has any."""
     weight = watched.new.weight
-    if weight <= 0.0:
-        return True
     tally = watched.tally
+    if weight <= 0.0:  # nobody is dealt it: it is given to rings, or by rules
+        called = tally.called[watched.new.index]
+        return "" in called or watched.window.confirmed(len(called), 0, 0.0)
     others = 0
     whole = weight
     for version in watched.others:

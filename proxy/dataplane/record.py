@@ -132,12 +132,15 @@ class Record(Holder):
         """Count it for its unit, where versions are compared and it was the undisturbed draw that dealt this one."""
         decision = self._decision
         unit = self._unit_hash
-        if decision is None or decision.reason != SPLIT or not unit:
-            return
-        if self.route.capped and not decision.dealt:  # drawn among what a cap has left
+        if decision is None:
             return
         version = self._chain[0]
         failed = self._failed
+        drawn_again = self.route.capped and not decision.dealt  # among what a cap has left
+        if decision.reason != SPLIT or not unit or drawn_again:
+            if failed is not None:
+                tally.call(version.index, unit)
+            return
         news = tally.count(version.index, unit, failed is not None, seconds, self._response_bytes)
         if self._events is not None:
             for event, value in self._events:

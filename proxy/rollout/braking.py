@@ -19,14 +19,16 @@ class RouteBrake:
         self._before: dict[str, Counts] = {}
 
     @classmethod
-    def of(cls, plan: Spec) -> Self | None:
-        """The brake of a plan (the spec's `rollout`), None where it has none."""
+    def of(cls, plan: Spec, arms: tuple[str, str, str | None] | None = None) -> Self | None:
+        """The brake of a plan (the spec's `rollout`), None where it has none. `arms` (from, to, baseline) are those of the plan, or
+        of a rollout that it took over from."""
         spec = plan["brake"]
         if spec is None:
             return None
-        others = [name for name in (plan["from"], plan["baseline"]) if name]
+        old, new, baseline = arms or (plan["from"], plan["to"], plan["baseline"])
+        others = [name for name in (old, baseline) if name]
         window = BrakeWindow(float(spec["errors"]), float(spec["window"]), int(spec["minimum"]))
-        return cls(plan["to"], others, window)
+        return cls(new, others, window)
 
     @property
     def reason(self) -> str:
@@ -44,10 +46,16 @@ class RouteBrake:
         self._before = {}
 
     def look(
-        self, counts: Mapping[str, Counts], now: float, units: Mapping[str, int], weights: Mapping[str, float]
+        self,
+        counts: Mapping[str, Counts],
+        now: float,
+        units: Mapping[str, int],
+        weights: Mapping[str, float],
+        called: int | None = None,
     ) -> bool:
         """Whether `counts` pull it at `now`, seconds of a clock that only goes forward. `units`: those with errors in this stretch,
-        by version; they are asked where the version has a weight."""
+        by version; they are asked where the version has a weight. Where it has none, `called` are asked: units with errors that
+        got it by a ring or a rule; None where nobody knows them."""
         before, self._before = self._before, dict(counts)
         if not before:
             return False
@@ -57,7 +65,7 @@ class RouteBrake:
             return False
         mine = weights.get(self._new, 0.0)
         if mine <= 0.0:
-            return True
+            return called is None or self._window.confirmed(called, 0, 0.0)
         others = sum(weights.get(name, 0.0) for name in self._others)
         return self._window.confirmed(
             units.get(self._new, 0), sum(units.get(name, 0) for name in self._others), mine / (mine + others)

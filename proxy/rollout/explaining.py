@@ -64,6 +64,27 @@ def step_words(step: Spec) -> str:
     return ", ".join(pieces)
 
 
+def unwritten(rollout: Rollout) -> str:
+    """What is to be done about weights that a completed rollout has reached and the file does not have; "" where it has."""
+    if rollout.state is not State.COMPLETED or rollout.overruled or rollout.weights == rollout.bound:
+        return ""
+    reached, file = (
+        ", ".join(f"{one} {had:g}" for one, had in those.items()) for those in (rollout.weights, rollout.bound)
+    )
+    return (
+        f"The file still has {file}: write {reached} into it, or the first step of the next revision takes"
+        f" `{rollout.arms[1]}` down to its own weight."
+    )
+
+
+def downward(rollout: Rollout) -> str:
+    """That the first step, which is to come, takes from `to`; "" where it does not."""
+    if rollout.state is not State.PENDING or not rollout.steps or rollout.steps[0]["weight"] >= rollout.percent:
+        return ""
+    down = f"{rollout.percent:g} % to {rollout.steps[0]['weight']:g} %"
+    return f"Its first step takes `{rollout.arms[1]}` down from {down}."
+
+
 def explanation(rollout: Rollout, waits: str, possible: Sequence[str], by_hand: str = "") -> list[str]:
     """All there is to say, a sentence a line. `by_hand` says whose weights hold instead of the rollout's."""
     old, new, baseline = rollout.arms
@@ -74,6 +95,8 @@ def explanation(rollout: Rollout, waits: str, possible: Sequence[str], by_hand: 
         f"It is {rollout.state}, at {at}; `{new}` has {rollout.percent:g} % of what they have together.",
         f"It is so because of {rollout.cause}, by {rollout.actor or 'nobody'}: {rollout.reason or 'no reason was given'}.",
     ]
+    if rollout.tries > 1:
+        lines.append(f"It is try {rollout.tries}: each has an error budget (`alpha`) of its own.")
     if by_hand:
         lines.append(f"Its weights do not hold now: {by_hand}.")
     elif rollout.overruled:
@@ -81,6 +104,10 @@ def explanation(rollout: Rollout, waits: str, possible: Sequence[str], by_hand: 
     if rollout.from_state is not None:
         again = ", with its hold and its evidence begun anew" if rollout.anew else ""
         lines.append(f"Resumed it would be {rollout.from_state}{again}.")
+    if rollout.taken_over and rollout.watched_arms[1] != new:
+        had = f"`{rollout.watched_arms[1]}` still has what the rollout before it gave"
+        lines.append(f"Until its first step {had}: the brake watches over that, and an abort takes it away.")
+    lines += [one for one in (unwritten(rollout), downward(rollout)) if one]
     following = rollout.steps[rollout.step + 1 :]
     if following and not rollout.final:
         lines.append(f"Then come: {'; '.join(step_words(one) for one in following)}.")

@@ -42,14 +42,16 @@ def begin(
     weights: Mapping[str, float] | None = None,
     ring: str | None = None,
     taken_over: bool = False,
+    taken_arms: tuple[str, str, str | None] | None = None,
 ) -> Rollout:
     """A rollout of the plan's revision that has not taken a step yet. `bound` are the file's weights; `weights` and `ring` those
-    in effect, `taken_over` from a rollout that was under way.
+    in effect, `taken_over` from a rollout that was under way, which was about the versions `taken_arms`.
 
     While it waits, nothing moves: what an earlier rollout has set stays until the first step.
     """
     revision = str(plan["revision"])
     current = dict(bound if weights is None else weights)
+    arms = (plan["from"], plan["to"], plan["baseline"])
     return Rollout(
         route=route,
         revision=revision,
@@ -62,11 +64,12 @@ def begin(
         sequence=1,
         bound=dict(bound),
         weights=current,
-        percent=percent_of(current, (plan["from"], plan["to"], plan["baseline"])),
+        percent=percent_of(current, arms),
         ring=ring,
         reason=f"revision {revision} is new",
         actor=actor,
         taken_over=taken_over,
+        taken_arms=list(taken_arms) if taken_over and taken_arms is not None and taken_arms != arms else None,
     )
 
 
@@ -207,7 +210,10 @@ def _waiting(before: Rollout, moved: Rollout) -> Rollout:
     percent = _percent_now(before)
     if before.state in _STOPPED:
         return replace(moved, overruled=False, percent=percent)
-    return replace(moved, step=-1, held=0.0, began=moved.since, overruled=False, percent=percent, taken_over=False)
+    return replace(
+        moved, step=-1, held=0.0, began=moved.since, overruled=False, percent=percent, taken_over=False,
+        tries=before.tries + 1,
+    )  # fmt: skip
 
 
 def _on_step(moved: Rollout, index: int) -> Rollout:
@@ -247,7 +253,7 @@ def _back(before: Rollout, moved: Rollout, cause: Cause) -> Rollout:
 def _going_on(before: Rollout, moved: Rollout, cause: Cause) -> Rollout:
     """As it was before somebody stopped it; from the beginning of the step where that is called for."""
     if before.anew or cause.kind is CauseKind.RETRY:
-        moved = replace(moved, held=0.0, began=moved.since)
+        moved = replace(moved, held=0.0, began=moved.since, tries=before.tries + 1)
     if not before.overruled:
         return moved
     moved = replace(moved, overruled=False)

@@ -68,6 +68,9 @@ class Rollout:
     paused or frozen rollout goes on. `overruled`: somebody else says what the weights are, the file or a hand. `anew`: when it goes
     on, the step's time and evidence begin again. `taken_over`: it has not taken a step yet, and the weights in effect are those of
     an earlier rollout that was under way when it came: nobody has decided on them, so they are watched, and go when it is aborted.
+    `taken_arms` are the versions of that one (from, to, baseline) where they are others than those of this plan.
+
+    `tries` counts how often the evidence was begun anew, the first time included: each try has an error budget of its own.
     """
 
     route: str
@@ -93,6 +96,8 @@ class Rollout:
     overruled: bool = False
     anew: bool = False
     taken_over: bool = False
+    taken_arms: list[str | None] | None = None
+    tries: int = 1
 
     @property
     def final(self) -> bool:
@@ -119,6 +124,14 @@ class Rollout:
     def arms(self) -> tuple[str, str, str | None]:
         """The names of the versions: from, to, and the baseline if there is one."""
         return self.plan["from"], self.plan["to"], self.plan["baseline"]
+
+    @property
+    def watched_arms(self) -> tuple[str, str, str | None]:
+        """Those whose shares are in effect: of the rollout it took over from, until it has taken a step of its own."""
+        if not self.taken_over or self.taken_arms is None:
+            return self.arms
+        old, new, baseline = self.taken_arms
+        return str(old), str(new), baseline
 
     def to_json(self) -> str:
         """One line, the same for equal rollouts."""

@@ -56,6 +56,7 @@ def standing_of(rollout: Rollout) -> Spec:
         "baseline": baseline,
         "state": str(rollout.state),
         "step": rollout.step + 1,
+        "tries": rollout.tries,
     }
 
 
@@ -96,6 +97,7 @@ def headline(event: str, facts: Mapping[str, Any]) -> str:
     if facts["state"] == State.APPROVAL:
         what = "waits for approval"
     where = f", step {facts['step']} of {facts['steps']}" if facts["step"] else ""
+    where += f", try {facts['tries']}" if facts["tries"] > 1 else ""
     shadow = f", {facts['shadow']:g} % copied to it" if facts["shadow"] else ""
     ring = f", ring {facts['ring']}" if facts["ring"] else ""
     share = f", {facts['to']} at {facts['percent']:g} %"

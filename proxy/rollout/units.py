@@ -4,6 +4,7 @@ The order in which messages of several workers come in makes no difference, nor 
 of units that is kept is the smallest that any worker or this place needed, and of two first events of a unit the earlier counts.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,9 +15,11 @@ TRACKED: Final = 20_000
 FIRSTS: Final = 200_000
 """Units whose first events are kept. Those of further ones are dropped and counted."""
 PENDING: Final = 10_000
-"""Units with events of which no worker has told yet. Those of further ones are dropped and counted."""
+"""Units with events of which no worker has told yet. Of more the oldest give way, and are counted."""
 STRETCHES: Final = 256
 """Stretches of one run of which first events are counted. Those of further ones are dropped and counted."""
+CALLED: Final = 64
+"""Units with errors that are known of a version without any weight."""
 _DEEPEST: Final = 31
 
 First = tuple[int, float, int, int, int]
@@ -110,6 +113,7 @@ class Stretch:
         events: Sequence[str],
         limit: int = TRACKED,
         weights: Mapping[str, float] | None = None,
+        pending: int = PENDING,
     ) -> None:
         """`events` are those that are told of here, not by workers: a unit's count and value of each. They are counted at the
         share of the version with the most `weights`, for all of them: nobody knows whose a unit is when its event comes."""
@@ -124,7 +128,11 @@ class Stretch:
         self._arms: dict[str, Arm] = {}
         self._of_events: dict[str, dict[str, Sums]] = {}
         self._units: dict[str, dict[int, list[int]]] = {}
-        self._happened: dict[int, Happened] = {}
+        self._happened: dict[int, Happened] = {}  # of units that are active
+        self._pending: OrderedDict[int, Happened] = OrderedDict()  # of others, those with the oldest first
+        self._room: Final = pending
+        self.gave_way: int = 0
+        """Units with events that were forgotten before any worker told of them: others came, and there was no room."""
         self._active: dict[str, set[int]] = {}
 
     @property
@@ -188,19 +196,23 @@ class Stretch:
             arm = self._arms[version] = Arm(len(self.columns))
         return ours, arm
 
-    def happen(self, unit: int, event: str, count: int, thousandths: int) -> bool:
-        """An event of a unit. False where there is no room for it. One whose unit is not in the share is none of ours."""
+    def happen(self, unit: int, event: str, count: int, thousandths: int) -> None:
+        """An event of a unit. One whose unit is not in the share is none of ours. There is always room for it: those of units that
+        nobody knows give way to one another and to nobody else."""
         if unit & ((1 << self.level) - 1):
-            return True
-        if unit not in self._happened and len(self._happened) >= self._limit + PENDING:
-            return False
-        mine = self._happened.setdefault(unit, {})
+            return
+        if any(unit in active for active in self._active.values()):
+            mine = self._happened.setdefault(unit, {})
+        else:
+            mine = self._pending.setdefault(unit, {})
+            if len(self._pending) > self._room:
+                self._pending.popitem(last=False)
+                self.gave_way += 1
         before = mine.get(event, (0, 0))
         mine[event] = (before[0] + count, before[1] + thousandths)
         for version, active in self._active.items():
             if unit in active:
                 self._count(version, event, before, mine[event])
-        return True
 
     def listen(self, events: Sequence[str]) -> None:
         """Count events of these names, for the units that are active."""
@@ -219,6 +231,9 @@ class Stretch:
             return
         active.add(unit)
         self.counted[version] = self.counted.get(version, 0) + 1
+        waiting = self._pending.pop(unit, None)
+        if waiting is not None:
+            self._happened[unit] = waiting
         mine = self._happened.get(unit, {})
         for event in self.events:
             self._unit_of_events(version, event)
@@ -245,6 +260,8 @@ class Stretch:
         units, active, happened = self._units, self._active, self._happened
         self._units, self._active, self._arms, self._of_events, self.counted = {}, {}, {}, {}, {}
         self._happened = {unit: mine for unit, mine in happened.items() if not unit & mask}
+        for unit in [unit for unit in self._pending if unit & mask]:
+            del self._pending[unit]
         for version, ours in units.items():
             kept, arm = self._arm(version)
             narrow = (1 << self.level_of(version)) - 1
@@ -274,6 +291,7 @@ class Run:
         self.samples: list[list[Any]] = []
         """Some of those, with the ids of their requests; the last ones."""
         self.dropped: Final[dict[str, int]] = {}
+        self._called: Final[dict[int, dict[str, set[str]]]] = {}  # by stretch and version
         self._tracked: Final = tracked
         self._limit: Final = firsts
         self._firsts: Final[dict[int, list[tuple[float, int, str] | None]]] = {}
@@ -288,6 +306,8 @@ class Run:
         self._know(stretch, weights)
         for other in [one for one in self._stretches if one != stretch]:
             del self._stretches[other]
+        for other in [one for one in self._called if one != stretch]:
+            del self._called[other]
 
     def listen(self, events: Sequence[str]) -> None:
         """From now on events of these names are counted here."""
@@ -324,6 +344,14 @@ class Run:
             self._first(unit, at, of, names[version], mask)
         if head["brake"] is not None and self._current in (None, number):
             self.braked = dict(head["brake"])
+        called: Mapping[str, list[str]] = head.get("called") or {}
+        if called and self._current in (None, number):
+            ours = self._called.setdefault(number, {})
+            for name, whose in called.items():
+                mine = ours.setdefault(name, set())
+                mine.update(whose[: CALLED - len(mine)])
+            while len(self._called) > 4:  # nobody has said yet which one counts
+                del self._called[next(iter(self._called))]
         if head["samples"]:
             known = {sample[3] for sample in self.samples}
             self.samples = [*self.samples, *(one for one in head["samples"] if one[3] not in known)][-100:]
@@ -339,8 +367,14 @@ class Run:
                 found[version] = max(found.get(version, 0), stretch.erred(version))
         return found
 
+    def called(self, version: str) -> int | None:
+        """Units with an error among those who got this version without being dealt it (by a ring, a rule); 64 at most. None where
+        some of them are nobody."""
+        mine = set() if self._current is None else self._called.get(self._current, {}).get(version, set())
+        return None if "" in mine else len(mine)
+
     def happen(self, unit: int, event: str, count: int, thousandths: int) -> bool:
-        """An event of a unit, by its hash. False where it is no event of this run's, or there is no room for it."""
+        """An event of a unit, by its hash. False where it is no event of this run's."""
         if event not in self.events or self._current is None:
             return False
         stretch = self._stretches.get(self._current)
@@ -349,7 +383,11 @@ class Run:
             stretch = self._stretches[self._current] = Stretch(
                 (), self.events, self._tracked, self.weights.get(self._current)
             )
-        return stretch.happen(unit, event, count, thousandths)
+        before = stretch.gave_way
+        stretch.happen(unit, event, count, thousandths)
+        if stretch.gave_way > before:
+            self._drop("events")
+        return True
 
     def _know(self, stretch: int, weights: Mapping[str, float]) -> None:
         if not self.weights.get(stretch) and (stretch in self.weights or len(self.weights) < STRETCHES):

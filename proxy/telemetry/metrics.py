@@ -190,8 +190,8 @@ VERDICT: Final = Metric(
 )  # fmt: skip
 EVIDENCE_DROPPED: Final = Metric(
     "tidegate_evidence_dropped_total", COUNTER, ("route", "reason"),
-    "What units had and verdicts do not know of: first_events and events (no room), stretches (too many weights),"
-    " of_another_run (it came late), message (it could not be read).",
+    "What units had and verdicts do not know of: first_events and events (no room), events_again (an `id` that was counted"
+    " before), stretches (too many weights), of_another_run (it came late), message (it could not be read).",
 )  # fmt: skip
 BRAKES: Final = Metric(
     "tidegate_brakes_total", COUNTER, _ROUTE,

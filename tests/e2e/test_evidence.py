@@ -182,7 +182,7 @@ def test_events_that_are_posted_are_compared(tmp_path: Path) -> None:
         for start in range(0, len(stays), 100):
             events = [{"name": "purchase", "unit": f"user-{user}", "value": 5} for user in stays[start : start + 100]]
             said = proxy.change("POST", "/api/v1/events", {"events": events})
-            assert said == {"counted": len(events), "problems": []}
+            assert said == {"counted": len(events), "dropped": 0, "problems": []}
         wait_for(lambda: state(proxy) == "aborted", "the end of it", 60.0)
         assert "0.00% of the units at `canary`, 100.00% at `stable`" in proxy.log()
         proxy.wait_metric(len(stays), "tidegate_events_total", event="purchase")

@@ -193,7 +193,7 @@ def test_events_count_for_units_that_came_whichever_is_first(steps: list[tuple[i
             stretch.take(["canary"], 0, [(unit, 0, 1)], again=False)
             came.add(unit)
         else:
-            assert stretch.happen(unit, "purchase", 1, value * 1000)
+            stretch.happen(unit, "purchase", 1, value * 1000)
             bought[unit] = bought.get(unit, 0) + value * 1000
     assert stretch.counted.get("canary", 0) == len(came)
     if came:
@@ -201,3 +201,31 @@ def test_events_count_for_units_that_came_whichever_is_first(steps: list[tuple[i
         assert sums["event:purchase"].values()[0] == len(came)
         assert sums["event:purchase"].affected == len(came & bought.keys())
         assert sums["value:purchase"].total == sum(value for unit, value in bought.items() if unit in came)
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 5), st.lists(st.tuples(st.integers(0, 19), st.booleans()), max_size=80))
+def test_a_flood_of_events_of_nobody_takes_no_room_from_units_that_came(
+    room: int, steps: list[tuple[int, bool]]
+) -> None:
+    """Of those that wait the newest stay; an event of a unit that came counts whatever else is sent."""
+    stretch = Stretch(["requests"], ["purchase"], pending=room)
+    came: dict[int, bool] = {}
+    waiting: list[int] = []
+    gave_way = 0
+    for unit, comes in steps:
+        if comes:
+            stretch.take(["canary"], 0, [(unit, 0, 1)], again=False)
+            came[unit] = came.get(unit, False) or unit in waiting
+            waiting = [one for one in waiting if one != unit]
+        else:
+            stretch.happen(unit, "purchase", 1, 0)
+            if unit in came:
+                came[unit] = True
+            elif unit not in waiting:
+                waiting.append(unit)
+                gave_way += len(waiting) > room
+                waiting = waiting[-room:]
+    assert stretch.gave_way == gave_way
+    if came:
+        assert stretch.sums["canary"]["event:purchase"].affected == sum(came.values())

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bench import audience, compare, report, rollouts, segments, verdicts
-from bench.apart import found_by
+from bench.apart import found_by, page
 from bench.cases import Figures, median
 from bench.load import LoadError, parse
-from bench.own import Place
+from bench.own import Place, Row
 from bench.peers import PEERS, Interpreted, Ports, tidegate_file
 from bench.process import Program, cost, family, memory
 from proxy.form import compiled
@@ -177,3 +177,11 @@ def test_lists_are_measured_in_a_process_of_their_own(tmp_path: Path) -> None:
 def test_a_measurement_that_fails_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="nowhere"):
         found_by("nowhere.py", tmp_path, 1, interpreted=True)
+
+
+def test_a_part_by_itself_writes_a_page_that_says_how_it_was_made() -> None:
+    rows = [Row("control with 100 rollouts", "3.7 % of a core", "under 5 %"), Row("without", "0.1 %", "")]
+    said = page("rollouts", "python -m bench.rollouts --out x.md", rows, {"CPU": "two cores"}, "2026-11-21")
+    assert "Made by `python -m bench.rollouts --out x.md` on 2026-11-21" in said
+    assert "| CPU | two cores |" in said
+    assert "| control with 100 rollouts | 3.7 % of a core | under 5 % |\n| without | 0.1 % |  |\n" in said

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from proxy.rollout.explaining import downward, unwritten
 from proxy.rollout.journal import Journal, JournalError, Progress, Record, TakenError
 from proxy.rollout.machine import advance, begin
 from proxy.rollout.rollout import Cause, Rollout
@@ -99,10 +100,16 @@ class Book:
         fresh = begin(
             route, _without_secrets(plan), file, self._clock(), actor=FILE,
             weights=weights, ring=ring, taken_over=under_way and weights != file,
+            taken_arms=None if current is None else current.watched_arms,
         )  # fmt: skip
         # Numbers go on from rollout to rollout: the same revision may come again, and each transition has a number of its own.
         fresh = replace(fresh, sequence=sequence + 1)
         await self._journal.append(*records, Record.of(fresh, None))
+        if current is not None and current.state is State.COMPLETED and downward(fresh):
+            log.warning(
+                "route %s: revision %s begins over weights that revision %s has reached and the file does not have. %s",
+                route, fresh.revision, current.revision, downward(fresh),
+            )  # fmt: skip
         if ended is not None:
             self._took_effect(current, ended)
         self._took_effect(None, fresh)
@@ -126,7 +133,8 @@ class Book:
             await self._read_again(rollout.route, error)
             return None
         except JournalError:
-            if cause.kind in _RETREATS and moved.percent < rollout.percent:
+            given = (rollout.weights, rollout.ring, rollout.shadow)
+            if cause.kind in _RETREATS and (moved.weights, moved.ring, moved.shadow) != given:
                 self.retreats[rollout.route] = moved
             raise
         self._took_effect(rollout, moved)
@@ -160,6 +168,8 @@ class Book:
         facts.transitions[counted] = facts.transitions.get(counted, 0) + 1
         facts.standing[name] = RolloutStanding(str(after.state), after.step)
         _log(before, after)
+        if unwritten(after) and (before is None or before.state is not State.COMPLETED):
+            log.warning("route %s: %s", name, unwritten(after))
         if self._tell is not None:
             self._tell(before, after)
 

@@ -14,6 +14,7 @@ import logging
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from math import nan
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from proxy.core.hashing import UnitHasher
 from proxy.rollout.braking import RouteBrake
 from proxy.rollout.evidence import Evidence, stretches_of, total_of, versions_of
 from proxy.rollout.gates import Gates, Judgement, queries_of
+from proxy.rollout.once import Once
 from proxy.rollout.rollout import ITSELF, Cause, Rollout, Samples
 from proxy.rollout.states import CauseKind
 from proxy.rollout.units import Run
@@ -45,6 +47,16 @@ Spec = dict[str, Any]
 
 class BadEventError(Exception):
     """An event that cannot be taken; the message says why, and what can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """What became of an event: for how many rollouts it counts, whether it was counted before, and how many events of units that no
+    worker knows had to give way to it."""
+
+    counted: int
+    again: bool = False
+    gave_way: int = 0
 
 
 class Evidences:
@@ -73,6 +85,7 @@ class Evidences:
         self._querying: Final = Querying(self._looks, facts, spawn, monotonic)
         self._ended: Final[dict[str, Look]] = {}
         self._kept: dict[str, Spec] = {}  # what an earlier control process left
+        self._once: Final = Once()
         self._early: Final[dict[str, Run]] = {}  # what workers told before anybody asked: by the name of the run
         self._saving: bool = False
         self._unsaved: bool = False
@@ -101,9 +114,7 @@ class Evidences:
             look = self._looks.get(route)
             if look is not None and look.run_name == run:
                 look.units.take(head, units, firsts)
-                for reason, count in look.units.dropped.items():
-                    self._drop(route, reason, count)
-                look.units.dropped.clear()
+                self._count_dropped(route, look)
                 return
             kept = self._early.get(run)
             if kept is None:
@@ -116,21 +127,26 @@ class Evidences:
             self._drop("", "message")
             log.error("a worker's evidence cannot be understood", exc_info=error)
 
-    def happen(self, event: str, unit: int, value: float, count: int, route: str | None) -> int:
-        """An event of a unit, by its hash; answers for how many rollouts it counts. Raises BadEventError where for none."""
+    def happen(self, event: str, unit: int, value: float, count: int, route: str | None, *, mark: str = "") -> Happened:
+        """An event of a unit, by its hash. `mark` is its sender's id of it, "" without one: the same for the same event (and
+        route) counts once. Raises BadEventError where no rollout asks for it."""
+        once = (event, route or "", mark)
+        if mark and self._once.seen(once, self._monotonic()):
+            of = route if route in self._looks else ""
+            self._facts.dropped[of or "", "events_again"] = self._facts.dropped.get((of or "", "events_again"), 0) + 1
+            return Happened(0, again=True)
+        gave_way = 0
         told_by_answers: list[str] = []
         counted = 0
         for name, look in self._looks.items():
             if route not in (None, name):
                 continue
             if event in look.units.events:
-                if look.units.happen(unit, event, count, round(value * 1000)):
-                    counted += 1
-                else:
-                    self._drop(name, "events")
+                counted += look.units.happen(unit, event, count, round(value * 1000))
+                gave_way += self._count_dropped(name, look)
             elif event in self._counted.events_of_answers(name):
                 told_by_answers.append(name)
-        if not counted and not any(event in look.units.events for look in self._looks.values()):
+        if not counted:
             if told_by_answers:
                 raise BadEventError(
                     f"`{event}` comes in a field of answers of route {told_by_answers[0]}: it is not posted too"
@@ -138,8 +154,10 @@ class Evidences:
             known = sorted({one for look in self._looks.values() for one in look.units.events})
             what = f"events asked for now: {', '.join(known)}" if known else "no rollout under way asks for events"
             raise BadEventError(f"nobody asks for the event `{event}`; {what}")
+        if mark:
+            self._once.add(once, self._monotonic())
         self._facts.events[event] = self._facts.events.get(event, 0) + 1
-        return counted
+        return Happened(counted, gave_way=gave_way)
 
     def hash_of(self, unit: str) -> int:
         """The hash under which a unit is counted."""
@@ -160,7 +178,7 @@ class Evidences:
             return None
         look = self._followed(rollout)
         plan = rollout.plan
-        old, new, _ = rollout.arms
+        old, new, baseline = rollout.watched_arms
         return {
             "run": look.run_name,
             "stretch": look.stretch,
@@ -169,7 +187,7 @@ class Evidences:
             "events": plan.get("events", []),
             "from": old,
             "to": new,
-            "baseline": rollout.plan["baseline"],
+            "baseline": baseline,
             "brake": plan["brake"],
         }
 
@@ -187,6 +205,8 @@ class Evidences:
             return look.judgement
         evidence = self.evidence(rollout, now)
         judgement = look.gates.judge(evidence, gate=held)
+        if rollout.tries > 1:
+            judgement = _tried(judgement, rollout.tries)
         look.judgement, look.judged, look.judged_at = judgement, key, self._monotonic()
         self._facts.verdicts[rollout.route] = {one.metric: one.outcome for one in judgement.verdicts}
         return judgement
@@ -212,11 +232,13 @@ class Evidences:
             return Cause(
                 CauseKind.BRAKE, ITSELF, reason, {**said["numbers"], "requests_seen": look.units.samples[-10:]}, now
             )
-        if not look.brake.look(counts, self._monotonic(), look.units.erred(), look.weights):
+        # Of copies nobody knows whose they are.
+        called = None if rollout.shadow > 0.0 else look.units.called(rollout.watched_arms[1])
+        if not look.brake.look(counts, self._monotonic(), look.units.erred(), look.weights, called):
             return None
         if not look.pulled:
             look.pulled = True
-            key = (rollout.route, rollout.plan["to"])
+            key = (rollout.route, rollout.watched_arms[1])
             self._facts.brakes[key] = self._facts.brakes.get(key, 0) + 1
         numbers = {**look.brake.numbers, "requests_seen": look.units.samples[-10:]}
         return Cause(CauseKind.BRAKE, ITSELF, look.brake.reason, numbers, now)
@@ -313,7 +335,7 @@ class Evidences:
         look = Look(
             rollout.revision, rollout.started, rollout.began, rollout.step, run, number, now, self._counted.memory(),
             dict(self._counted.of(rollout.route, self._looks, fresh=True)), dict(rollout.weights), Gates(rollout.plan),
-            Run("", events), RouteBrake.of(rollout.plan), events_since=now,
+            Run("", events), RouteBrake.of(rollout.plan, rollout.watched_arms), events_since=now,
         )  # fmt: skip
         look.units = self._early.pop(look.run_name, Run(look.run_name, events))
         look.units.listen(events)
@@ -357,6 +379,14 @@ class Evidences:
 
     # Keeping.
 
+    def _count_dropped(self, route: str, look: Look) -> int:
+        """Count what there was no room for, and say how many events those were."""
+        events = look.units.dropped.get("events", 0)
+        for reason, count in look.units.dropped.items():
+            self._drop(route, reason, count)
+        look.units.dropped.clear()
+        return events
+
     def _drop(self, route: str, reason: str, count: int = 1) -> None:
         self._facts.dropped[route, reason] = self._facts.dropped.get((route, reason), 0) + count
         if route in self._looks:
@@ -382,6 +412,12 @@ class Evidences:
 def _slow_of(plan: Spec) -> list[float]:
     """The times above which an answer is slow, of all metrics."""
     return sorted({float(edge) for one in plan["metrics"] for edge in one.get("above") or ()})
+
+
+def _tried(judgement: Judgement, tries: int) -> Judgement:
+    """With the number of the try, which has an error budget of its own."""
+    numbers = {**judgement.numbers, "budget": {**judgement.numbers["budget"], "tries": tries}}
+    return replace(judgement, reason=f"{judgement.reason} (try {tries}; each has an alpha of its own)", numbers=numbers)
 
 
 def _level(run: Run) -> int:

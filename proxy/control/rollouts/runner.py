@@ -30,6 +30,9 @@ TICK: Final = 1.0
 """Seconds between two looks."""
 SAVE_EVERY: Final = 10.0
 """Seconds of a hold that a kill may cost: how often the progress of steps is written down."""
+SAVE_YOUNG: Final = 1.0
+"""The same in the first YOUNG seconds of a process: one that never lives long still gets on."""
+YOUNG: Final = 60.0
 JUDGED_AT_ONCE: Final = 20
 """Rollouts whose gates are asked in one look. Where more are under way they have their turn, a hundred every five seconds: the
 statistics hold however often one looks, and the brake is asked for all of them every time."""
@@ -123,6 +126,7 @@ class Rollouts:
         self._turn = 0
         self._looked = monotonic()
         self._saved = self._looked
+        self._born: Final = self._looked
 
     def seen(self, rollout: Rollout) -> Seen:
         """What the last look found, where that was after the rollout's last transition."""
@@ -161,7 +165,7 @@ class Rollouts:
         weights = wanted.weights if hand is None else hand.weights
         ours = self._counted is not None and hand is None and wanted is rollout
         counted = self._counted(rollout) if ours and self._counted is not None else None
-        return Effect(file, weights, rollout.arms[1], wanted.ring, wanted.shadow, wanted.step_mark, counted)
+        return Effect(file, weights, rollout.watched_arms[1], wanted.ring, wanted.shadow, wanted.step_mark, counted)
 
     def bring(self) -> None:
         """Publish where what is in force is not what it should be."""
@@ -356,7 +360,8 @@ class Rollouts:
                 log.info("route %s: weights set by hand by %s hold no more: %s", name, gone.by, why)
 
     async def _save(self) -> None:
-        if self._looked - self._saved >= SAVE_EVERY:
+        apart = SAVE_YOUNG if self._looked - self._born < YOUNG else SAVE_EVERY
+        if self._looked - self._saved >= apart:
             self._saved = self._looked
             await self.book.save()
 

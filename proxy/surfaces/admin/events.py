@@ -15,7 +15,9 @@ AT_ONCE: Final = 500
 """Events in one request."""
 LARGEST: Final = 1e12
 """Of a value, either way."""
-_KEYS: Final = ("name", "unit", "unit_hash", "value", "route")
+LONGEST_ID: Final = 256
+"""Characters of an event's id."""
+_KEYS: Final = ("name", "unit", "unit_hash", "value", "route", "id")
 _HEX: Final = frozenset("0123456789abcdef")
 
 
@@ -36,17 +38,29 @@ class EventPaths:
             events = [self._read(one, place) for place, one in enumerate(_listed(await request.text()))]
         except _BadBodyError as error:
             return error_response(400, str(error))
-        counted, problems = 0, []
-        for name, unit, value, route in events:
+        counted = again = gave_way = 0
+        problems: list[str] = []
+        for name, unit, value, route, mark in events:
             try:
-                counted += evidence.happen(name, unit, value, 1, route) > 0
+                happened = evidence.happen(name, unit, value, 1, route, mark=mark)
             except BadEventError as error:
                 problems.append(str(error))
-        if problems and not counted:
+                continue
+            counted += happened.counted > 0
+            again += happened.again
+            gave_way += happened.gave_way
+        if problems and not counted and not again:
             return error_response(400, problems[0])
-        return web.json_response({"counted": counted, "problems": list(dict.fromkeys(problems))[:10]})
+        if again:
+            problems.append(f"{again} with an `id` that was counted before")
+        if gave_way:
+            problems.append(
+                f"{gave_way} earlier ones of units that no request has come from gave way: there was no room"
+            )
+        said = {"counted": counted, "dropped": len(events) - counted, "problems": list(dict.fromkeys(problems))[:10]}
+        return web.json_response(said)
 
-    def _read(self, said: Any, place: int) -> tuple[str, int, float, str | None]:
+    def _read(self, said: Any, place: int) -> tuple[str, int, float, str | None, str]:
         where = f"events[{place}]"
         if not isinstance(said, dict):
             raise _BadBodyError(f"{where} must be an object")
@@ -60,16 +74,19 @@ class EventPaths:
             raise _BadBodyError(f"{where}: `route` must be the name of a route")
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or abs(value) > LARGEST:
             raise _BadBodyError(f"{where}: `value` must be a number, at most {LARGEST:g}")
+        mark = said.get("id")
+        if mark is not None and (not isinstance(mark, str) or not 0 < len(mark) <= LONGEST_ID):
+            raise _BadBodyError(f"{where}: `id` must be a text of 1 to {LONGEST_ID} characters")
         unit, hashed = said.get("unit"), said.get("unit_hash")
         if (unit is None) == (hashed is None):
             raise _BadBodyError(f"{where} says whose it is with one of `unit` and `unit_hash`")
         if hashed is not None:
             if not isinstance(hashed, str) or len(hashed) != 16 or not set(hashed) <= _HEX:
                 raise _BadBodyError(f"{where}: `unit_hash` is 16 hex digits, as in x-tidegate-unit-hash")
-            return name, int(hashed, 16), float(value), route
+            return name, int(hashed, 16), float(value), route, mark or ""
         if not isinstance(unit, str) or not unit:
             raise _BadBodyError(f"{where}: `unit` must be a text")
-        return name, self._state.evidence.hash_of(unit), float(value), route
+        return name, self._state.evidence.hash_of(unit), float(value), route, mark or ""
 
 
 def _listed(text: str) -> list[Any]:

@@ -6,11 +6,12 @@ from proxy.surfaces.admin.openapi_parts import INTEGER, STRING, STRINGS, Schema,
 def paths() -> Schema:
     """The path /api/v1/events."""
     counted = {**INTEGER, "description": "Events that count in a rollout under way."}
+    dropped = {**INTEGER, "description": "The others; `problems` says why."}
     take = operation(
         "countEvents",
         "What units did, for the metrics of rollouts that name the event: one event, or `{events: [...]}`",
         {
-            "200": json_answer("They are counted", an_object(counted=counted, problems=STRINGS)),
+            "200": json_answer("They are counted", an_object(counted=counted, dropped=dropped, problems=STRINGS)),
             "400": json_answer("No event, or none that a rollout under way asks for", ref("Error")),
         },
     )
@@ -34,6 +35,12 @@ def schemas() -> Schema:
                 "unit": {**STRING, "description": "The unit as requests bring it; it is hashed with the key in force."},
                 "unit_hash": {**STRING, "description": "Its hash instead, 16 hex digits, as in x-tidegate-unit-hash."},
                 "value": {"type": "number", "default": 0, "description": "Such as the amount."},
+                "id": {
+                    **STRING,
+                    "minLength": 1,
+                    "maxLength": 256,
+                    "description": "The same id for the same `name` and `route` counts once, within an hour and 100,000 ids.",
+                },
                 "route": {**STRING, "description": "Only for this route. Absent: for all that ask for the event."},
             },
             "required": ["name"],

@@ -116,6 +116,11 @@ def schemas() -> Schema:
             baseline=NULLABLE,
             state=_STATE,
             step={"type": "integer", "description": "The step it is at, from 1; 0 before the first."},
+            tries={
+                "type": "integer",
+                "description": "How often its evidence was begun, by `retry` or `resume` after the first time: each try has an"
+                " error budget (`alpha`) of its own.",
+            },
             steps={
                 "type": "array",
                 "items": an_object(
@@ -175,6 +180,7 @@ def schemas() -> Schema:
                     before=NULLABLE,
                     after=_STATE,
                     step=INTEGER,
+                    tries=INTEGER,
                     cause=_CAUSE,
                     actor=STRING,
                     reason=STRING,

@@ -143,6 +143,7 @@ def transition_shown(record: Record) -> Spec:
         "before": record.before or None,
         "after": record.after,
         "step": record.step + 1,
+        "tries": record.rollout.get("tries", 1),
         "cause": record.cause,
         "actor": record.actor,
         "reason": record.reason,

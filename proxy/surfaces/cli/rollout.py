@@ -154,10 +154,15 @@ def _code(rollouts: Sequence[Spec], revision: str | None, *, met: bool) -> int:
 def _line(one: Spec) -> str:
     """`shop  v2.3.1  progressing, step 3 of 5, canary 25 %; waits for the end of the hold, in 4m`."""
     at = f", step {one['step']} of {len(one['steps'])}" if one["step"] else ""
-    effective = one["weights"]["effective"]
+    weights = one["weights"]
+    effective = weights["effective"]
     total = sum(effective.values())
     share = effective.get(one["to"], 0.0) / total * 100 if total else 0.0
     pieces = [f"{one['state']}{at}, {one['to']} {share:g} %"]
+    if one.get("tries", 1) > 1:
+        pieces.append(f"try {one['tries']}")
+    if one["state"] == "completed" and weights.get("rollout") == effective != weights.get("file"):
+        pieces.append("not in the file yet")
     if one["ring"]:
         pieces.append(f"ring {one['ring']}")
     if one["shadow"]:
@@ -191,6 +196,7 @@ def history_command(*, route: str, path: str, admin: str | None, token: str | No
         at = datetime.fromtimestamp(one["at"], UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         way = f"{one['before']} -> {one['after']}" if one["before"] else one["after"]
         step = f", step {one['step']}" if one["step"] else ""
+        step += f", try {one['tries']}" if one.get("tries", 1) > 1 else ""
         click.echo(
             f"{at}  {one['revision']}  {way}{step}, {one['percent']:g} %  {one['cause']} by {one['actor']}: {one['reason']}"
         )

@@ -109,6 +109,27 @@ def test_one_user_who_fails_is_no_degradation(stage_of: StageOf) -> None:
     assert house.brakes() == 0
 
 
+def ringed(stage_of: StageOf) -> House:
+    """Nobody is dealt the canary; who begins with `r` is given it by a rule."""
+    versions = [version_spec("stable", 100.0, upstream="old"), version_spec("canary", 0.0, upstream="new")]
+    rules = [{"label": "rules[0]", "units": [f"r{number}" for number in range(9)], "version": "canary"}]
+    spec = rolling(versions=versions, rules=rules)
+    spec["routes"][0]["evidence"]["weights"] = {"stable": 100.0, "canary": 0.0}
+    house = House(stage_of(spec))
+    house.answers["canary"] = BAD
+    return house
+
+
+@pytest.mark.parametrize(("clients", "brakes"), [(2, 0), (3, 1)])
+def test_of_a_version_without_a_share_three_units_must_have_erred(stage_of: StageOf, clients: int, brakes: int) -> None:
+    house = ringed(stage_of)
+    for _ in range(4):
+        for number in range(30):
+            house.ask(f"r{number % clients}")
+        house.second(100)
+    assert house.brakes() == brakes
+
+
 def test_without_a_brake_nothing_is_watched(stage_of: StageOf) -> None:
     house = House(stage_of(rolling(brake=None)))
     house.answers["canary"] = BAD

@@ -260,3 +260,20 @@ def test_a_route_that_compares_nothing_has_none(stage_of: StageOf) -> None:
     users.ask("u", BAD)
     assert stage.plan.routes[0].evidence is None
     assert control.flush() == []
+
+
+def test_who_fails_without_being_dealt_the_version_is_named_for_the_brake(stage_of: StageOf) -> None:
+    """Where the version has no weight, so that nobody was dealt it."""
+    spec = compared()
+    spec["routes"][0]["evidence"]["weights"] = {"stable": 100.0, "canary": 0.0}
+    stage = stage_of(spec)
+    control, users = Control(stage), Users(stage)
+    users.ask("alice")
+    assert control.flush() == []  # by a rule, and well
+    users.ask("alice", BAD)
+    ((head, units, firsts),) = control.flush()
+    assert (head["called"], units, firsts) == ({"canary": [HASH(b"alice")]}, [], [])
+    users.ask("alice", BAD)
+    assert control.flush() == []  # nothing new
+    stage.runtime.evidencing.connected()
+    assert control.flush()[0][0]["called"] == {"canary": [HASH(b"alice")]}

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from proxy.rollout.explaining import explanation, step_words, waits_for
+from proxy.rollout.explaining import downward, explanation, step_words, unwritten, waits_for
 from proxy.rollout.machine import begin
 from proxy.rollout.rollout import Samples
 from proxy.rollout.states import State
@@ -70,3 +70,28 @@ def test_a_paused_one_says_where_it_would_go_on_and_whose_word_the_weights_are()
     assert lines[0].endswith("brings `canary` in from `stable`, with `old` beside it.")
     assert explanation(replace(HELD, state=State.ABORTED), "", [])[-1] == "Nothing can be asked of it now."
     assert not any("Then come" in line for line in explanation(replace(HELD, state=State.ABORTED), "", []))
+
+
+def test_a_completed_rollout_says_what_to_write_into_the_file() -> None:
+    reached = replace(PENDING, state=State.COMPLETED, step=1, weights={"stable": 0.0, "canary": 100.0}, percent=100.0)
+    assert "write stable 0, canary 100 into it" in unwritten(reached)
+    assert unwritten(reached) in explanation(reached, "", [])
+    assert unwritten(replace(reached, bound=reached.weights)) == ""
+    assert unwritten(replace(reached, state=State.WATCHING)) == ""
+    assert unwritten(replace(reached, overruled=True)) == ""
+
+
+def test_a_first_step_that_takes_away_is_said_before_it_is_taken() -> None:
+    assert downward(PENDING) == ""
+    reached = replace(PENDING, percent=25.0)
+    assert downward(reached) == "Its first step takes `canary` down from 25 % to 5 %."
+    assert downward(reached) in explanation(reached, "", [])
+    assert downward(replace(reached, state=State.PROGRESSING)) == ""
+
+
+def test_of_a_try_and_of_what_was_taken_over_there_is_a_sentence() -> None:
+    assert not any("try" in one for one in explanation(PENDING, "", []))
+    tried = explanation(replace(PENDING, tries=2), "", [])
+    assert "It is try 2: each has an error budget (`alpha`) of its own." in tried
+    taken = replace(PENDING, taken_over=True, taken_arms=["stable", "earlier", None])
+    assert any("`earlier` still has what the rollout before it gave" in one for one in explanation(taken, "", []))

@@ -81,6 +81,7 @@ def test_facts_are_json_and_a_number_that_is_none_is_null():
         (STARTED, {"reason": "", "step": 0, "percent": 0.0}, "shop v2: started, step 1 of 3, canary at 0 %"),
         (STEP, {"shadow": 10.0}, "shop v2: goes on, step 2 of 3, canary at 5 %, 10 % copied to it: why"),
         (STEP, {"ring": "beta"}, "shop v2: goes on, step 2 of 3, canary at 5 %, ring beta: why"),
+        (STARTED, {"tries": 2}, "shop v2: started, step 2 of 3, try 2, canary at 5 %: why"),
         (STARTED, {"step": -1, "percent": 0.0}, "shop v2: started, canary at 0 %: why"),
         (PAUSED, {"state": State.APPROVAL}, "shop v2: waits for approval, step 2 of 3, canary at 5 %: why"),
     ],

@@ -250,3 +250,15 @@ def test_weights_of_nothing_are_no_percentage():
         "weights": {"effective": {"new": 0}}, "by_hand": None, "waits_for": "", "reason": "done", "actor": "tidegate",
     }  # fmt: skip
     assert _line(one) == "r  v  completed, new 0 %; done (tidegate)"
+
+
+def test_a_line_says_which_try_it_is_and_what_the_file_does_not_have_yet():
+    one = {
+        "route": "r", "revision": "v", "state": "completed", "step": 0, "steps": [], "to": "new", "ring": None, "shadow": 0,
+        "weights": {"effective": {"old": 0, "new": 9}, "rollout": {"old": 0, "new": 9}, "file": {"old": 9, "new": 0}},
+        "by_hand": None, "waits_for": "", "reason": "done", "actor": "tidegate", "tries": 2,
+    }  # fmt: skip
+    assert _line(one) == "r  v  completed, new 100 %, try 2, not in the file yet; done (tidegate)"
+    written = {**one["weights"], "file": one["weights"]["rollout"]}
+    assert "not in the file" not in _line({**one, "weights": written})
+    assert "not in the file" not in _line({**one, "state": "watching"})

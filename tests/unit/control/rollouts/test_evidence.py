@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.channel.evidence import evidence_payload
-from proxy.control.rollouts.evidence import BadEventError, Evidences
+from proxy.control.rollouts.evidence import BadEventError, Evidences, Happened
 from proxy.control.state import MemoryStore
 from proxy.core.evidence import FIRST
 from proxy.rollout.rollout import Rollout
@@ -273,13 +273,102 @@ def test_events_count_for_units_that_came(room: Room) -> None:
     wish = room.evidence.wish(rollout())
     assert wish is not None
     room.evidence.take(told(wish, [(1, 1, 0), (2, 0, 0)]))
-    assert room.evidence.happen("purchase", 1, 20.0, 1, None) == 1
-    assert room.evidence.happen("purchase", 7, 1.0, 1, "shop") == 1  # nobody has told of this unit yet
+    assert room.evidence.happen("purchase", 1, 20.0, 1, None) == Happened(1)
+    assert room.evidence.happen("purchase", 7, 1.0, 1, "shop") == Happened(1)  # nobody has told of this unit yet
     room.evidence.take(told(wish, [(7, 1, 0)]))
     canary = room.evidence.evidence(rollout(), room.now).version("canary").sums
     assert (canary["event:purchase"].affected, canary["event:purchase"].units) == (2, 2)
     assert canary["value:purchase"].total == 21_000
     assert room.facts.events == {"purchase": 2}
+
+
+def test_an_event_with_a_mark_counts_once_for_an_hour_in_every_step(room: Room) -> None:
+    wish = room.evidence.wish(rollout())
+    assert wish is not None
+    assert room.evidence.happen("purchase", 1, 20.0, 1, None, mark="order-7") == Happened(1)
+    room.evidence.wish(rollout(step=2, began=1500.0))
+    room.later(3599.0)
+    assert room.evidence.happen("purchase", 1, 20.0, 1, None, mark="order-7") == Happened(0, again=True)
+    room.later(1.0)
+    assert room.evidence.happen("purchase", 1, 20.0, 1, None, mark="order-7") == Happened(1)
+    assert room.facts.dropped == {("", "events_again"): 1}
+    with pytest.raises(BadEventError, match="nobody asks"):
+        room.evidence.happen("nothing", 1, 20.0, 1, None, mark="a")
+    with pytest.raises(BadEventError, match="nobody asks"):  # what was not counted is not remembered
+        room.evidence.happen("nothing", 1, 20.0, 1, None, mark="a")
+
+
+RING = {"weights": {"stable": 100.0, "canary": 0.0}, "ring": "staff"}
+
+
+def ringed(room: Room, seconds: int, **given: Any) -> Any:
+    """Half of what the ring asks fails; nobody is dealt the version."""
+    for _ in range(seconds):
+        room.answer("canary", 100, errors=60)
+        room.answer("stable", 1900)
+        cause = room.evidence.brake(rollout(**RING, **given), room.later())
+        if cause is not None:
+            return cause
+    return None
+
+
+def test_in_a_ring_one_client_that_fails_is_no_degradation_and_three_are(room: Room) -> None:
+    wish = room.evidence.wish(rollout(**RING))
+    assert wish is not None
+    room.evidence.take(told(wish, called={"canary": [f"{1:016x}", f"{2:016x}"]}))
+    assert ringed(room, 20) is None
+    room.evidence.take(told(wish, called={"canary": [f"{2:016x}", f"{3:016x}"]}))  # of another worker
+    cause = ringed(room, 3)
+    assert cause is not None
+    assert cause.numbers["units"] == 3
+
+
+def test_in_a_ring_whose_requests_are_nobodys_they_alone_pull_it(room: Room) -> None:
+    wish = room.evidence.wish(rollout(**RING))
+    assert wish is not None
+    room.evidence.take(told(wish, called={"canary": [""]}))
+    assert ringed(room, 3) is not None
+
+
+def test_whom_an_earlier_stretch_called_says_nothing_of_the_next(room: Room) -> None:
+    wish = room.evidence.wish(rollout(**RING))
+    assert wish is not None
+    room.evidence.take(told(wish, called={"canary": [f"{unit:016x}" for unit in range(5)]}))
+    second = room.evidence.wish(rollout(**RING | {"ring": "beta"}, step=2, began=1200.0))
+    assert second is not None
+    assert second["stretch"] != wish["stretch"]
+    room.evidence.take(told(wish, called={"canary": [f"{unit:016x}" for unit in range(5)]}))  # late
+    assert ringed(room, 10, step=2, began=1200.0) is None
+
+
+def test_what_was_taken_over_of_other_versions_is_watched_as_theirs(room: Room) -> None:
+    """The new revision brings in another version: until its first step the brake is over the one that has the share."""
+    plan = {"to": "next", "from": "stable"}
+    pending = rollout(
+        state=State.PENDING, step=-1, taken_over=True, taken_arms=["stable", "canary", None], revision="v3", plan=plan
+    )
+    wish = room.evidence.wish(pending)
+    assert wish is not None
+    assert (wish["from"], wish["to"]) == ("stable", "canary")
+    room.evidence.take(told(wish, firsts=[(1, 1), (2, 1), (3, 1)]))
+    assert room.evidence.brake(pending, room.now) is None
+    for _ in range(5):
+        room.answer("canary", 10, errors=8)
+        room.answer("stable", 190)
+        room.later()
+        stopped = room.evidence.brake(pending, room.now)
+    assert stopped is not None
+    assert stopped.reason.startswith("`canary`: ")
+    assert room.facts.brakes == {("shop", "canary"): 1}
+
+
+def test_a_verdict_says_which_try_it_is(room: Room) -> None:
+    for tries, words in ((1, ""), (2, " (try 2; each has an alpha of its own)")):
+        found = room.evidence.verdict(rollout(tries=tries, began=1000.0 + tries), room.now)
+        assert found is not None
+        assert found.reason.endswith(words)
+        assert ("try" in found.reason) == bool(words)
+        assert found.numbers["budget"].get("tries", 1) == tries
 
 
 @pytest.mark.parametrize(

@@ -172,3 +172,17 @@ def test_what_went_to_the_end_at_once_has_nothing_to_be_held_against(room: Room,
     assert found is not None
     assert found.result == "insufficient"
     assert "0 of 100 requests at `stable`" in found.reason
+
+
+def test_copies_that_fail_pull_the_brake_for_nobody_knows_whose_they_are(room: Room, tmp_path: Path) -> None:
+    shadowed = rollout(tmp_path)
+    room.evidence.wish(shadowed)
+    causes = []
+    for _ in range(3):
+        room.serve(500)
+        room.copy(100, errors=60)
+        room.now += 1.0
+        causes.append(room.evidence.brake(shadowed, room.now))
+    assert causes[-1] is not None
+    assert causes[-1].kind is CauseKind.BRAKE
+    assert "units" not in causes[-1].numbers

@@ -303,6 +303,95 @@ def test_what_a_superseded_rollout_has_reached_is_watched_until_the_first_step_a
     assert play(house, script) == "pending"  # there is nothing to brake any more
 
 
+def test_of_another_version_that_is_to_come_in_the_old_share_is_watched_and_goes_back(tmp_path):
+    """The newer revision has another `to`, and waits for its hour: what the older one gave is braked meanwhile."""
+    judge, closed = TestJudge(), []
+    file = {**FILE, "next": 0.0}
+    house = House(tmp_path / "state.db", shop(file, plan()), judge=judge, closed=lambda *_: "".join(closed))
+
+    async def script():
+        await house.let(65)
+        closed.append("a freeze")
+        await house.save(shop(file, plan("v3", to="next")))
+        await house.let(3)
+        await house.kill()
+        pending = house.desk.of("shop")
+        assert (pending.arms[1], pending.watched_arms[1], pending.percent) == ("next", "canary", 0.0)
+        assert house.weights() == {"stable": 95.0, "canary": 5.0, "next": 0.0}
+        await house.save(shop(file, plan("v4", to="next")))  # and one more, before any step
+        assert house.desk.of("shop").watched_arms[1] == "canary"
+        mend = house.break_journal()
+        judge.stop = Cause(CauseKind.BRAKE, "tidegate", "it fails", {}, house.now)
+        await house.let(2)
+        assert house.weights() == file  # it goes although that cannot be written
+        mend()
+        await house.let(2)
+        assert str(house.desk.of("shop").state) == "aborted"
+        judge.stop = None
+        closed.clear()
+        await house.act("retry")
+        await house.let(2)
+        retried = house.desk.of("shop")
+        return house.weights(), retried.watched_arms[1], retried.tries
+
+    assert play(house, script) == ({"stable": 99.0, "canary": 0.0, "next": 1.0}, "next", 2)
+
+
+def test_each_try_is_counted_and_outlives_a_kill(house):
+    async def script():
+        await house.let(5)
+        await house.act("pause")
+        await house.act("resume")
+        assert house.desk.of("shop").tries == 1  # it goes on where it was
+        await house.act("retry")
+        await house.kill()
+        assert house.desk.of("shop").tries == 2
+        await house.act("abort")
+        await house.act("retry")
+        await house.let(2)
+        await house.kill()
+        rollout = house.desk.of("shop")
+        history = [one.rollout["tries"] for one in reversed(await house.desk.history("shop", 10))]
+        return str(rollout.state), rollout.tries, history
+
+    assert play(house, script) == ("progressing", 3, [1, 1, 1, 1, 2, 2, 3, 3])
+
+
+def test_a_process_that_never_lives_long_still_gets_on(house):
+    async def script():
+        for _ in range(30):
+            await house.let(4)
+            await house.kill()
+        return house.at()[1]
+
+    assert play(house, script) >= 1  # of a hold of 60 seconds
+
+
+def test_what_was_reached_and_is_not_in_the_file_is_said_before_and_when_the_next_revision_begins(house, caplog):
+    async def script():
+        await house.until("completed")
+        await house.save(shop(rollout=plan("v3", [10, 100])))
+
+    play(house, script)
+    said = "The file still has stable 100, canary 0: write stable 0, canary 100 into it"
+    assert caplog.text.count(said) == 1
+    assert "revision v3 begins over weights that revision v2 has reached and the file does not have" in caplog.text
+    assert "Its first step takes `canary` down from 100 % to 10 %." in caplog.text
+
+
+def test_the_way_back_of_versions_goes_on_from_what_was_reached_without_a_word(house, caplog):
+    """From blue to green, and the next time from green to blue: the file never changes."""
+
+    async def script():
+        await house.until("completed")
+        await house.save(shop(rollout=plan("v3", [10, 100], **{"from": "canary", "to": "stable"})))
+        await house.let(1)
+        return house.weights()
+
+    assert play(house, script) == {"stable": 10.0, "canary": 90.0}
+    assert "begins over weights" not in caplog.text
+
+
 @pytest.mark.parametrize("end", ["completed", "aborted"])
 def test_the_same_revision_starts_nothing_once_it_is_over(house, end):
     async def script():
