@@ -33,6 +33,8 @@ of all, harm nobody: where the old version has next to none, a ratio says nothin
 Not where the ratio can be told and is a harmful one, and not while first errors speak against it, with what `beta` may err."""
 FEW: Final = 1000.0
 """Units at which the interval for that is best."""
+FOUND: Final = 0.1
+"""A share of the other's mean: about a difference of so much the interval that fails is best, where less is tolerated."""
 LEAST_REQUESTS: Final = 100
 """Requests of the new version for a plain comparison."""
 FEWEST: Final = 3
@@ -268,7 +270,11 @@ def mean(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float) 
         matters = abs(reference) * max(float(metric["tolerate"]), 0.01)
         if matters <= 0.0:
             return lacking(metric, "no units yet", allowance, samples)
-        both = [clustered_difference(sums[0], sums[1], level, matters) for level in (allowance.alpha, beta)]
+        found = abs(reference) * max(float(metric["tolerate"]), FOUND)
+        both = [
+            clustered_difference(sums[0], sums[1], allowance.alpha, found),
+            clustered_difference(sums[0], sums[1], beta, matters),
+        ]
     margin = abs(reference) * float(metric["tolerate"])
     return _compared(metric, evidence, allowance, both, margin, samples, f"mean, other's {reference:.4g}")
 
