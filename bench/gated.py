@@ -1,8 +1,8 @@
 """What the gates of a rollout say of a simulated day: proxy/rollout/gates.py itself, look by look, with the day's evidence.
 
 A fail is looked for every ten seconds (of latency's judges alone, and of the band, once a minute). A look at which nothing could
-have failed is left out: the likelihood ratio of the best alternative bounds every e-value, 2.5 standard errors bound every
-confidence sequence, and what the band takes for chance is its own. A pass is looked for once a minute, from the first on: no step's
+have failed is left out: the likelihood ratio of the best alternative bounds every e-value, the interval without the correction for
+few units bounds every interval, and what the band takes for chance is its own. A pass is looked for once a minute, from the first on: no step's
 time is waited for, which is the worst case for a harmful version.
 """
 
@@ -17,14 +17,19 @@ from bench.simulated import LOOKS, LOOKS_PER_MINUTE, MEDIAN, Day, Population, Su
 from proxy.analysis.budget import ALPHA, BETA
 from proxy.analysis.latency import band
 from proxy.analysis.log_ratio import HARMFUL
+from proxy.analysis.sequence import half_width
 from proxy.rollout.evidence import Evidence, StretchEvidence, VersionEvidence
 from proxy.rollout.gates import Gates
+from proxy.rollout.judging import FOUND
 from proxy.telemetry.measures import Counts
 
 Spec = dict[str, Any]
 
 NAMES: Final = ("stable", "canary")
-_SURE: Final = 2.5
+_SLACK: Final = 0.98
+"""Of an interval's width, for what is rounded."""
+_FEW: Final = 50.0
+"""Errors below which the one error more that promotion adds may matter much: each minute is looked at."""
 _EACH_MINUTE: Final = np.arange(LOOKS) % LOOKS_PER_MINUTE == LOOKS_PER_MINUTE - 1
 ERRORS: Final[Spec] = {
     "name": "errors", "judge": "error_rate", "weight": "critical", "tolerate": 1.0, "harmful": HARMFUL, "negligible": 0.01,
@@ -105,24 +110,24 @@ def _stopped(one: Day, who: Population, spec: Spec, fails: np.ndarray) -> float:
 def by_errors(one: Day, who: Population) -> tuple[float, float]:
     """Seconds until `error_rate` stops the day's canary, and until it would promote it."""
     assert one.errors is not None
-    fails = _bets(one.errors.affected, who.share, ALPHA / 2) | _above(one.errors)
+    fails = _bets(one.errors.affected, who.share, ALPHA / 2) | _above(one.errors, ALPHA)
     estimate, error = standing(one.errors, logarithm=True)
     units = np.maximum(one.errors.units, 1.0)
     share = one.errors.affected / units
     spread = np.sqrt((share * (1.0 - share) / units).sum(axis=1))
     with np.errstate(all="ignore"):
-        passes = (log(HARMFUL) - estimate) / error >= _SURE
-        passes |= share[:, 1] - share[:, 0] + _SURE * spread <= ERRORS["negligible"]
-    passes |= one.errors.total[:, 1] == 0
+        passes = estimate + 0.9 * _width(error, BETA, log(HARMFUL)) < log(HARMFUL)
+        passes |= share[:, 1] - share[:, 0] + 3.0 * spread <= ERRORS["negligible"]  # 3.035 at the least, at beta .05
+    passes |= one.errors.total[:, 1] < _FEW
     return walk(plan(ERRORS), lambda look: evidence(one, who, look), fails, passes & _EACH_MINUTE)
 
 
 def by_latency(one: Day, who: Population) -> float:
     """Seconds until `exceedance` and `mean` of one plan stop it, half of the budget each."""
     assert one.latency is not None
-    fails = _higher(one.latency)
+    fails = _higher(one.latency, ALPHA / 2, 0.0)
     for slow in one.slow:
-        fails = fails | _above(slow) | _bets(slow.affected, who.share, ALPHA / 4)
+        fails = fails | _above(slow, ALPHA / 2 / len(one.slow)) | _bets(slow.affected, who.share, ALPHA / 4)
     return _stopped(one, who, plan(exceedance(one.times), MEAN), fails)
 
 
@@ -130,14 +135,14 @@ def by_exceedance(one: Day, who: Population) -> float:
     """The same of `exceedance` alone."""
     fails = np.zeros(LOOKS, dtype=bool)
     for slow in one.slow:
-        fails |= _above(slow) | _bets(slow.affected, who.share, ALPHA / 2)
+        fails |= _above(slow, ALPHA / len(one.slow)) | _bets(slow.affected, who.share, ALPHA / 2)
     return _stopped(one, who, plan(exceedance(one.times)), fails & _EACH_MINUTE)
 
 
 def by_mean(one: Day, who: Population, tolerate: float = 0.0) -> float:
     """The same of `mean` of latency alone."""
     assert one.latency is not None
-    return _stopped(one, who, plan(MEAN | {"tolerate": tolerate}), _higher(one.latency) & _EACH_MINUTE)
+    return _stopped(one, who, plan(MEAN | {"tolerate": tolerate}), _higher(one.latency, ALPHA, tolerate) & _EACH_MINUTE)
 
 
 def by_band(one: Day, who: Population) -> float:
@@ -158,13 +163,21 @@ def _bets(firsts: np.ndarray, share: float, alpha: float) -> np.ndarray:
     return (best_alternative(firsts, share) >= -log(alpha)) & changed(firsts)
 
 
-def _above(sums: Sums) -> np.ndarray:
+def _above(sums: Sums, alpha: float) -> np.ndarray:
     estimate, error = standing(sums, logarithm=True)
     with np.errstate(all="ignore"):
-        return estimate / error >= _SURE
+        return estimate > _SLACK * _width(error, alpha, log(HARMFUL))
 
 
-def _higher(sums: Sums) -> np.ndarray:
+def _higher(sums: Sums, alpha: float, tolerate: float) -> np.ndarray:
     estimate, error = standing(sums, logarithm=False)
     with np.errstate(all="ignore"):
-        return estimate / error >= _SURE
+        mean = sums.total[:, 0] / sums.weight[:, 0]
+        return estimate - tolerate * mean > _SLACK * _width(error, alpha, mean * max(tolerate, FOUND))
+
+
+def _width(error: np.ndarray, alpha: float, matters: np.ndarray | float) -> np.ndarray:
+    """Half the width of the interval `around` an estimate (proxy/analysis/sequence.py), of many at once."""
+    twice = -2.0 * log(alpha)
+    x = (twice + log(1.0 + twice)) * (matters / (half_width(1.0, 1.0, alpha, 1.0) * error)) ** 2
+    return error * np.sqrt((1.0 + 1.0 / x) * (np.log1p(x) + twice))

@@ -1,4 +1,4 @@
-"""How often are the judges wrong, and how soon are they right? `python -m bench.judges` (ten minutes of one core; wants numpy).
+"""How often are the judges wrong, and how soon are they right? `python -m bench.judges` (twenty minutes of a core; wants numpy).
 
 Rollouts are simulated (simulated.py) and judged by Tidegate's own gates (gated.py), by thresholds as Flagger and Argo check
 them, and by Kayenta's judge (contenders.py). Thresholds and Kayenta are shown twice: as their users begin with them, and
@@ -13,7 +13,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
@@ -291,18 +291,22 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(prog="python -m bench.judges", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a first look: fifty rollouts, about a minute")
+    parser.add_argument("--sound", type=int, help="rollouts without a difference, instead of 2,000")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of up to two")
     parser.add_argument("--seed", type=int, default=20261121)
     parser.add_argument("--out", type=Path, help="write the tables here")
     parser.add_argument("--json", type=Path, help="write the figures here")
     chosen = parser.parse_args()
     sizes = QUICK if chosen.quick else FULL
+    if chosen.sound is not None:
+        sizes = replace(sizes, sound=chosen.sound)
     begun = time.monotonic()
 
     results = measure(chosen.seed, sizes, chosen.jobs, say)
     options = "".join(
         [
             " --quick" if chosen.quick else "",
+            f" --sound {chosen.sound}" if chosen.sound is not None else "",
             f" --seed {chosen.seed}",
             f" --jobs {chosen.jobs}" if chosen.jobs > 1 else "",
         ]

@@ -16,6 +16,7 @@ from bench.simulated import HEAVY, LOOKS, Population, day, usual_times  # noqa: 
 from proxy.analysis.error_rate import ErrorRateTest, Stretch  # noqa: E402
 from proxy.analysis.kayenta import judge_metric  # noqa: E402
 from proxy.analysis.log_ratio import log_ratio, upper_log_ratio  # noqa: E402
+from proxy.analysis.sequence import around  # noqa: E402
 
 SMALL = Population("small", 60, 6000.0, 0.3, steady=True, errors=0.03)
 
@@ -96,6 +97,13 @@ def test_gates_that_look_each_time_say_no_other():
     )
     minutes = always & (np.arange(LOOKS) % 6 == 5)
     assert gated.walk(gated.plan(gated.BAND), seen, minutes, never)[0] == gated.by_band(one, HEAVY) < contenders.NEVER
+
+
+def test_widths_of_many_are_those_of_one():
+    errors = np.array([0.01, 0.1, 0.7])
+    for alpha, matters in ((0.01, log(2.0)), (0.005, 0.3)):
+        widths = [around(0.0, error, alpha, matters).high for error in errors.tolist()]
+        assert np.allclose(gated._width(errors, alpha, matters), widths)
 
 
 def test_the_evidence_of_a_day_is_what_its_users_had():
