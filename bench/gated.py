@@ -2,8 +2,8 @@
 
 A fail is looked for every ten seconds (of latency's judges alone, and of the band, once a minute). A look at which nothing could
 have failed is left out: the likelihood ratio of the best alternative bounds every e-value, the interval without the correction for
-few units bounds every interval, and what the band takes for chance is its own. A pass is looked for once a minute, from the first on: no step's
-time is waited for, which is the worst case for a harmful version.
+few units bounds every interval, and what the band takes for chance is its own. A pass is looked for once a minute, from the first
+on: no step's time is waited for, which is the worst case for a harmful version.
 """
 
 from collections.abc import Callable, Iterable
