@@ -125,7 +125,7 @@ def by_errors(one: Day, who: Population) -> tuple[float, float]:
 def by_latency(one: Day, who: Population) -> float:
     """Seconds until `exceedance` and `mean` of one plan stop it, half of the budget each."""
     assert one.latency is not None
-    fails = _higher(one.latency, ALPHA / 2, 0.0)
+    fails = _higher(one.latency, ALPHA, 0.0)
     for slow in one.slow:
         fails = fails | _above(slow, ALPHA / 2 / len(one.slow)) | _bets(slow.affected, who.share, ALPHA / 4)
     return _stopped(one, who, plan(exceedance(one.times), MEAN), fails)
@@ -142,7 +142,9 @@ def by_exceedance(one: Day, who: Population) -> float:
 def by_mean(one: Day, who: Population, tolerate: float = 0.0) -> float:
     """The same of `mean` of latency alone."""
     assert one.latency is not None
-    return _stopped(one, who, plan(MEAN | {"tolerate": tolerate}), _higher(one.latency, ALPHA, tolerate) & _EACH_MINUTE)
+    return _stopped(
+        one, who, plan(MEAN | {"tolerate": tolerate}), _higher(one.latency, 2 * ALPHA, tolerate) & _EACH_MINUTE
+    )
 
 
 def by_band(one: Day, who: Population) -> float:

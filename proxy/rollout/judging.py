@@ -262,7 +262,7 @@ def mean(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float) 
         if ours is None or theirs is None:
             return lacking(metric, f"no event `{metric['event']}` was heard of", allowance)
         reference, samples = theirs.mean, (ours.units << evidence.level, theirs.units << evidence.level)
-        both = [mean_difference(ours, theirs, level) for level in (allowance.alpha, beta)]
+        both = [mean_difference(ours, theirs, level) for level in (_one_end(metric, allowance), beta)]
     else:
         column, scale = ("bytes", 1.0) if metric["of"] == "response_bytes" else ("microseconds", 1e-6)
         sums = [_scaled(one.sums.get(column, Clusters()), scale) for one in (new, other)]
@@ -272,7 +272,7 @@ def mean(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float) 
             return lacking(metric, "no units yet", allowance, samples)
         found = abs(reference) * max(float(metric["tolerate"]), FOUND)
         both = [
-            clustered_difference(sums[0], sums[1], allowance.alpha, found),
+            clustered_difference(sums[0], sums[1], _one_end(metric, allowance), found),
             clustered_difference(sums[0], sums[1], beta, matters),
         ]
     margin = abs(reference) * float(metric["tolerate"])
@@ -287,10 +287,15 @@ def proportion(metric: Metric, evidence: Evidence, allowance: Allowance, beta: f
     ours, theirs = shares
     if ours is None or theirs is None or ours.hits + theirs.hits == 0:
         return lacking(metric, f"no event `{metric['event']}` was heard of", allowance)
-    both = [difference(ours, theirs, level) for level in (allowance.alpha, beta)]
+    both = [difference(ours, theirs, level) for level in (_one_end(metric, allowance), beta)]
     said = f"{ours.value:.2%} of the units at `{evidence.new}`, {theirs.value:.2%} at `{evidence.reference}`"
     samples = (ours.units << evidence.level, theirs.units << evidence.level)
     return _compared(metric, evidence, allowance, both, float(metric["tolerate"]), samples, said)
+
+
+def _one_end(metric: Metric, allowance: Allowance) -> float:
+    """The level of an interval that fails. It errs as often on either side: where one end alone fails, twice as often may be."""
+    return allowance.alpha if metric["direction"] == "same" else min(2.0 * allowance.alpha, 0.5)
 
 
 def _compared(
