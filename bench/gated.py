@@ -1,6 +1,7 @@
 """What the gates of a rollout say of a simulated day: proxy/rollout/gates.py itself, look by look, with the day's evidence.
 
-A fail is looked for every ten seconds (of latency's judges alone, and of the band, once a minute). A look at which nothing could
+A fail is looked for every ten seconds (of latency's judges alone, of the band, and of first slow answers after the first two hours,
+once a minute, which can only make them later). A look at which nothing could
 have failed is left out: the likelihood ratio of the best alternative bounds every e-value, the interval without the correction for
 few units bounds every interval, and what the band takes for chance is its own. A pass is looked for once a minute, from the first
 on: no step's time is waited for, which is the worst case for a harmful version.
@@ -16,7 +17,7 @@ from bench.contenders import NEVER, best_alternative, changed, clusters, seconds
 from bench.simulated import LOOKS, LOOKS_PER_MINUTE, MEDIAN, Day, Population, Sums
 from proxy.analysis.budget import ALPHA, BETA
 from proxy.analysis.latency import band
-from proxy.analysis.log_ratio import HARMFUL
+from proxy.analysis.log_ratio import HARMFUL, LEAST_AFFECTED, LEAST_SPREAD
 from proxy.analysis.sequence import half_width
 from proxy.rollout.evidence import Evidence, StretchEvidence, VersionEvidence
 from proxy.rollout.gates import Gates
@@ -31,6 +32,7 @@ _SLACK: Final = 0.98
 _FEW: Final = 50.0
 """Errors below which the one error more that promotion adds may matter much: each minute is looked at."""
 _EACH_MINUTE: Final = np.arange(LOOKS) % LOOKS_PER_MINUTE == LOOKS_PER_MINUTE - 1
+_OFTEN: Final = _EACH_MINUTE | (np.arange(LOOKS) < 120 * LOOKS_PER_MINUTE)
 ERRORS: Final[Spec] = {
     "name": "errors", "judge": "error_rate", "weight": "critical", "tolerate": 1.0, "harmful": HARMFUL, "negligible": 0.01,
 }  # fmt: skip
@@ -110,7 +112,7 @@ def _stopped(one: Day, who: Population, spec: Spec, fails: np.ndarray) -> float:
 def by_errors(one: Day, who: Population) -> tuple[float, float]:
     """Seconds until `error_rate` stops the day's canary, and until it would promote it."""
     assert one.errors is not None
-    fails = _bets(one.errors.affected, who.share, ALPHA / 2) | _above(one.errors, ALPHA)
+    fails = changed(one.errors.affected) & _bets(one.errors.affected, who.share, ALPHA / 2) | _above(one.errors, ALPHA)
     estimate, error = standing(one.errors, logarithm=True)
     units = np.maximum(one.errors.units, 1.0)
     share = one.errors.affected / units
@@ -127,7 +129,7 @@ def by_latency(one: Day, who: Population) -> float:
     assert one.latency is not None
     fails = _higher(one.latency, ALPHA, 0.0)
     for slow in one.slow:
-        fails = fails | _above(slow, ALPHA / 2 / len(one.slow)) | _bets(slow.affected, who.share, ALPHA / 4)
+        fails = fails | _above(slow, ALPHA / 2 / len(one.slow)) | _bets(slow.affected, who.share, ALPHA / 4) & _OFTEN
     return _stopped(one, who, plan(exceedance(one.times), MEAN), fails)
 
 
@@ -162,20 +164,26 @@ def by_band(one: Day, who: Population) -> float:
 
 
 def _bets(firsts: np.ndarray, share: float, alpha: float) -> np.ndarray:
-    return (best_alternative(firsts, share) >= -log(alpha)) & changed(firsts)
+    return best_alternative(firsts, share) >= -log(alpha)
 
 
 def _above(sums: Sums, alpha: float) -> np.ndarray:
     estimate, error = standing(sums, logarithm=True)
     with np.errstate(all="ignore"):
-        return estimate > _SLACK * _width(error, alpha, log(HARMFUL))
+        enough = (sums.affected.min(axis=1) >= LEAST_AFFECTED) & _spread(sums)
+        return enough & (estimate > _SLACK * _width(error, alpha, log(HARMFUL)))
 
 
 def _higher(sums: Sums, alpha: float, tolerate: float) -> np.ndarray:
     estimate, error = standing(sums, logarithm=False)
     with np.errstate(all="ignore"):
         mean = sums.total[:, 0] / sums.weight[:, 0]
-        return estimate - tolerate * mean > _SLACK * _width(error, alpha, mean * max(tolerate, FOUND))
+        return _spread(sums) & (estimate - tolerate * mean > _SLACK * _width(error, alpha, mean * max(tolerate, FOUND)))
+
+
+def _spread(sums: Sums) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return (sums.weight**2 / sums.weight_squared).min(axis=1) >= LEAST_SPREAD
 
 
 def _width(error: np.ndarray, alpha: float, matters: np.ndarray | float) -> np.ndarray:

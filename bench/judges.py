@@ -292,6 +292,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.judges", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a first look: fifty rollouts, about a minute")
     parser.add_argument("--sound", type=int, help="rollouts without a difference, instead of 2,000")
+    parser.add_argument("--bad", type=int, help="rollouts of each size of difference, instead of 100")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of up to two")
     parser.add_argument("--seed", type=int, default=20261121)
     parser.add_argument("--out", type=Path, help="write the tables here")
@@ -300,6 +301,8 @@ def main() -> int:
     sizes = QUICK if chosen.quick else FULL
     if chosen.sound is not None:
         sizes = replace(sizes, sound=chosen.sound)
+    if chosen.bad is not None:
+        sizes = replace(sizes, bad=chosen.bad)
     begun = time.monotonic()
 
     results = measure(chosen.seed, sizes, chosen.jobs, say)
@@ -307,6 +310,7 @@ def main() -> int:
         [
             " --quick" if chosen.quick else "",
             f" --sound {chosen.sound}" if chosen.sound is not None else "",
+            f" --bad {chosen.bad}" if chosen.bad is not None else "",
             f" --seed {chosen.seed}",
             f" --jobs {chosen.jobs}" if chosen.jobs > 1 else "",
         ]
