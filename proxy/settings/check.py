@@ -3,11 +3,8 @@
 Works on what is valid by itself and says nothing about the rest, which has its errors already.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from proxy.settings.certificates import CertificateReader
 from proxy.settings.check_audience import check_audience
 from proxy.settings.check_flags import check_flags
 from proxy.settings.check_hash import check_hash
@@ -18,54 +15,15 @@ from proxy.settings.check_route import check_route, signs_records, unit_chain, u
 from proxy.settings.check_segments import check_segments, known
 from proxy.settings.check_tokens import check_tokens
 from proxy.settings.check_upstream import check_upstream_policies
-from proxy.settings.models.matchers import Matcher
-from proxy.settings.models.route import Route
+from proxy.settings.draft import Draft
 from proxy.settings.models.top import General
 from proxy.settings.models.upstream import Upstream
-from proxy.settings.plugin_files import PluginFiles
-from proxy.settings.problems import WARNING, KeyPath, Place, Report, suggestion
+from proxy.settings.problems import WARNING, KeyPath, suggestion
 from proxy.settings.references import route_references
 from proxy.settings.scalars import Address, format_duration, split_address
 from proxy.settings.shadowing import Shadowing
-from proxy.settings.unit_files import UnitFiles
 
 _KILL_AFTER: Final = 10.0
-
-
-@dataclass(slots=True)
-class Draft:
-    """A configuration in the making: its valid parts (a route that is not is None), and where to report.
-
-    `now` is the time, in seconds since 1970.
-    `segment_order` and `flag_order` are filled by `check`: names in an order in which each needs only earlier ones; `lists`
-    with the names of list files.
-    """
-
-    values: dict[str, Any]
-    report: Report
-    where: Callable[[KeyPath], Place]
-    certificates: CertificateReader
-    unit_files: UnitFiles
-    plugin_files: PluginFiles
-    now: float
-    general: General | None = None
-    upstreams: dict[str, Upstream] = field(default_factory=dict)
-    segments: dict[str, Matcher] = field(default_factory=dict)
-    routes: list[Route | None] = field(default_factory=list)
-    segment_order: list[str] = field(default_factory=list)
-    lists: list[str] = field(default_factory=list)
-    flag_order: list[str] = field(default_factory=list)
-
-    def names(self, part: str) -> frozenset[str]:
-        """The names a part defines, valid or not: a reference to one with mistakes is right."""
-        given = self.values.get(part, {})
-        return frozenset(given) if isinstance(given, dict) else frozenset()
-
-    def listed(self, part: str) -> frozenset[str]:
-        """The same of a part that is a list of maps with a `name`."""
-        given = self.values.get(part, [])
-        names = [one.get("name") for one in given if isinstance(one, dict)] if isinstance(given, list) else []
-        return frozenset(name for name in names if isinstance(name, str))
 
 
 def check(draft: Draft) -> None:

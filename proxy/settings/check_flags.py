@@ -1,24 +1,22 @@
 """What no single value shows of flags: flags that need each other, routes they follow, and the port that serves them."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxy.settings.check_audience import check_end
 from proxy.settings.check_segments import known
+from proxy.settings.draft import Draft
 from proxy.settings.models.flags import Flag, Ofrep
 from proxy.settings.models.route import Route
 from proxy.settings.problems import WARNING, KeyPath, suggestion
 from proxy.settings.references import flag_references
 from proxy.settings.scalars import split_address
 
-if TYPE_CHECKING:
-    from proxy.settings.check import Draft
-
 MAX_DEPTH: Final = 16
 """Prerequisites of prerequisites."""
 
 
-def check_flags(draft: "Draft") -> None:
+def check_flags(draft: Draft) -> None:
     """Report what is wrong; fills `draft.flag_order`."""
     names = draft.names("flags")
     route_names = {route.name: route for route in draft.routes if route is not None}
@@ -43,7 +41,7 @@ def check_flags(draft: "Draft") -> None:
         draft.report(("flags",), "nobody is told of flags: give `ofrep`, or `inject_flags` of a route", WARNING)
 
 
-def _flag(draft: "Draft", name: str, flag: Flag, routes: dict[str, Route], route_names: Collection[object]) -> None:
+def _flag(draft: Draft, name: str, flag: Flag, routes: dict[str, Route], route_names: Collection[object]) -> None:
     path: KeyPath = ("flags", name)
     if flag.until is not None:
         check_end((*path, "until"), "flag", flag.until, draft.report, draft.now, "off")
@@ -70,7 +68,7 @@ def _flag(draft: "Draft", name: str, flag: Flag, routes: dict[str, Route], route
                 draft.report((*path, "prerequisites", other), message)
 
 
-def _order(draft: "Draft", flags: dict[str, Flag]) -> None:
+def _order(draft: Draft, flags: dict[str, Flag]) -> None:
     done: set[str] = set()
 
     def visit(name: str, trail: list[str], path: KeyPath) -> None:
@@ -93,7 +91,7 @@ def _order(draft: "Draft", flags: dict[str, Flag]) -> None:
         visit(name, [], ("flags", name))
 
 
-def _follows(draft: "Draft", path: KeyPath, flag: Flag, route: Route) -> None:
+def _follows(draft: Draft, path: KeyPath, flag: Flag, route: Route) -> None:
     values = flag.values()
     absent = [version for version in route.versions if values and version not in values]
     if absent:
@@ -103,7 +101,7 @@ def _follows(draft: "Draft", path: KeyPath, flag: Flag, route: Route) -> None:
         draft.report((*path, "off"), f"there is no variant `{flag.off}`" + suggestion(flag.off, named, "variants"))
 
 
-def _port(draft: "Draft", ofrep: Ofrep) -> None:
+def _port(draft: Draft, ofrep: Ofrep) -> None:
     general = draft.general
     address = split_address(ofrep.listen)
     if address.kind == "fd":
@@ -121,7 +119,7 @@ def _port(draft: "Draft", ofrep: Ofrep) -> None:
         draft.report(("ofrep",), "there are no `flags`, so it has nothing to serve", WARNING)
 
 
-def _injected(draft: "Draft", names: frozenset[str]) -> None:
+def _injected(draft: Draft, names: frozenset[str]) -> None:
     for index, route in enumerate(draft.routes):
         if route is None:
             continue

@@ -1,13 +1,11 @@
 """What no single key of `plugins` shows: names, files that are there and can be used, and routes that name them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from proxy.settings.draft import Draft
 from proxy.settings.models.plugins import PluginEntry
 from proxy.settings.plugin_files import PluginFiles
 from proxy.settings.problems import WARNING, KeyPath
-
-if TYPE_CHECKING:
-    from proxy.settings.check import Draft
 
 Spec = dict[str, Any]
 
@@ -23,7 +21,7 @@ def made_of(entry: PluginEntry, files: PluginFiles) -> Spec:
     }
 
 
-def check_plugins(draft: "Draft") -> None:
+def check_plugins(draft: Draft) -> None:
     """Report what is wrong with `plugins`."""
     if draft.general is None:
         return

@@ -2,18 +2,16 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxy.expressions import ExpressionError, available, check
 from proxy.settings.check_route import unit_chain
+from proxy.settings.draft import Draft
 from proxy.settings.models.matchers import Matcher, Period
 from proxy.settings.models.route import Route
 from proxy.settings.problems import ERROR, WARNING, KeyPath, Report, suggestion
 from proxy.settings.references import matcher_references, matchers_of
 from proxy.settings.unit_files import MAX_UNIT
-
-if TYPE_CHECKING:
-    from proxy.settings.check import Draft
 
 MAX_DEPTH: Final = 16
 """Segments within segments. A decision walks them all the way down."""
@@ -33,7 +31,7 @@ def known(report: Report, path: KeyPath, what: str, name: str, names: Collection
         report(path, f"there is no {what} `{name}`" + suggestion(name, names, f"{what}s"))
 
 
-def check_segments(draft: "Draft") -> None:
+def check_segments(draft: Draft) -> None:
     """Report what is wrong between segments, in what they look at, and in the files they name."""
     _order(draft)
     _sizes(draft)
@@ -58,7 +56,7 @@ def check_segments(draft: "Draft") -> None:
     _units(draft)
 
 
-def _order(draft: "Draft") -> None:
+def _order(draft: Draft) -> None:
     names = draft.names("segments")
     needs: dict[str, list[tuple[KeyPath, str]]] = {}
     given = draft.values.get("segments")
@@ -90,7 +88,7 @@ def _order(draft: "Draft") -> None:
         visit(name, [], ("segments", name))
 
 
-def _sizes(draft: "Draft") -> None:
+def _sizes(draft: Draft) -> None:
     """In the order of segments, so that those named are known: what each comes to when all of it is looked at."""
     sizes: dict[str, int] = {}
 
@@ -112,7 +110,7 @@ def _sizes(draft: "Draft") -> None:
                 sizes[name] = 1
 
 
-def _expression(draft: "Draft", path: KeyPath, text: str) -> None:
+def _expression(draft: Draft, path: KeyPath, text: str) -> None:
     if not available():
         draft.report(path, "wants cel-expr-python: pip install 'tidegate[cel]'", key=True)
         return
@@ -127,7 +125,7 @@ def _expression(draft: "Draft", path: KeyPath, text: str) -> None:
             draft.report(path, f"`{name}`: {_NOBODY.format(because, needed)}")
 
 
-def _list(draft: "Draft", path: KeyPath, name: str) -> None:
+def _list(draft: Draft, path: KeyPath, name: str) -> None:
     files = draft.unit_files
     if name not in draft.lists:
         draft.lists.append(name)
@@ -152,7 +150,7 @@ def _list(draft: "Draft", path: KeyPath, name: str) -> None:
             )
 
 
-def _past(draft: "Draft", path: KeyPath, matcher: Matcher) -> None:
+def _past(draft: Draft, path: KeyPath, matcher: Matcher) -> None:
     source, value = matcher.sources()[0]
     if isinstance(value, Period) and value.to is not None and value.to <= draft.now:
         ended = datetime.fromtimestamp(value.to, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -164,7 +162,7 @@ def _past(draft: "Draft", path: KeyPath, matcher: Matcher) -> None:
             _past(draft, (*path, source, index), one)
 
 
-def _units(draft: "Draft") -> None:
+def _units(draft: Draft) -> None:
     """A route without a unit of its users' own has nobody in a list."""
     about: dict[str, bool] = {}
     for name in draft.segment_order:

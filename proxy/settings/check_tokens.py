@@ -3,17 +3,15 @@
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from proxy import expressions
+from proxy.settings.draft import Draft
 from proxy.settings.models.tokens import Jwt
 from proxy.settings.problems import WARNING, KeyPath
 from proxy.settings.references import matchers_of
 from proxy.tokens import MAX_DOCUMENT, available, parse_keys, usable_keys
-
-if TYPE_CHECKING:
-    from proxy.settings.check import Draft
 
 _HERE: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 
@@ -33,7 +31,7 @@ def read_keys(path: str | Path) -> list[dict[str, Any]]:
         raise ValueError(f"{path} {error}") from None
 
 
-def check_tokens(draft: "Draft") -> None:
+def check_tokens(draft: Draft) -> None:
     """Report what is wrong with `jwt`, and with units from claims where there is none."""
     used = list(_claims(draft))
     if not draft.values.get("jwt"):
@@ -50,7 +48,7 @@ def check_tokens(draft: "Draft") -> None:
         _keys(draft, draft.general.jwt)
 
 
-def _keys(draft: "Draft", jwt: Jwt) -> None:
+def _keys(draft: Draft, jwt: Jwt) -> None:
     if not available():
         draft.report(("jwt",), "wants PyJWT and cryptography: pip install 'tidegate[jwt]'", key=True)
         return
@@ -78,7 +76,7 @@ def _read_by(expression: object) -> Mapping[str, object]:
     return {}
 
 
-def _claims(draft: "Draft") -> Iterator[KeyPath]:
+def _claims(draft: Draft) -> Iterator[KeyPath]:
     """Where something is about claims."""
     for path, matcher in matchers_of(
         draft.values.get("segments"), draft.values.get("routes"), draft.values.get("flags")

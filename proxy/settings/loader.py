@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from proxy.settings.certificates import CertificateReader
-from proxy.settings.check import Draft, check
+from proxy.settings.check import check
 from proxy.settings.compile import compile_spec
+from proxy.settings.draft import Draft
 from proxy.settings.later import find_later
 from proxy.settings.models.matchers import Matcher
 from proxy.settings.models.route import Route

@@ -1,21 +1,20 @@
 """`tidegate rollout`: where rollouts are, what they went through and why, and what people ask of them. Asks the admin port."""
 
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import quote
 
 import click
 
-from proxy.surfaces.cli.loading import config_option, print_json
+from proxy.surfaces.cli.at_admin import ask_or_exit, asks_admin, fail, open_client, whoami
+from proxy.surfaces.cli.loading import print_json
 from proxy.surfaces.cli.rollout_plan import plan_command
 from proxy.surfaces.cli.rollout_simulate import simulate_command
 
 Spec = dict[str, Any]
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 FINE: Final = 0
 FAILED: Final = 1
@@ -45,54 +44,6 @@ ACTIONS: Final = {
     "retry": "Begin the step, or an aborted rollout, anew.",
     "freeze": "Stop where it is, and let nothing move it, the brake neither.",
 }
-
-
-def asks_admin(command: Command) -> Command:
-    """The options that say whom to ask."""
-    command = click.option("--admin", metavar="ADDRESS", help="The admin port, where -c does not lead to it.")(command)
-    command = click.option(
-        "--token",
-        envvar="TIDEGATE_TOKEN",
-        metavar="TOKEN",
-        help="Its token. [default: the file's first; TIDEGATE_TOKEN]",
-    )(command)
-    return config_option()(command)
-
-
-def open_client(path: str, admin: str | None, token: str | None) -> Any:
-    """The client. Where nobody can be asked the command is over with code 1."""
-    from proxy.surfaces.cli.admin_client import AdminClient, UnreachableError, place_of
-
-    try:
-        return AdminClient(place_of(path, admin, token))
-    except UnreachableError as error:
-        fail(str(error))
-
-
-def ask_or_exit(client: Any, method: str, path: str, body: Any = None) -> Any:
-    """What the admin port answers. Where it does not, or says no, the command is over with code 1."""
-    from proxy.surfaces.cli.admin_client import RefusedError, UnreachableError
-
-    try:
-        return client.ask(method, path, body)
-    except (RefusedError, UnreachableError) as error:
-        fail(str(error))
-
-
-def fail(message: str) -> Any:
-    """Say it and end with code 1."""
-    click.secho(message, fg="red", err=True)
-    sys.exit(FAILED)
-
-
-def whoami() -> str:
-    """Who asks, for the record."""
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"
 
 
 @click.group("rollout")

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from proxy.surfaces.cli.at_admin import ask_or_exit, open_client
 from proxy.surfaces.cli.loading import print_json
 from proxy.surfaces.cli.rollout_described import (
     ERROR_PERCENT,
@@ -93,8 +94,6 @@ def plan_command(
 
 def _traffic_now(path: str, admin: str | None, token: str | None, route: str, old: str) -> tuple[float, float | None]:
     """Requests per second of a route of the running proxy; percent of errors of its old version, None before it had ENOUGH."""
-    from proxy.surfaces.cli.rollout import ask_or_exit, open_client
-
     client = open_client(path, admin, token)
 
     def versions() -> list[Spec]:

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import click
 
+from proxy.surfaces.cli.at_admin import ask_or_exit, asks_admin, open_client, whoami
 from proxy.surfaces.cli.loading import print_json
-from proxy.surfaces.cli.rollout import ask_or_exit, asks_admin, open_client, whoami
 
 Spec = dict[str, Any]
 

@@ -130,7 +130,7 @@ class Client:
 
 
 def test_plan_asks_the_running_proxy_for_its_rate(file, monkeypatch):
-    monkeypatch.setattr("proxy.surfaces.cli.rollout.open_client", lambda *_: Client(0, 10_000))
+    monkeypatch.setattr("proxy.surfaces.cli.rollout_plan.open_client", lambda *_: Client(0, 10_000))
     monkeypatch.setattr(rollout_plan.time, "sleep", lambda _: None)
     ticks = iter([10.0, 15.0])
     monkeypatch.setattr(rollout_plan.time, "monotonic", lambda: next(ticks))
@@ -140,7 +140,7 @@ def test_plan_asks_the_running_proxy_for_its_rate(file, monkeypatch):
 
 
 def test_plan_wants_requests_or_a_rate(file, monkeypatch):
-    monkeypatch.setattr("proxy.surfaces.cli.rollout.open_client", lambda *_: Client(5, 5))
+    monkeypatch.setattr("proxy.surfaces.cli.rollout_plan.open_client", lambda *_: Client(5, 5))
     monkeypatch.setattr(rollout_plan.time, "sleep", lambda _: None)
     result = run("plan", "-c", file)
     assert result.exit_code == 1
