@@ -1,7 +1,7 @@
-"""When each judge would stop a simulated day: ours (proxy/analysis, as it is), thresholds as Flagger and Argo run them,
-Kayenta's judge.
+"""When each judge would stop a simulated day: parts of ours (proxy/analysis, as it is), thresholds as Flagger and Argo run them,
+Kayenta's judge. The gates, which put our parts together, are in gated.py.
 
-Ours is only called at looks where it could possibly fire: the likelihood ratio of the best alternative bounds every e-value,
+Ours are only called at looks where it could possibly fire: the likelihood ratio of the best alternative bounds every e-value,
 and 2.5 standard errors bound every confidence sequence. What is skipped could not have fired, so nothing is changed by that
 but the time.
 """
@@ -15,7 +15,6 @@ import numpy as np
 from bench.simulated import LOOKS, LOOKS_PER_MINUTE, TAILS_FROM, WINDOWS, Day, Sums
 from proxy.analysis.clusters import Clusters
 from proxy.analysis.error_rate import ErrorRateTest, Stretch, ln_evidence
-from proxy.analysis.latency import ExceedanceTest
 from proxy.analysis.log_ratio import log_ratio, upper_log_ratio
 from proxy.analysis.means import clustered_difference
 from proxy.core.brake import Brake, Odds
@@ -44,11 +43,11 @@ def clusters(sums: Sums, look: int, arm: int) -> Clusters:
     )
 
 
-def _changed(counts: np.ndarray) -> np.ndarray:
+def changed(counts: np.ndarray) -> np.ndarray:
     return np.concatenate([[True], (counts[1:] != counts[:-1]).any(axis=1)])
 
 
-def _best_alternative(counts: np.ndarray, share: float) -> np.ndarray:
+def best_alternative(counts: np.ndarray, share: float) -> np.ndarray:
     """ln of the highest likelihood ratio against `share`, of canaries that are worse: no mixture of them can be higher."""
     total = np.maximum(counts.sum(axis=1), 1.0)
     theta = np.clip(counts[:, 1] / total, 1e-12, 1 - 1e-12)
@@ -59,26 +58,14 @@ def _best_alternative(counts: np.ndarray, share: float) -> np.ndarray:
 def by_first_errors(firsts: np.ndarray, share: float, alpha: float) -> float:
     """Seconds until the sequential test over users' first errors."""
     test = ErrorRateTest()
-    for look in np.flatnonzero((_best_alternative(firsts, share) >= -log(alpha)) & _changed(firsts)):
+    for look in np.flatnonzero((best_alternative(firsts, share) >= -log(alpha)) & changed(firsts)):
         test.observe(Stretch(share, int(firsts[look, 1]), int(firsts[look, 0])))
         if test.worse(alpha):
             return seconds(look)
     return NEVER
 
 
-def by_exceedance(slow_firsts: list[np.ndarray], share: float, alpha: float) -> float:
-    """Seconds until the mean of the tests over the first exceedance of each T."""
-    test = ExceedanceTest([float(place) for place in range(len(slow_firsts))])
-    best = np.max([_best_alternative(one, share) for one in slow_firsts], axis=0)
-    changed = np.any([_changed(one) for one in slow_firsts], axis=0)
-    for look in np.flatnonzero((best >= -log(alpha)) & changed):
-        test.observe([Stretch(share, int(one[look, 1]), int(one[look, 0])) for one in slow_firsts])
-        if test.slower(alpha):
-            return seconds(look)
-    return NEVER
-
-
-def _standing(sums: Sums, *, logarithm: bool) -> tuple[np.ndarray, np.ndarray]:
+def standing(sums: Sums, *, logarithm: bool) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(all="ignore"):
         ratio = sums.total / sums.weight
         squares = sums.total_squared - 2 * ratio * sums.crossed + ratio**2 * sums.weight_squared
@@ -90,7 +77,7 @@ def _standing(sums: Sums, *, logarithm: bool) -> tuple[np.ndarray, np.ndarray]:
 
 def by_log_ratio(sums: Sums, alpha: float) -> float:
     """Seconds until the interval of the clustered log error ratio lies above 0."""
-    estimate, error = _standing(sums, logarithm=True)
+    estimate, error = standing(sums, logarithm=True)
     with np.errstate(all="ignore"):
         possible = np.flatnonzero(estimate / error >= _SURE)
     for look in possible:
@@ -100,8 +87,9 @@ def by_log_ratio(sums: Sums, alpha: float) -> float:
 
 
 def by_ln_latency(sums: Sums, alpha: float) -> float:
-    """Seconds until the interval of the clustered difference of ln latency lies above 0."""
-    estimate, error = _standing(sums, logarithm=False)
+    """Seconds until the interval of the clustered difference of ln latency lies above 0: what no rollout has, for workers do not
+    gather it."""
+    estimate, error = standing(sums, logarithm=False)
     with np.errstate(all="ignore"):
         possible = np.flatnonzero(estimate / error >= _SURE)
     for look in possible:
@@ -112,7 +100,7 @@ def by_ln_latency(sums: Sums, alpha: float) -> float:
 
 def promoted(sums: Sums, harmful: float, beta: float) -> float:
     """Seconds until the upper end of the clustered log error ratio lies below ln `harmful`."""
-    estimate, error = _standing(sums, logarithm=True)
+    estimate, error = standing(sums, logarithm=True)
     with np.errstate(all="ignore"):
         # One error more shifts and widens: below 2.5 plain standard errors it cannot pass. No errors: looked at each minute.
         bare = (sums.total[:, 1] == 0) & (np.arange(LOOKS) % LOOKS_PER_MINUTE == 0)
@@ -127,7 +115,7 @@ def promoted_by_first_errors(firsts: np.ndarray, share: float, harmful: float, b
     """What promotion must not rest on: the mirrored test, "better than harmful", over first errors."""
     mirrored = firsts[:, ::-1]
     expected = harmful * share / (harmful * share + 1 - share)
-    possible = np.flatnonzero((_best_alternative(mirrored, 1.0 - expected) >= -log(beta)) & _changed(firsts))
+    possible = np.flatnonzero((best_alternative(mirrored, 1.0 - expected) >= -log(beta)) & changed(firsts))
     for look in possible:
         if ln_evidence(int(firsts[look, 0]), int(firsts[look, 1]), 1.0 - share, tolerated=1.0 / harmful) >= -log(beta):
             return seconds(look)
@@ -289,7 +277,7 @@ def errors_until(
     theta = ratio * share / (ratio * share + 1 - share)
     from_canary = rng.random(most) < theta
     counts = np.stack([np.cumsum(~from_canary), np.cumsum(from_canary)], axis=1).astype(float)
-    for at in np.flatnonzero(_best_alternative(counts, share) >= -log(0.01)):
+    for at in np.flatnonzero(best_alternative(counts, share) >= -log(0.01)):
         canary, others = int(counts[at, 1]), int(counts[at, 0])
         parts = [ln_evidence(canary, others, share, concentration=one) for one in concentrations]
         highest = max(parts)

@@ -1,6 +1,6 @@
-"""How often are the judges wrong, and how soon are they right? `python -m bench.judges` (twenty minutes of one core; wants numpy).
+"""How often are the judges wrong, and how soon are they right? `python -m bench.judges` (twenty minutes of a core; wants numpy).
 
-Rollouts are simulated (simulated.py) and judged by Tidegate's own functions, by thresholds as Flagger and Argo Rollouts check
+Rollouts are simulated (simulated.py) and judged by Tidegate's own gates (gated.py), by thresholds as Flagger and Argo check
 them, and by Kayenta's judge (contenders.py). Thresholds and Kayenta are shown twice: as their users begin with them, and
 tuned on the very rollouts without a difference until they stop as few of those as Tidegate may, which is stronger than
 anybody could run them.
@@ -13,7 +13,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import contenders, verdicts
+from bench import contenders, gated, verdicts
 from bench.contenders import NEVER, Setting, error_series, latency_series, level_reached, settings, stopped
 from bench.simulated import HEAVY, SATURATING, WINDOWS, Day, Population, day, usual_times
 from proxy.analysis.budget import ALPHA, BETA
@@ -46,6 +46,8 @@ AS_USED = {
 }
 _KAYENTA_Z = 2.326348
 KAYENTA_EVERY = 4
+LATENCY = ("exceedance", "mean", "mean, 10 %", "band", "ln latency")
+"""What alone judges latency; the last is no judge of a rollout."""
 
 
 @dataclass
@@ -64,14 +66,15 @@ class Seen:
 def watch(seen: Seen, one: Day, who: Population, *, kayenta: bool) -> None:
     """Judge one day of errors, latency or both, by Kayenta too or not."""
     if one.errors is not None and one.firsts is not None:
-        # Half of alpha for each of two tests; of the two-sided interval only the lower end stops, which is half of alpha.
+        # The parts alone, with half of alpha each; of the two-sided interval only the lower end stops, which is half of it.
         first = contenders.by_first_errors(one.firsts, who.share, ALPHA / 2)
-        ratio = contenders.by_log_ratio(one.errors, ALPHA)
+        stop, promoted = gated.by_errors(one, who)
+        seen.add("errors", stop)
+        seen.add("promoted", promoted)
         seen.add("first errors", first)
-        seen.add("log ratio", ratio)
-        seen.add("errors", min(first, ratio))
+        seen.add("log ratio", contenders.by_log_ratio(one.errors, ALPHA))
         seen.add("brake", contenders.braked(one.firsts, who.share, BRAKE_ALPHA))
-        seen.add("promoted", contenders.promoted(one.errors, HARMFUL, BETA))
+        seen.add("promoted by the ratio", contenders.promoted(one.errors, HARMFUL, BETA))
         seen.add("promoted by first errors", contenders.promoted_by_first_errors(one.firsts, who.share, HARMFUL, BETA))
         seen.errors.append({minutes: error_series(one, minutes) for minutes in WINDOWS})
 
@@ -84,11 +87,13 @@ def watch(seen: Seen, one: Day, who: Population, *, kayenta: bool) -> None:
         for kind in contenders.KAYENTA if kayenta else ():
             seen.kayenta.setdefault("errors, " + kind, []).append(contenders.kayenta_levels(shares, kind))
     if one.latency is not None:
-        over = contenders.by_exceedance(one.slow_firsts, who.share, ALPHA / 2)
-        mean = contenders.by_ln_latency(one.latency, ALPHA)
-        seen.add("exceedance", over)
-        seen.add("ln latency", mean)
-        seen.add("latency", min(over, mean))
+        seen.add("latency", gated.by_latency(one, who))
+        seen.add("exceedance", gated.by_exceedance(one, who))
+        seen.add("mean", gated.by_mean(one, who))
+        seen.add("mean, 10 %", gated.by_mean(one, who, 0.1))
+        seen.add("band", gated.by_band(one, who))
+        if one.ln_latency is not None:
+            seen.add("ln latency", contenders.by_ln_latency(one.ln_latency, ALPHA))
         seen.latency.append({minutes: latency_series(one, minutes) for minutes in WINDOWS})
 
         def middles(minutes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -224,21 +229,17 @@ def population(place: int, seed: int, sizes: "Sizes", say: Callable[[str], None]
         slow[shift] = simulate((seed, place, 2, at), who, sizes.bad, shift=shift, what="latency")
     say(f"{who.name}: tuning the others")
     harmful = worse[HARMFUL].ours
-    before_abort = [
-        promoted if promoted < stop else NEVER
-        for promoted, stop in zip(harmful["promoted"], harmful["errors"], strict=True)
-    ]
     return {
         "users": who.users, "requests": who.requests, "share": who.share,
         "sound": {name: rate(times) for name, times in sound.ours.items()},
         "as used": as_used(sound),
         "healthy promoted after": delay(sound.ours["promoted"]),
         "harmful promoted": rate(harmful["promoted"]),
-        "harmful promoted before abort": rate(before_abort),
+        "harmful promoted by the ratio": rate(harmful["promoted by the ratio"]),
         "harmful promoted by first errors": rate(harmful["promoted by first errors"]),
         "ours": {
             **{f"errors {ratio:g}": _both(seen, ("errors", "first errors", "log ratio", "brake")) for ratio, seen in worse.items()},
-            **{f"latency {shift:g}": _both(seen, ("latency", "exceedance", "ln latency")) for shift, seen in slow.items()},
+            **{f"latency {shift:g}": _both(seen, ("latency", *LATENCY)) for shift, seen in slow.items()},
         },
         "thresholds": {"errors": tuned(sound, worse, "errors", ALPHA), "latency": tuned(sound, slow, "latency", ALPHA)},
         "kayenta": {
@@ -290,18 +291,26 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(prog="python -m bench.judges", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a first look: fifty rollouts, about a minute")
+    parser.add_argument("--sound", type=int, help="rollouts without a difference, instead of 2,000")
+    parser.add_argument("--bad", type=int, help="rollouts of each size of difference, instead of 100")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of up to two")
     parser.add_argument("--seed", type=int, default=20261121)
     parser.add_argument("--out", type=Path, help="write the tables here")
     parser.add_argument("--json", type=Path, help="write the figures here")
     chosen = parser.parse_args()
     sizes = QUICK if chosen.quick else FULL
+    if chosen.sound is not None:
+        sizes = replace(sizes, sound=chosen.sound)
+    if chosen.bad is not None:
+        sizes = replace(sizes, bad=chosen.bad)
     begun = time.monotonic()
 
     results = measure(chosen.seed, sizes, chosen.jobs, say)
     options = "".join(
         [
             " --quick" if chosen.quick else "",
+            f" --sound {chosen.sound}" if chosen.sound is not None else "",
+            f" --bad {chosen.bad}" if chosen.bad is not None else "",
             f" --seed {chosen.seed}",
             f" --jobs {chosen.jobs}" if chosen.jobs > 1 else "",
         ]

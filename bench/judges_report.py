@@ -6,7 +6,7 @@ from math import inf, isinf
 from pathlib import Path
 from typing import Any
 
-from bench.judges import RATIOS, SHIFTS
+from bench.judges import LATENCY, RATIOS, SHIFTS
 
 _DAY = 1440.0
 
@@ -131,10 +131,11 @@ def markdown(results: dict[str, Any], facts: dict[str, Any]) -> str:
             f"| sound canaries stopped for errors | {sound['errors']:.2%} | 1 % |",
             f"| of that by first errors, by the log ratio | {sound['first errors']:.2%}, {sound['log ratio']:.2%} | .5 % each |",
             f"| sound canaries stopped for latency | {sound['latency']:.2%} | 1 % |",
-            f"| of that by exceedance, by the mean of ln latency | {sound['exceedance']:.2%}, {sound['ln latency']:.2%} | .5 % each |",
+            f"| by the default metric of latency, `band` | {sound['band']:.2%} | 1 % |",
+            f"| by `exceedance` alone, by `mean` alone | {sound['exceedance']:.2%}, {sound['mean']:.2%} | 1 % each |",
             f"| sound canaries stopped by the early brake | {sound['brake']:.2%} | .1 % |",
-            f"| canaries with 2 x errors promoted at any time of the day | {found['harmful promoted']:.2%} | 5 % |",
-            f"| the same, before they are stopped | {found['harmful promoted before abort']:.2%} | 5 % |",
+            f"| canaries with 2 x errors promoted before they are stopped | {found['harmful promoted']:.2%} | 5 % |",
+            f"| the same by the ratio alone, at any time of the day | {found['harmful promoted by the ratio']:.2%} | 5 % |",
             f"| the same, if promotion rested on first errors | {found['harmful promoted by first errors']:.2%} | 5 % |",
             f"| sound canaries promoted within the day | {sound['promoted']:.1%} (median {_minutes((found['healthy promoted after'], 1.0))} min) | |",
             "",
@@ -151,22 +152,21 @@ def markdown(results: dict[str, Any], facts: dict[str, Any]) -> str:
             "",
             *_chosen(found),
             "",
-            "Tidegate's parts alone:",
+            "Tidegate's parts alone. For errors each has the half of alpha that it has in `error_rate`; for latency each has all of it.",
+            "*Mean, 10 %* is `mean` with what it tolerates by default; *band* is the default metric of latency and tolerates 1.2 times. The mean",
+            "of ln latency is not what a rollout has.",
             "",
-            "| canary | first errors | log ratio | early brake | | canary | exceedance | mean ln latency |",
-            "|---|---:|---:|---:|---|---|---:|---:|",
+            "| canary | first errors | log ratio | early brake |",
+            "|---|---:|---:|---:|",
         ]  # fmt: skip
-        for place, ratio in enumerate(RATIOS):
+        for ratio in RATIOS:
             ours = found["ours"][f"errors {ratio:g}"]
-            row = f"| {ratio:g} x errors | " + " | ".join(
-                _minutes(ours[one]) for one in ("first errors", "log ratio", "brake")
-            )
-            if place < len(SHIFTS):
-                slow = found["ours"][f"latency {SHIFTS[place]:g}"]
-                row += f" | | {SHIFTS[place]:g} x latency | {_minutes(slow['exceedance'])} | {_minutes(slow['ln latency'])} |"
-            else:
-                row += " | | | | |"
-            lines.append(row)
+            parts = " | ".join(_minutes(ours[one]) for one in ("first errors", "log ratio", "brake"))
+            lines.append(f"| {ratio:g} x errors | {parts} |")
+        lines += ["", "| canary | " + " | ".join(LATENCY) + " |", "|---|" + "---:|" * len(LATENCY)]
+        for shift in SHIFTS:
+            ours = found["ours"][f"latency {shift:g}"]
+            lines.append(f"| {shift:g} x latency | " + " | ".join(_minutes(ours[one]) for one in LATENCY) + " |")
     lost = lost_cells(results)
     lines += ["", "## Where somebody else is sooner", ""]
     lines += lost or ["Nowhere."]

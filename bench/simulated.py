@@ -8,12 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from proxy.telemetry.counters import BUCKETS, FINE_EDGES
+
 LOOKS = 8640
 """A look every 10 s."""
 LOOKS_PER_MINUTE = 6
 _TABLE = 1 << 16
-_LOWEST, _BUCKETS, _WIDTH = -3.0, 150, 0.05
-"""Of ln latency, around the median: buckets 5 % wide, as the proxy's own."""
+_EDGES = np.array(FINE_EDGES)
+_LOWEST, _NARROW, _WIDTH = -3.0, 150, 0.05
+"""Of ln latency, around the median: buckets 5 % wide, for the percentiles of others."""
+MEDIAN = 0.1
+"""Seconds."""
 WINDOWS = (1, 2, 5, 10, 15, 60)
 """Minutes over which others look."""
 TAILS_FROM = 5
@@ -54,8 +59,9 @@ class Sums:
 
 @dataclass(frozen=True)
 class Day:
-    """One rollout's day. `firsts`: errors that are a user's first, by look (LOOKS x 2, summed up). `slow_firsts`: the same
-    for each T.
+    """One rollout's day. `firsts`: errors that are a user's first, by look (LOOKS x 2, summed up). `slow`: answers slower than
+    each of `times`, as errors are summed up. `latency` is of microseconds, `ln_latency` of ln seconds around the median.
+    `durations`: by minute (1440 x 2 x BUCKETS), summed up, as the proxy counts them.
 
     `requests` and `failed`: by minute (1440 x 2), not summed up. `percentiles`: by minutes of the window, an array windows x
     2 x 3 of the mean of ln latency and its 95th and 99th percentile.
@@ -66,7 +72,10 @@ class Day:
     requests: np.ndarray
     failed: np.ndarray
     latency: Sums | None
-    slow_firsts: list[np.ndarray]
+    ln_latency: Sums | None
+    times: tuple[float, ...]
+    slow: list[Sums]
+    durations: np.ndarray | None
     percentiles: dict[int, np.ndarray]
 
 
@@ -109,6 +118,27 @@ def day(
 
     weight, weight_squared = summed(None), summed(2.0 * before + 1.0)
     units = summed(None, key[before == 0])
+
+    def events(happened: np.ndarray) -> Sums:
+        """Of requests to which something happened. Of a user's, only those and what follows them add to the sum of x n."""
+        flags = np.zeros(count)
+        flags[happened] = 1.0
+        running = np.cumsum(flags)
+        had = running - flags - np.repeat((running - flags)[starts], sizes)
+        at, at_had, at_before = key[happened], had[happened], before[happened]
+        return Sums(
+            units, summed(None, at), weight, summed(2.0 * at_had + 1.0, at),
+            summed(had) + summed(at_before + 1.0, at), weight_squared, summed(None, at[at_had == 0]),
+        )  # fmt: skip
+
+    def values(value: np.ndarray) -> Sums:
+        running = np.cumsum(value)
+        had = running - value - np.repeat((running - value)[starts], sizes)
+        return Sums(
+            units, summed(value), weight, summed(value * (2.0 * had + value)), summed(had + value * (before + 1.0)),
+            weight_squared, units,
+        )  # fmt: skip
+
     failed = np.zeros((1440, 2))
     error_sums = firsts = None
     if errors:
@@ -116,47 +146,35 @@ def day(
         prone = rng.lognormal(-0.5 * who.prone**2, who.prone, who.users)
         chance = np.minimum(who.errors * drift[look] * (prone * np.where(canary, ratio, 1.0))[user], 0.9)
         erred = np.flatnonzero(rng.random(count) < chance)
-        # Of a user's requests only the errors and what follows them add to the sum of x n.
-        flags = np.zeros(count)
-        flags[erred] = 1.0
-        running = np.cumsum(flags)
-        had = running - flags - np.repeat((running - flags)[starts], sizes)
-        at, at_had, at_before = key[erred], had[erred], before[erred]
-        firsts = summed(None, at[at_had == 0])
         failed = np.bincount(minute[erred], minlength=2880).reshape(1440, 2)
-        error_sums = Sums(
-            units, summed(None, at), weight, summed(2.0 * at_had + 1.0, at),
-            summed(had) + summed(at_before + 1.0, at), weight_squared, firsts,
-        )  # fmt: skip
-    latency_sums = None
-    slow_firsts = []
+        error_sums = events(erred)
+        firsts = error_sums.affected
+    latency_sums = ln_sums = durations = None
+    slow = []
     percentiles = {}
     if times is not None:
-        slow = 0.2 * np.sin(2 * np.pi * (clock + peak))
+        drift_of_latency = 0.2 * np.sin(2 * np.pi * (clock + peak))
         far = rng.normal(0.0, who.far, who.users) + np.where(canary, np.log(shift), 0.0)
-        value = far[user] + slow[look] + who.within * rng.standard_normal(count)
-        running = np.cumsum(value)
-        had = running - value - np.repeat((running - value)[starts], sizes)
-        latency_sums = Sums(
-            units, summed(value), weight, summed(value * (2.0 * had + value)), summed(had + value * (before + 1.0)),
-            weight_squared, units,
-        )  # fmt: skip
-        for one in times:
-            over = np.flatnonzero(value > one)
-            _, first = np.unique(user[over], return_index=True)
-            slow_firsts.append(summed(None, key[over[first]]))
-        bucket = np.clip((value - _LOWEST) / _WIDTH, 0, _BUCKETS - 1).astype(np.int64)
+        value = far[user] + drift_of_latency[look] + who.within * rng.standard_normal(count)
+        taken = np.exp(value) * MEDIAN
+        ln_sums, latency_sums = values(value), values(np.floor(taken * 1e6))
+        slow = [events(np.flatnonzero(value > one)) for one in times]
+        bucket = np.searchsorted(_EDGES, taken)
+        durations = (
+            np.bincount(minute * BUCKETS + bucket, minlength=2880 * BUCKETS).reshape(1440, 2, BUCKETS).cumsum(axis=0)
+        )
+        bucket = np.clip((value - _LOWEST) / _WIDTH, 0, _NARROW - 1).astype(np.int64)
         fine = (
-            np.bincount(minute * _BUCKETS + bucket, minlength=2880 * _BUCKETS)
-            .reshape(1440, 2, _BUCKETS)
-            .astype(np.int32)
+            np.bincount(minute * _NARROW + bucket, minlength=2880 * _NARROW).reshape(1440, 2, _NARROW).astype(np.int32)
         )
         totals = np.bincount(minute, value, 2880).reshape(1440, 2)
         for minutes in WINDOWS:
-            counts = fine.reshape(-1, minutes, 2, _BUCKETS).sum(axis=1)
+            counts = fine.reshape(-1, minutes, 2, _NARROW).sum(axis=1)
             summed_up = totals.reshape(-1, minutes, 2).sum(axis=1)
             percentiles[minutes] = _percentiles(counts, summed_up, tails=minutes >= TAILS_FROM)
-    return Day(error_sums, firsts, requests, failed, latency_sums, slow_firsts, percentiles)
+    return Day(
+        error_sums, firsts, requests, failed, latency_sums, ln_sums, times or (), slow, durations, percentiles
+    )  # fmt: skip
 
 
 def _percentiles(counts: np.ndarray, totals: np.ndarray, *, tails: bool) -> np.ndarray:

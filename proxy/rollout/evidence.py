@@ -92,6 +92,8 @@ class Evidence:
     """Of the new version: unix seconds, requests and errors of each interval."""
     answers: Mapping[str, float] = field(default_factory=dict)
     """Of queries, by metric: NaN where there was none."""
+    answered: float = 0.0
+    """When they came, by any clock: the same again is no news."""
     problems: Mapping[str, str] = field(default_factory=dict)
     """Why a query had none, by metric."""
     identity: str = ""

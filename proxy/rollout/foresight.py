@@ -136,7 +136,11 @@ def _gates(plan: Spec, weights: dict[str, float], step: Spec, assumed: Assumed) 
 
 
 def _verdicts(plan: Spec, weights: dict[str, float], step: Spec, assumed: Assumed, at: float) -> tuple[Verdict, ...]:
-    return Gates(plan).judge(expected(plan, weights, step, assumed, at), gate=True).verdicts
+    gates, seen = Gates(plan), expected(plan, weights, step, assumed, at)
+    answers = max((one.get("intervals", 1) for one in plan["metrics"] if one.get("query")), default=1)
+    for answered in range(1, answers):
+        gates.judge(replace(seen, answered=float(answered)), gate=True)
+    return gates.judge(seen, gate=True).verdicts
 
 
 def _fails(metric: Spec, plan: Spec, weights: dict[str, float], assumed: Assumed) -> float | None:
@@ -152,7 +156,7 @@ def _fails(metric: Spec, plan: Spec, weights: dict[str, float], assumed: Assumed
     bad = assumed.error_share if metric["judge"] == "error_rate" else slower_than(max(metric["above"]), assumed.median)
     worse = rate * bad * (1.0 - share + share * metric["harmful"])
     alpha = plan["alpha"] / max(1, sum(1 for one in plan["metrics"] if one["weight"] != "watch"))
-    return seconds_to_abort(0.0, alpha, share, metric["harmful"], worse, metric["tolerate"])
+    return seconds_to_abort(0.0, alpha / 2.0, share, metric["harmful"], worse, metric["tolerate"])
 
 
 def expected(plan: Spec, weights: dict[str, float], step: Spec, assumed: Assumed, seconds: float) -> Evidence:

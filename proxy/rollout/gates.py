@@ -17,8 +17,8 @@ from proxy.rollout.evidence import Evidence, plain
 
 Spec = dict[str, Any]
 
-ANSWERS: Final = 16
-"""Answers of a query that are kept."""
+ANSWERS: Final = 60
+"""Answers of a query that are kept: as many as `intervals` may be."""
 _ANEW: Final = frozenset({"band", "mean", "proportion", "sample_ratio"})
 """Judges whose test begins again with each step."""
 _BY_CHANCE: Final = frozenset({"mean", "proportion", "sample_ratio"})
@@ -54,6 +54,7 @@ class Gates:
         )
         self._highest: Final[dict[str, float]] = {}
         self._answers: Final[dict[str, list[float]]] = {}
+        self._answered: float = 0.0
         self._look: int = 0
         self._points: int = 0
 
@@ -81,8 +82,12 @@ class Gates:
             self._points = points
         for name, answer in evidence.answers.items():
             mine = self._answers.setdefault(name, [])
-            mine.append(answer)
+            if mine and evidence.answered == self._answered:
+                mine[-1] = answer  # looked at again, or too old by now
+            else:
+                mine.append(answer)
             del mine[:-ANSWERS]
+        self._answered = evidence.answered
         verdicts = [self._one(metric, evidence) for metric in self._metrics]
         weights: dict[str, Weight] = {
             one["name"]: one["weight"] if evidence.randomised or one["judge"] not in _BY_CHANCE else "watch"
@@ -120,9 +125,9 @@ class Gates:
         beta = self._budget.beta
         try:
             if judge == "error_rate":
-                verdict = judging.error_rate(metric, evidence, allowance, beta, highest)
+                verdict = judging.error_rate(metric, evidence, allowance, beta, highest, self._budget.steps)
             elif judge == "exceedance":
-                verdict = judging.exceedance(metric, evidence, allowance, beta, highest)
+                verdict = judging.exceedance(metric, evidence, allowance, beta, highest, self._budget.steps)
             elif judge == "band":
                 verdict = judging_points.band(metric, evidence, allowance)
             elif judge == "mean":
@@ -130,7 +135,7 @@ class Gates:
             elif judge == "proportion":
                 verdict = judging.proportion(metric, evidence, allowance, beta)
             elif judge == "mann_whitney":
-                verdict = judging_points.mann_whitney(metric, evidence, allowance, self._look)
+                verdict = judging_points.mann_whitney(metric, evidence, allowance, beta, self._look)
             elif judge == "threshold":
                 verdict = judging_points.threshold(metric, evidence, self._answers.get(name, [nan]))
             elif judge == "burn_rate":

@@ -13,7 +13,7 @@ from typing import Any, Final
 from proxy.analysis.budget import Allowance
 from proxy.analysis.clusters import Clusters
 from proxy.analysis.error_rate import ErrorRateTest, Stretch
-from proxy.analysis.log_ratio import LEAST_AFFECTED, upper_log_ratio
+from proxy.analysis.log_ratio import LEAST_AFFECTED, log_ratio, upper_log_ratio
 from proxy.analysis.means import Moments, clustered_difference
 from proxy.analysis.means import difference as mean_difference
 from proxy.analysis.proportions import Share, difference
@@ -28,11 +28,13 @@ from proxy.telemetry.counters import FINE_EDGES
 Metric = Mapping[str, Any]
 
 NEGLIGIBLE: Final = 0.01
-"""So many more units with an error (or a slow answer), as a share of all, harm nobody: where the old version has next to none,
-a ratio says nothing, and this is what the new one is let through on. Not where the ratio can be told and is a harmful one, and not
-while first errors speak against it, with what `beta` may err."""
+"""`negligible` of a plan that was frozen before there was the key. So many more units with an error (or a slow answer), as a share
+of all, harm nobody: where the old version has next to none, a ratio says nothing, and this is what the new one is let through on.
+Not where the ratio can be told and is a harmful one, and not while first errors speak against it, with what `beta` may err."""
 FEW: Final = 1000.0
 """Units at which the interval for that is best."""
+FOUND: Final = 0.1
+"""A share of the other's mean: about a difference of so much the interval that fails is best, where less is tolerated."""
 LEAST_REQUESTS: Final = 100
 """Requests of the new version for a plain comparison."""
 FEWEST: Final = 3
@@ -46,20 +48,27 @@ LEAST_FOR_RATIO: Final = 100
 """Units before a split is called right."""
 
 
-def error_rate(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float, highest: float) -> Verdict:
-    """Has the new version more units with errors? Abort on first errors, promote on the clustered ratio of all.
+def error_rate(
+    metric: Metric, evidence: Evidence, allowance: Allowance, beta: float, highest: float, steps: int = 1
+) -> Verdict:
+    """Has the new version more units with errors? Abort on first errors or on the clustered ratio of all, with half of the metric's
+    alpha each; promote on the ratio alone.
 
-    `highest`: the highest that ln E has been at earlier looks.
+    `highest`: the highest that ln E has been at earlier looks. `steps`: how many there are, for the ratio is of one step's traffic
+    and begins anew with each.
     """
-    return _ratio(metric, evidence, allowance, beta, highest, [(0, "errors")], "errors")
+    return _ratio(metric, evidence, allowance, beta, highest, steps, [(0, "errors")], "errors")
 
 
-def exceedance(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float, highest: float) -> Verdict:
-    """Has it more units with slow answers? The evidence of several times is averaged, and each must let it through."""
+def exceedance(
+    metric: Metric, evidence: Evidence, allowance: Allowance, beta: float, highest: float, steps: int = 1
+) -> Verdict:
+    """Has it more units with slow answers? The evidence of several times is averaged, their ratios share their half of alpha, and
+    each must let it through."""
     places = [(1 + place, f"slow:{edge!r}") for place, edge in enumerate(evidence.slow) if edge in metric["above"]]
     if len(places) < len(metric["above"]):
         return lacking(metric, "its times are not counted yet", allowance)
-    return _ratio(metric, evidence, allowance, beta, highest, places, "slow answers")
+    return _ratio(metric, evidence, allowance, beta, highest, steps, places, "slow answers")
 
 
 def _ratio(
@@ -68,6 +77,7 @@ def _ratio(
     allowance: Allowance,
     beta: float,
     highest: float,
+    steps: int,
     places: Sequence[tuple[int, str]],
     what: str,
 ) -> Verdict:
@@ -97,36 +107,47 @@ def _ratio(
     effect = max((_times(ours, theirs) for ours, theirs in pairs), default=nan)
     shown = effect if isfinite(effect) else None  # where nobody has any, there is no ratio
     counted = f"{what} of {firsts[0]} units at `{evidence.new}` and {firsts[1]} at `{evidence.reference}`"
-    if reached >= -log(allowance.alpha):
+    half = allowance.alpha / 2.0
+    lowest = _lower(pairs, half / steps, harmful)
+    low = exp(lowest) if lowest > -inf else None
+    if reached >= -log(half):
         return Verdict(
             name, "fail",
             f"{name}: more {what} than tolerated: {counted} by first events{_words(effect)}"
-            f" (E = {_big(reached)}, limit {_big(-log(allowance.alpha))})",
-            "ratio", shown, None, None, reached, samples, "units", 0.0, allowance.alpha,
+            f" (E = {_big(reached)}, limit {_big(-log(half))})",
+            "ratio", shown, low, None, reached, samples, "units", 0.0, allowance.alpha,
         )  # fmt: skip
-    highs = [_upper(ours, theirs, beta, harmful) for ours, theirs in pairs]
+    if share and lowest > log(tolerated):
+        return Verdict(
+            name, "fail",
+            f"{name}: more {what} than tolerated: at least {exp(lowest):.2f} times, by users{_words(effect)}"
+            f" ({counted} by first events)",
+            "ratio", shown, low, None, reached, samples, "units", 0.0, allowance.alpha,
+        )  # fmt: skip
+    negligible = float(metric.get("negligible", NEGLIGIBLE))
+    highs = [_upper(ours, theirs, beta, harmful, negligible) for ours, theirs in pairs]
     high = max((one for one, _ in highs), default=inf)
     by_ratio = high < log(harmful)
     if share and all(passes for _, passes in highs) and highs and (by_ratio or ln_e < -log(beta)):
         told = (
             f"at most {exp(high):.2f} times the {what}"
             if by_ratio
-            else f"{what} of at most {NEGLIGIBLE:.0%} more units"
+            else f"{what} of at most {negligible * 100.0:g}% more units"
         )
         return Verdict(
             name, "pass", f"{name}: {told} ({counted})", "ratio", shown,
-            None, exp(high) if high < inf else None, reached, samples, "units", 0.0, allowance.alpha,
+            low, exp(high) if high < inf else None, reached, samples, "units", 0.0, allowance.alpha,
         )  # fmt: skip
     why = (
         "no units yet" if not min(samples) else f"not enough to tell {harmful:g} times the {what} from none ({counted})"
     )
-    seconds = _until_ratio(evidence, pairs, beta, harmful)
+    seconds = _until_ratio(evidence, pairs, beta, harmful, negligible)
     if firsts[0] and share and evidence.seconds > 0 and effect > tolerated:
         rate = sum(firsts) / evidence.seconds
-        soon = seconds_to_abort(reached, allowance.alpha, share, max(effect, tolerated * 1.01), rate, tolerated)
+        soon = seconds_to_abort(reached, half, share, max(effect, tolerated * 1.01), rate, tolerated)
         seconds = min(soon, inf if seconds is None else seconds)
     return Verdict(
-        name, "insufficient", f"{name}: {why}", "ratio", shown, None, exp(high) if high < inf else None,
+        name, "insufficient", f"{name}: {why}", "ratio", shown, low, exp(high) if high < inf else None,
         reached, samples, "units", seconds, allowance.alpha,
     )  # fmt: skip
 
@@ -149,7 +170,7 @@ def _as_it_is(metric: Metric, evidence: Evidence, places: Sequence[int], what: s
         ]
         ours = max(ours, bad[0] / new.requests)
         theirs = max(theirs, bad[1] / other.requests)
-    limit = max(harmful * theirs, theirs + NEGLIGIBLE)
+    limit = max(harmful * theirs, theirs + float(metric.get("negligible", NEGLIGIBLE)))
     before = " in the step before" if evidence.earlier else ""
     beside = f"{theirs:.2%} at `{evidence.reference}`{before}, allowed {limit:.2%} (not randomised)"
     said = f"{name}: {what} in {ours:.2%} of the requests, {beside}"
@@ -180,15 +201,26 @@ def _slower_than(edge: float, durations: Sequence[int]) -> int:
     return sum(durations[bisect_right(FINE_EDGES, edge) :])
 
 
-def _upper(ours: Clusters, theirs: Clusters, beta: float, harmful: float) -> tuple[float, bool]:
-    """ln of the upper end of the ratio, and whether the new version may pass by it or by the difference."""
+def _lower(pairs: Sequence[tuple[Clusters, Clusters]], alpha: float, harmful: float) -> float:
+    """ln of the lower end of the ratio, the highest of all pairs, which share `alpha`; -inf where none is known.
+
+    An interval errs as often on either side: with twice as much for both, its lower end has what it may have.
+    """
+    most = max(len(pairs), 1)
+    return max((log_ratio(ours, theirs, 2.0 * alpha / most, harmful).low for ours, theirs in pairs), default=-inf)
+
+
+def _upper(ours: Clusters, theirs: Clusters, beta: float, harmful: float, negligible: float) -> tuple[float, bool]:
+    """ln of the upper end of the ratio, and whether the new version may pass by it or by the difference (`negligible`, 0: not)."""
     high = upper_log_ratio(ours, theirs, beta, harmful)
     if high < log(harmful):
         return high, True
+    if negligible <= 0.0:
+        return high, False
     if min(ours.affected, theirs.affected) >= LEAST_AFFECTED and ours.ratio >= harmful * theirs.ratio:
         return high, False
     more = difference(Share(ours.affected, ours.units), Share(theirs.affected, theirs.units), beta, FEW)
-    return high, more.high <= NEGLIGIBLE
+    return high, more.high <= negligible
 
 
 def _times(ours: Clusters, theirs: Clusters) -> float:
@@ -196,7 +228,7 @@ def _times(ours: Clusters, theirs: Clusters) -> float:
 
 
 def _until_ratio(
-    evidence: Evidence, pairs: Sequence[tuple[Clusters, Clusters]], beta: float, harmful: float
+    evidence: Evidence, pairs: Sequence[tuple[Clusters, Clusters]], beta: float, harmful: float, negligible: float
 ) -> float | None:
     """Seconds until the promotion's interval is narrow enough, if all goes on as it does."""
     longest = 0.0
@@ -206,7 +238,7 @@ def _until_ratio(
 
         def width(times: float, ours: Clusters = ours, theirs: Clusters = theirs) -> float:
             grown = [_grown(one, times) for one in (ours, theirs)]
-            high, passes = _upper(grown[0], grown[1], beta, harmful)
+            high, passes = _upper(grown[0], grown[1], beta, harmful, negligible)
             return 0.0 if passes else max(high, log(harmful))
 
         longest = max(longest, seconds_to_narrow(width, log(harmful) * 0.999, max(evidence.seconds, 1.0)))
@@ -230,7 +262,7 @@ def mean(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float) 
         if ours is None or theirs is None:
             return lacking(metric, f"no event `{metric['event']}` was heard of", allowance)
         reference, samples = theirs.mean, (ours.units << evidence.level, theirs.units << evidence.level)
-        both = [mean_difference(ours, theirs, level) for level in (allowance.alpha, beta)]
+        both = [mean_difference(ours, theirs, level) for level in (_one_end(metric, allowance), beta)]
     else:
         column, scale = ("bytes", 1.0) if metric["of"] == "response_bytes" else ("microseconds", 1e-6)
         sums = [_scaled(one.sums.get(column, Clusters()), scale) for one in (new, other)]
@@ -238,7 +270,11 @@ def mean(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float) 
         matters = abs(reference) * max(float(metric["tolerate"]), 0.01)
         if matters <= 0.0:
             return lacking(metric, "no units yet", allowance, samples)
-        both = [clustered_difference(sums[0], sums[1], level, matters) for level in (allowance.alpha, beta)]
+        found = abs(reference) * max(float(metric["tolerate"]), FOUND)
+        both = [
+            clustered_difference(sums[0], sums[1], _one_end(metric, allowance), found),
+            clustered_difference(sums[0], sums[1], beta, matters),
+        ]
     margin = abs(reference) * float(metric["tolerate"])
     return _compared(metric, evidence, allowance, both, margin, samples, f"mean, other's {reference:.4g}")
 
@@ -251,10 +287,15 @@ def proportion(metric: Metric, evidence: Evidence, allowance: Allowance, beta: f
     ours, theirs = shares
     if ours is None or theirs is None or ours.hits + theirs.hits == 0:
         return lacking(metric, f"no event `{metric['event']}` was heard of", allowance)
-    both = [difference(ours, theirs, level) for level in (allowance.alpha, beta)]
+    both = [difference(ours, theirs, level) for level in (_one_end(metric, allowance), beta)]
     said = f"{ours.value:.2%} of the units at `{evidence.new}`, {theirs.value:.2%} at `{evidence.reference}`"
     samples = (ours.units << evidence.level, theirs.units << evidence.level)
     return _compared(metric, evidence, allowance, both, float(metric["tolerate"]), samples, said)
+
+
+def _one_end(metric: Metric, allowance: Allowance) -> float:
+    """The level of an interval that fails. It errs as often on either side: where one end alone fails, twice as often may be."""
+    return allowance.alpha if metric["direction"] == "same" else min(2.0 * allowance.alpha, 0.5)
 
 
 def _compared(

@@ -3,7 +3,9 @@ go by units.
 """
 
 from collections.abc import Mapping, Sequence
-from math import isfinite, nan
+from dataclasses import replace
+from math import isfinite, isnan, nan
+from statistics import median
 from typing import Any, Final
 
 from proxy.analysis.budget import Allowance
@@ -24,6 +26,8 @@ LEAST_SLOWER: Final = 0.001
 much, and nobody feels it."""
 BAND: Final = 0.1
 """How far two distributions of latency may lie apart, as a share of the answers, to be called the same."""
+SHIFTED: Final = 0.1
+"""`tolerate` of a rank test that was frozen before there was the key: a share of the other's median."""
 LEAST_POINTS: Final = 20
 """Points of each version that a rank test wants."""
 
@@ -52,8 +56,10 @@ def band(metric: Metric, evidence: Evidence, allowance: Allowance) -> Verdict:
     return Verdict(name, "insufficient", f"{name}: too few answers: {said}", *numbers, seconds, allowance.alpha)
 
 
-def mann_whitney(metric: Metric, evidence: Evidence, allowance: Allowance, look: int) -> Verdict:
-    """Ranks of points, one an interval; for one look each, so each look has its own part of the budget."""
+def mann_whitney(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float, look: int) -> Verdict:
+    """Ranks of points, one an interval; for one look each, so each look has its own part of the budgets.
+
+    That no shift is seen is no pass: for that, the interval of the shift must lie within `tolerate` times the other's median."""
     name, wanted = metric["name"], "latency_mean" if metric["of"] == "latency" else metric["of"]
     ours, theirs = (_points(evidence, version, wanted) for version in (evidence.new, evidence.reference))
     samples = (len(ours), len(theirs))
@@ -74,18 +80,26 @@ def mann_whitney(metric: Metric, evidence: Evidence, allowance: Allowance, look:
     alpha = allowance.at_look(max(look, 1))
     ranked = rank_test(ours, theirs)
     bad = {"lower": ranked.p_higher, "higher": ranked.p_lower, "same": ranked.p}[metric["direction"]]
-    low, high, shift = interval(ours, theirs, 1.0 - 2.0 * min(alpha, 0.05))
+    still = replace(allowance, alpha=beta).at_look(max(look, 1))
+    low, high, shift = interval(ours, theirs, 1.0 - 2.0 * still)
+    if isnan(shift):  # all points are the same
+        low = high = shift = 0.0
+    margin = float(metric.get("tolerate", SHIFTED)) * abs(median(theirs))
     said = f"{name}: shifted by {shift:.4g} (p = {bad:.2g})"
-    numbers = ("shift", shift if isfinite(shift) else 0.0, low, high, None, samples, "points")
+    numbers = ("shift", shift, low, high, None, samples, "points")
     if bad <= alpha:
         return Verdict(name, "fail", f"{said}, limit {alpha:.2g}", *numbers, 0.0, alpha)
-    return Verdict(name, "pass", said, *numbers, 0.0, alpha)
+    up, down = metric["direction"] in {"lower", "same"}, metric["direction"] in {"higher", "same"}
+    said += f", from {low:.4g} to {high:.4g}, tolerated {margin:.4g}"
+    if (not up or high <= margin) and (not down or low >= -margin):
+        return Verdict(name, "pass", said, *numbers, 0.0, alpha)
+    return Verdict(name, "insufficient", f"{said}: too few points to tell", *numbers, None, alpha)
 
 
 def threshold(metric: Metric, evidence: Evidence, answers: Sequence[float]) -> Verdict:
     """A number against limits: of the counters by interval, or what a query gave. `answers` are the query's, the newest last."""
     name = metric["name"]
-    limits = Limits(metric["at_least"], metric["at_most"])
+    limits = Limits(metric["at_least"], metric["at_most"], metric.get("intervals", 1), metric.get("failures", 1))
     if metric["query"] is not None:
         values, why = list(answers), evidence.problems.get(name, "")
     else:
@@ -97,7 +111,14 @@ def threshold(metric: Metric, evidence: Evidence, answers: Sequence[float]) -> V
     bounds = " and ".join(
         f"at {word} {limit:g}" for word, limit in (("least", limits.least), ("most", limits.most)) if limit is not None
     )
-    said = f"{name}: {newest:.4g}, allowed {bounds}" if outcome != "insufficient" else f"{name}: {why or 'no number'}"
+    recent = [value for value in values[-limits.intervals :] if isfinite(value)]
+    said = f"{name}: {newest:.4g}, allowed {bounds}"
+    if limits.intervals > 1:
+        beyond = sum(1 for value in recent if not limits.within(value))
+        said += f" ({beyond} of the last {limits.intervals} beyond, {limits.failures} fail)"
+    if outcome == "insufficient":
+        some = f"{len(recent)} of {limits.intervals} intervals" if recent else "no number"
+        said = f"{name}: {why or some}"
     return Verdict(
         name, outcome, said, "value", newest if isfinite(newest) else None, None, None, None, (len(values), 0), "points",
         0.0 if outcome != "insufficient" else None,

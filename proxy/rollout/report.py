@@ -207,9 +207,11 @@ def _evidence(moments: Sequence[Moment], name: str) -> list[tuple[float, float]]
 
 
 def _limits(rollout: Rollout) -> list[Mark]:
-    """The evidence at which a metric fails, where the verdict says at which alpha it judges."""
+    """The evidence at which a metric fails, where the verdict says at which alpha it judges: half of that is for first events."""
     alphas = {
-        one["alpha"] for one in verdicts_of(rollout.numbers) if one.get("alpha") and one.get("evidence") is not None
+        one["alpha"] / 2.0
+        for one in verdicts_of(rollout.numbers)
+        if one.get("alpha") and one.get("evidence") is not None
     }
     return [Mark(exp(min(-log(alpha), EVIDENCE_AT_MOST)), f"fails at 1 / {alpha:.2g}") for alpha in sorted(alphas)]
 

@@ -236,7 +236,7 @@ class Game:
             versions=versions_of(since, self._run), stretches=stretches_of(self._run), slow=self._slow,
             series=self._series.values, points=self._series.points,
             answers={one["name"]: allowed_value(one) for one in rollout.plan["metrics"] if one.get("query")},
-            identity=self._identity, randomised=all(weighty), earlier=self._earlier is not None,
+            answered=self._now, identity=self._identity, randomised=all(weighty), earlier=self._earlier is not None,
         )  # fmt: skip
 
     def _move(self, cause: Cause) -> None:

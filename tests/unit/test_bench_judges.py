@@ -10,12 +10,13 @@ import pytest
 
 np = pytest.importorskip("numpy")
 
-from bench import contenders, judges, verdicts  # noqa: E402
+from bench import contenders, gated, judges, verdicts  # noqa: E402
 from bench.judges_report import lost_cells, markdown, portable, read, sooner  # noqa: E402
 from bench.simulated import HEAVY, LOOKS, Population, day, usual_times  # noqa: E402
 from proxy.analysis.error_rate import ErrorRateTest, Stretch  # noqa: E402
 from proxy.analysis.kayenta import judge_metric  # noqa: E402
 from proxy.analysis.log_ratio import log_ratio, upper_log_ratio  # noqa: E402
+from proxy.analysis.sequence import around  # noqa: E402
 
 SMALL = Population("small", 60, 6000.0, 0.3, steady=True, errors=0.03)
 
@@ -30,7 +31,7 @@ def test_a_day_adds_up():
     assert one.errors.total[-1].sum() == one.failed.sum()
     assert (one.firsts <= one.errors.total).all()
     assert (one.firsts[-1] <= one.errors.units[-1]).all()
-    for sums in (one.errors, one.latency):
+    for sums in (one.errors, one.latency, one.ln_latency, *one.slow):
         assert (sums.weight_squared >= sums.weight).all()
         # Cauchy and Schwarz, of sums that belong together.
         assert (sums.crossed**2 <= sums.total_squared * sums.weight_squared + 1e-6).all()
@@ -43,7 +44,7 @@ def test_sums_of_equal_users_are_squares():
     for seed in range(20):
         one = _day(seed, alone)
         if one.errors.units[-1].tolist() == [1.0, 1.0]:
-            for sums in (one.errors, one.latency):
+            for sums in (one.errors, one.latency, one.ln_latency, *one.slow):
                 assert np.allclose(sums.total_squared, sums.total**2)
                 assert np.allclose(sums.crossed, sums.total * sums.weight)
                 assert np.allclose(sums.weight_squared, sums.weight**2)
@@ -72,6 +73,52 @@ def test_looks_that_are_skipped_could_not_have_fired(ratio):
             promoted = contenders.seconds(look)
     assert contenders.by_log_ratio(one.errors, 0.01) == above
     assert contenders.promoted(one.errors, 2.0, 0.05) == promoted
+
+
+@pytest.mark.slow
+def test_gates_that_look_each_time_say_no_other():
+    one = day(
+        np.random.default_rng(3),
+        HEAVY,
+        ratio=4.0,
+        shift=1.4,
+        times=usual_times(np.random.default_rng(1), HEAVY, (0.9, 0.99)),
+    )
+    always, never = np.ones(LOOKS, dtype=bool), np.zeros(LOOKS, dtype=bool)
+
+    def seen(look):
+        return gated.evidence(one, HEAVY, look)
+
+    stopped, promoted = gated.by_errors(one, HEAVY)
+    assert stopped < contenders.NEVER == promoted
+    assert gated.walk(gated.plan(gated.ERRORS), seen, always, never)[0] == stopped
+    assert gated.walk(gated.plan(gated.exceedance(one.times), gated.MEAN), seen, always, never)[0] == gated.by_latency(
+        one, HEAVY
+    )
+    minutes = always & (np.arange(LOOKS) % 6 == 5)
+    assert gated.walk(gated.plan(gated.BAND), seen, minutes, never)[0] == gated.by_band(one, HEAVY) < contenders.NEVER
+
+
+def test_widths_of_many_are_those_of_one():
+    errors = np.array([0.01, 0.1, 0.7])
+    for alpha, matters in ((0.01, log(2.0)), (0.005, 0.3)):
+        widths = [around(0.0, error, alpha, matters).high for error in errors.tolist()]
+        assert np.allclose(gated._width(errors, alpha, matters), widths)
+
+
+def test_the_evidence_of_a_day_is_what_its_users_had():
+    one = _day(2, ratio=2.0)
+    look = LOOKS - 1
+    seen = gated.evidence(one, SMALL, look)
+    for arm, name in enumerate(gated.NAMES):
+        version = seen.version(name)
+        assert version.counts.requests == one.requests[:, arm].sum() == sum(version.counts.durations)
+        assert version.counts.errors == one.failed[:, arm].sum()
+        assert seen.stretches[0].first(name, 0) == version.sums["errors"].affected
+        assert [version.sums[f"slow:{edge!r}"].affected for edge in seen.slow] == [
+            seen.stretches[0].first(name, 1 + place) for place in range(2)
+        ]
+    assert seen.stretches[0].share("canary", ["stable"]) == pytest.approx(SMALL.share)
 
 
 def test_kayenta_by_its_level_is_kayenta():

@@ -264,6 +264,7 @@ class Evidences:
             versions=versions_of(since, look.units), stretches=stretches_of(look.units), slow=_slow_of(rollout.plan),
             level=_level(look.units), series=look.series.values, points=look.series.points,
             answers={name: look.answers.values.get(name, nan) if fresh else nan for name in queries},
+            answered=look.answered,
             problems=look.answers.problems if fresh else dict.fromkeys(queries, "Prometheus has not answered lately"),
             identity=self._counted.identity(rollout.route), randomised=all(weighty), earlier=look.earlier is not None,
             dropped=dict(look.dropped),

@@ -24,13 +24,13 @@ JUDGES: Final = (
     "error_rate", "exceedance", "band", "mean", "proportion", "mann_whitney", "threshold", "burn_rate", "sample_ratio",
 )  # fmt: skip
 TAKES: Final[dict[str, tuple[str, ...]]] = {
-    "error_rate": ("tolerate", "harmful"),
-    "exceedance": ("above", "tolerate", "harmful"),
+    "error_rate": ("tolerate", "harmful", "negligible"),
+    "exceedance": ("above", "tolerate", "harmful", "negligible"),
     "band": ("tolerate",),
     "mean": ("of", "event", "field", "direction", "tolerate"),
     "proportion": ("event", "field", "direction", "tolerate"),
-    "mann_whitney": ("of", "direction", "compat"),
-    "threshold": ("of", "query", "prometheus", "at_most", "at_least", "version"),
+    "mann_whitney": ("of", "direction", "tolerate", "compat"),
+    "threshold": ("of", "query", "prometheus", "at_most", "at_least", "intervals", "failures", "version"),
     "burn_rate": ("objective", "window", "at_most", "version"),
     "sample_ratio": (),
 }
@@ -45,9 +45,13 @@ QUANTITIES: Final[dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 """What `of` may be, by judge. `saturation_percent`: requests at once, of the upstream's `limits.requests`."""
 TOLERATED: Final[dict[str, float]] = {
-    "error_rate": 1.0, "exceedance": 1.0, "band": 1.2, "mean": 0.1, "proportion": 0.02,
+    "error_rate": 1.0, "exceedance": 1.0, "band": 1.2, "mean": 0.1, "proportion": 0.02, "mann_whitney": 0.1,
 }  # fmt: skip
 HARMFUL: Final = 2.0
+NEGLIGIBLE: Final = 1.0
+"""Percent of the units."""
+MOST_INTERVALS: Final = 60
+"""Of a threshold: ten minutes of points."""
 BURN_RATE: Final = 14.4
 """What is burnt in an hour of a budget of 30 days is then 2 % of it (The Site Reliability Workbook, 2018, chapter 5)."""
 WINDOW: Final = 30 * 86_400.0
@@ -98,13 +102,20 @@ class Metric(Part):
     )
     tolerate: Number | None = option(
         "How much worse may be. `error_rate`, `exceedance`: times as many. `band`: times as long. `mean`: a share of the"
-        " other's mean. `proportion`: a difference of the shares.",
+        " other's mean. `proportion`: a difference of the shares. `mann_whitney`: a share of the other's median.",
         None,
-        shown="`1.0`, band `1.2`, mean `0.1`, proportion `0.02`",
+        shown="`1.0`, band `1.2`, mean and mann_whitney `0.1`, proportion `0.02`",
         unit="factor",
     )
     harmful: Number | None = option(
         "`error_rate`, `exceedance`: times as many that must not be promoted.", None, shown="2.0", unit="factor"
+    )
+    negligible: Percent | None = option(
+        "`error_rate`, `exceedance`: so many more units, of all, with an error or a slow answer let it pass even where the ratio"
+        " cannot be told. 0: the ratio alone.",
+        None,
+        shown="1",
+        unit="percent",
     )
     above: list[Duration] | None = option(
         "`exceedance`: an answer that takes longer is slow; several are averaged.", None, min_length=1, unit="duration"
@@ -133,6 +144,17 @@ class Metric(Part):
         shown="burn_rate `14.4`",
     )
     at_least: Limit | None = option("`threshold`: less fails.", None)
+    intervals: int | None = option(
+        "`threshold`: points of 10 s, or answers of the query, that are looked at: the newest ones.",
+        None,
+        shown="1",
+        unit="count",
+        ge=1,
+        le=MOST_INTERVALS,
+    )
+    failures: int | None = option(
+        "`threshold`: of them so many beyond the limit fail.", None, shown="all `intervals`", unit="count", ge=1
+    )
     version: Reference | None = option("`threshold` and `burn_rate`: whose.", None, shown="`to`")
     objective: Percent | None = option("`burn_rate`: percent of requests without an error.", None, unit="percent")
     window: Age | None = option("`burn_rate`: the time the objective is for.", None, shown="30d", unit="age")
@@ -224,6 +246,8 @@ def _threshold(metric: Metric) -> None:
         refuse("a `query` says itself what it is about: leave `version` out")
     if metric.at_most is None and metric.at_least is None:
         refuse("`threshold` needs `at_most` or `at_least`")
+    if metric.failures is not None and metric.failures > (metric.intervals or 1):
+        refuse(f"`failures` ({metric.failures}) are of `intervals` ({metric.intervals or 1}), and cannot be more")
     timed = metric.of is not None and metric.of.startswith("latency")
     for name in ("at_most", "at_least"):
         limit = getattr(metric, name)
@@ -280,6 +304,12 @@ def _value(metric: Metric, key: str, to: str) -> Any:
         return metric.tolerated
     if key == "harmful":
         return metric.harm
+    if key == "negligible":
+        return round((NEGLIGIBLE if metric.negligible is None else float(metric.negligible)) / 100.0, 12)
+    if key == "intervals":
+        return metric.intervals or 1
+    if key == "failures":
+        return metric.failures or metric.intervals or 1
     if key == "direction":
         return metric.good
     if key == "version":

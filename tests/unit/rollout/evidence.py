@@ -8,14 +8,15 @@ from proxy.telemetry.counters import BUCKETS
 from proxy.telemetry.measures import Counts
 
 METRICS = {
-    "error_rate": {"tolerate": 1.0, "harmful": 2.0},
-    "exceedance": {"above": [0.25], "tolerate": 1.0, "harmful": 2.0},
+    "error_rate": {"tolerate": 1.0, "harmful": 2.0, "negligible": 0.01},
+    "exceedance": {"above": [0.25], "tolerate": 1.0, "harmful": 2.0, "negligible": 0.01},
     "band": {"tolerate": 1.2},
     "mean": {"of": "response_bytes", "event": None, "field": None, "direction": "same", "tolerate": 0.1},
     "proportion": {"event": "purchase", "field": None, "direction": "higher", "tolerate": 0.02},
-    "mann_whitney": {"of": "latency", "direction": "lower", "compat": None},
+    "mann_whitney": {"of": "latency", "direction": "lower", "tolerate": 0.1, "compat": None},
     "threshold": {
-        "of": "error_percent", "query": None, "prometheus": None, "at_most": 1.0, "at_least": None, "version": "canary",
+        "of": "error_percent", "query": None, "prometheus": None, "at_most": 1.0, "at_least": None, "intervals": 1, "failures": 1,
+        "version": "canary",
     },
     "burn_rate": {"objective": 99.0, "window": 30 * 86_400.0, "at_most": 14.4, "version": "canary"},
     "sample_ratio": {},

@@ -1,12 +1,13 @@
 """The gates: who fails, who passes, and that nothing passes for lack of data."""
 
 from bisect import bisect_left
-from math import inf, nan
+from math import exp, inf, nan
 from typing import Any
 
 import pytest
 
 from proxy.analysis.clusters import Clusters
+from proxy.analysis.log_ratio import log_ratio
 from proxy.rollout.evidence import Evidence, StretchEvidence, VersionEvidence
 from proxy.rollout.gates import Gates
 from proxy.telemetry.counters import BUCKETS, FINE_EDGES
@@ -203,7 +204,7 @@ def test_little_harm_is_not_let_through_where_the_ratio_is_known_to_be_harmful()
     for weight in ("critical", "normal"):
         assert judged(metric("error_rate", weight=weight), harmed)[0] == "fail"
     late = evidence(  # the first errors are used up, and tell nothing
-        a_version(20_000, 20), a_version(20_000, 62), stretches=[StretchEvidence({"stable": 50.0, "canary": 50.0}, {})]
+        a_version(20_000, 20), a_version(20_000, 45), stretches=[StretchEvidence({"stable": 50.0, "canary": 50.0}, {})]
     )
     assert judged(metric("error_rate"), late)[0] == "insufficient"
     assert judged(metric("error_rate", harmful=4.0), late)[0] == "pass"
@@ -214,6 +215,82 @@ def test_little_harm_is_not_let_through_while_first_errors_speak_against_it() ->
     result, reason = judged(metric("error_rate"), speaking)
     assert result == "insufficient", reason
     assert judged(metric("error_rate"), evidence(a_version(40_000, 30), a_version(4000, 4), 100 / 11))[0] == "pass"
+
+
+def test_the_ratio_of_all_errors_stops_too_at_half_of_alpha_over_all_steps() -> None:
+    """First errors are used up; who errs does so four times as often."""
+    seen = [StretchEvidence({"stable": 50.0, "canary": 50.0}, {"stable": [60], "canary": [60]})]
+    weights = [10.0] * 4000
+    sums = [{"errors": Clusters.of([float(times)] * 60 + [0.0] * 3940, weights)} for times in (1, 4)]
+    harmed = evidence(
+        a_version(4000, requests=10, sums=sums[0]), a_version(4000, requests=10, sums=sums[1]), stretches=seen
+    )
+    found = Gates(plan(metric("error_rate"))).judge(harmed, gate=True)
+    assert found.result == "fail"
+    assert "by users, 4.00 times the share" in found.reason
+    (verdict,) = found.verdicts
+    assert verdict.low is not None
+    assert 1.0 < verdict.low < 4.0
+    lowest = log_ratio(harmed.versions["canary"].sums["errors"], harmed.versions["stable"].sums["errors"], 0.01).low
+    assert verdict.low == pytest.approx(exp(lowest))
+    steps = Gates(plan(metric("error_rate"), steps=[{"judged": True}] * 5)).judge(harmed, gate=True).verdicts[0]
+    assert steps.low is not None
+    assert steps.low < verdict.low  # each step has a fifth
+    assert judged(metric("error_rate", tolerate=3.0, harmful=5.0), harmed)[0] != "fail"
+    alone = evidence(a_version(0), a_version(4000, requests=10, sums=sums[1]), stretches=seen)
+    assert judged(metric("error_rate"), alone)[0] == "insufficient"
+
+
+def test_how_much_harms_nobody_is_the_metrics_to_say() -> None:
+    seen = evidence(a_version(2000, 0), a_version(2000, 0))
+    assert judged(metric("error_rate"), seen)[0] == "pass"
+    assert judged(metric("error_rate", negligible=0.01), seen)[0] == "pass"
+    assert judged(metric("error_rate", negligible=0.001), seen)[0] == "insufficient"
+    assert judged(metric("error_rate", negligible=0.0), seen)[0] == "insufficient"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.5, 5.0, 0.5], "pass"),  # one spike
+        ([5.0, 0.5, 5.0], "fail"),
+        ([0.5, 5.0], "insufficient"),
+        ([5.0, 5.0], "fail"),  # whatever the third was
+        ([5.0, 5.0, 0.5, 0.5, 0.5], "pass"),  # long ago
+    ],
+)
+def test_a_threshold_of_several_intervals(values: list[float], expected: str) -> None:
+    one = metric("threshold", intervals=3, failures=2)
+    seen = evidence(a_version(9), a_version(9), series={"canary": {"error_percent": values}})
+    result, reason = judged(one, seen)
+    assert result == expected
+    assert ("of the last 3 beyond, 2 fail" in reason) == (expected != "insufficient")
+
+
+def test_an_answer_that_is_looked_at_again_is_no_second_one() -> None:
+    one = metric(
+        "threshold", of=None, query="up", prometheus="http://127.0.0.1:1", version=None, intervals=2, failures=2
+    )
+    gates = Gates(plan(one))
+
+    def look(answer: float, answered: float) -> str:
+        seen = evidence(a_version(9), a_version(9), answers={"threshold": answer}, answered=answered)
+        return gates.judge(seen, gate=True).result
+
+    assert [look(5.0, at) for at in (10.0, 10.0, 10.0, 20.0)] == ["insufficient"] * 3 + ["fail"]
+    gates.begin_step()
+    assert [look(0.5, 30.0), look(nan, 30.0), look(0.5, 40.0), look(0.5, 50.0)] == ["insufficient"] * 3 + ["pass"]
+
+
+def test_ranks_that_show_no_shift_are_no_pass_until_it_is_known_to_be_small() -> None:
+    noisy = [0.05 + 0.01 * (place * 7 % 11) for place in range(22)]
+    series = {"stable": {"latency_mean": noisy}, "canary": {"latency_mean": noisy[::-1]}}
+    seen = evidence(a_version(9), a_version(9), series=series)
+    result, reason = judged(metric("mann_whitney"), seen)
+    assert (result, "too few points to tell" in reason) == ("insufficient", True)
+    assert judged(metric("mann_whitney", tolerate=0.9), seen)[0] == "pass"
+    same = {name: {"latency_mean": [0.1] * 30} for name in ("stable", "canary")}
+    assert judged(metric("mann_whitney"), evidence(a_version(9), a_version(9), series=same))[0] == "pass"
 
 
 def test_less_than_a_millisecond_is_not_slower() -> None:
