@@ -157,7 +157,9 @@ def _worker(channel: socket.socket, rate: int, seconds: float, told: Connection)
         plan = build_plan(load(file, {}).spec | {"generation": 1})
     exposing.bring(plan, alone=True)
     (route,) = plan.routes
-    request = Request(b"GET", b"/", 1, [], [], {}, b"", b"", b"/", b"/", b"", False, True, -1, False, True, False, b"")
+    request = Request(
+        b"GET", b"/", 1, [], [], 0, {}, b"", b"", b"/", b"/", b"", False, True, -1, False, True, False, b""
+    )
     reader = FrameReader()
     channel.setblocking(False)
     outgoing = bytearray(encode(messages.HELLO, b'{"generation": 1}'))

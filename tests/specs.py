@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from proxy.core.field_lines import FieldLine, read_lines
 from proxy.core.request import Request
 
 Spec = dict[str, Any]
@@ -129,12 +130,16 @@ def request_head(
 ) -> Request:
     all_fields = {b"host": host} | (fields or {})
     raw = path if raw_path is None else raw_path
+    lines = [name + b": " + value for name, value in all_fields.items()]
+    read: list[FieldLine] = []
+    marks = read_lines(lines, read)
     request = Request(
         method=method,
         target=raw + (b"?" + query if query else b""),
         minor=1,
-        lines=[name + b": " + value for name, value in all_fields.items()],
-        names=list(all_fields),
+        lines=lines,
+        read=read,
+        marks=marks,
         fields=all_fields,
         authority=host,
         host=host.lower(),

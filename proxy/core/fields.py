@@ -6,15 +6,28 @@ the ordinary request costs two joins and a look at its names.
 
 from typing import Final
 
+from proxy.core.field_lines import (
+    CONNECTION,
+    EXPECT,
+    FORWARDING,
+    HOST,
+    NOT_DOWN,
+    NOT_UP,
+    OWN_PREFIX,
+    REQUEST_DROPPED,
+    RESPONSE_DROPPED,
+    TE,
+    VIA,
+    FieldLine,
+    read_lines,
+)
 from proxy.core.http1 import list_members
 from proxy.core.plan import Rewrite
 from proxy.core.request import Request, Response
 
-VIA: Final = b"1.1 tidegate"
+_VIA: Final = b"1.1 tidegate"
 MARKER: Final = b"x-tidegate-shadow"
 """On every copy a mirror sends, so that a shadow knows it is one, and no copy is copied again."""
-
-OWN_PREFIX: Final = b"x-tidegate-"
 
 _OTHERWISE: Final = (
     b"x-forwarded-port",
@@ -33,29 +46,7 @@ _OTHERWISE: Final = (
 _OVERRIDES: Final = frozenset(_OTHERWISE + tuple(name.replace(b"-", b"_") for name in _OTHERWISE))
 """With these a client, or a proxy before this one, tells frameworks that a request has another method or address than it has."""
 
-_HOP: Final = frozenset(
-    (
-        b"connection",
-        b"proxy-connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    )
-)
-_FORWARDING: Final = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
-_REQUEST_DROPPED: Final = _HOP | _FORWARDING | {b"via"}
-_OWN_RESPONSE: Final = frozenset(
-    OWN_PREFIX + name
-    for name in (b"route", b"version", b"served", b"reason", b"flags", b"cache", b"shadow", b"unit-hash")
-)
-"""Only this proxy speaks of itself: what an upstream says in its name is not passed on."""
-_RESPONSE_DROPPED: Final = _HOP | _OWN_RESPONSE | {b"via"}
-
-_KEPT_WHATEVER_CONNECTION_SAYS: Final = _FORWARDING | {
+_KEPT_WHATEVER_CONNECTION_SAYS: Final = FORWARDING | {
     b"host",
     b"content-length",
     b"transfer-encoding",
@@ -68,7 +59,7 @@ _KEPT_WHATEVER_CONNECTION_SAYS: Final = _FORWARDING | {
     b"via",
 }
 _ORDINARY_CONNECTION: Final = frozenset((b"keep-alive", b"Keep-Alive", b"close", b"Close", b"upgrade", b"Upgrade"))
-_LOOK_ALIKES: Final = _FORWARDING | {b"x-request-id"}
+_NOTHING: Final[frozenset[bytes]] = frozenset()
 _CREDENTIALS: Final = frozenset((b"authorization", b"cookie"))
 
 
@@ -82,49 +73,28 @@ def taken_by_connection(request: Request) -> bool:
     connection = request.fields.get(b"connection")
     if connection is None or connection in _ORDINARY_CONNECTION:
         return False
-    return not (_named_by_connection(connection) - _REQUEST_DROPPED).isdisjoint(request.fields)
-
-
-def _own_or_look_alike(names: list[bytes]) -> frozenset[bytes]:
-    """Names that speak for this proxy, also spelt with underscores, which CGI-like upstreams read as dashes."""
-    found = []
-    for name in names:
-        plain = name.replace(b"_", b"-")
-        if plain.startswith(OWN_PREFIX) or (plain != name and plain in _LOOK_ALIKES):
-            found.append(name)
-    return frozenset(found)
+    return not (_named_by_connection(connection) - REQUEST_DROPPED).isdisjoint(request.fields)
 
 
 def kept_lines(request: Request, drop_ids: frozenset[bytes], rewrite: Rewrite | None) -> list[bytes]:
     """The field lines of `request` that are passed on. `drop_ids` are identity fields that the caller replaces."""
-    names = request.names
-    dropped = _REQUEST_DROPPED
-    plain = dropped.isdisjoint(names)
-    joined = b"\n".join(names)
-    # `x in joined` first takes x for a number and makes an exception that it is none: three times what finding it costs.
-    if joined.find(OWN_PREFIX) >= 0 or ord("_") in joined:
-        dropped |= _own_or_look_alike(names)
-        plain = False
-    if not plain:
-        connection = request.fields.get(b"connection")
-        if connection is not None and connection not in _ORDINARY_CONNECTION:
+    marks = request.marks
+    dropped = drop_ids
+    if marks & CONNECTION:
+        connection = request.fields[b"connection"]
+        if connection not in _ORDINARY_CONNECTION:
             dropped |= _named_by_connection(connection)
-    if request.minor == 0 and b"expect" in request.fields:  # means nothing there (RFC 9110 section 10.1.1)
+    if marks & EXPECT and request.minor == 0:  # means nothing there (RFC 9110 section 10.1.1)
         dropped |= {b"expect"}
-        plain = False
-    if drop_ids:
-        dropped |= drop_ids
-        plain = False
     if rewrite is not None and rewrite.dropped:
         dropped |= rewrite.dropped
-        plain = False
     if request.target[:1] != b"/" and request.target != b"*":  # absolute-form: its authority replaces Host
         dropped |= {b"host"}
-        plain = False
-    if plain:
-        return request.lines
-    lines = request.lines
-    return [lines[at] for at, name in enumerate(names) if name not in dropped]
+    if dropped:
+        return [line.raw for line in request.read if not line.marks & NOT_UP and line.name not in dropped]
+    if marks & NOT_UP:
+        return [line.raw for line in request.read if not line.marks & NOT_UP]
+    return request.lines
 
 
 def request_head(
@@ -146,20 +116,20 @@ def request_head(
     if kept:
         parts.append(b"\r\n".join(kept))
         parts.append(b"\r\n")
-    fields = request.fields
-    if (b"host" not in fields or (request.target[:1] != b"/" and request.target != b"*")) and not (
+    marks = request.marks
+    if (not marks & HOST or (request.target[:1] != b"/" and request.target != b"*")) and not (
         rewrite is not None and rewrite.sets_host
     ):
         parts.append(b"host: " + request.authority + b"\r\n")
     if request.chunked:
         parts.append(b"transfer-encoding: chunked\r\n")
-    te = fields.get(b"te")
-    if te is not None and b"trailers" in list_members(te):
+    if marks & TE and b"trailers" in list_members(request.fields[b"te"]):
         parts.append(b"te: trailers\r\n")
     if upgrade:
         parts.append(b"connection: upgrade\r\nupgrade: " + upgrade + b"\r\n")
-    via = fields.get(b"via")
-    parts.append(b"via: 1.1 tidegate\r\n" if via is None else b"via: " + via + b", " + VIA + b"\r\n")
+    parts.append(
+        b"via: " + request.fields[b"via"] + b", " + _VIA + b"\r\n" if marks & VIA else b"via: 1.1 tidegate\r\n"
+    )
     parts.append(forwarding)
     parts.append(identity)
     if rewrite is not None:
@@ -240,13 +210,13 @@ _IDENTITY: Final = frozenset((b"host", b"content-length", b"expect", b"x-request
 def closed_to_requests(name: bytes) -> bool:
     """Whether a field of this lower-case name is the proxy's own business in a request: nobody else sets or removes it."""
     plain = name.replace(b"_", b"-")
-    return plain in _REQUEST_DROPPED or plain in _IDENTITY or plain.startswith(OWN_PREFIX)
+    return plain in REQUEST_DROPPED or plain in _IDENTITY or plain.startswith(OWN_PREFIX)
 
 
 def closed_to_responses(name: bytes) -> bool:
     """The same of an answer's fields."""
     plain = name.replace(b"_", b"-")
-    return plain in _RESPONSE_DROPPED or plain == b"content-length" or plain.startswith(OWN_PREFIX)
+    return plain in RESPONSE_DROPPED or plain == b"content-length" or plain.startswith(OWN_PREFIX)
 
 
 def changed_lines(lines: list[bytes], changes: dict[bytes, list[bytes]]) -> list[bytes]:
@@ -260,17 +230,15 @@ def changed_lines(lines: list[bytes], changes: dict[bytes, list[bytes]]) -> list
 def changed_response(response: Response, changes: dict[bytes, list[bytes]]) -> Response:
     """An answer's head with these changes of its fields; none of them touches its framing."""
     lines = changed_lines(response.lines, changes)
-    fields = {name: value for name, value in response.fields.items() if name not in changes}
-    for name, values in changes.items():
-        if values:
-            fields[name] = b", ".join(values)
+    read: list[FieldLine] = []
+    marks = read_lines(lines, read)
     return Response(
         response.status,
         response.start,
         response.minor,
         lines,
-        [line.partition(b":")[0].lower() for line in lines],
-        fields,
+        read,
+        marks,
         response.content_length,
         response.chunked,
         response.keep_alive,
@@ -288,24 +256,29 @@ def shadow_lines(kept: list[bytes], strip_credentials: bool) -> list[bytes]:
 
 def response_head(response: Response, added: bytes) -> bytes:
     """The head for the client, with its empty line. `added` are whole lines: framing, connection, cookies."""
-    names = response.names
+    marks = response.marks
     lines = response.lines
     via = b"via: 1.1 tidegate\r\n"
-    dropped = _RESPONSE_DROPPED
-    plain = dropped.isdisjoint(names)
+    if marks & NOT_DOWN or (response.status == 204 and response.content_length >= 0):
+        dropped = _named_by_answer(response)
+        if dropped:
+            lines = [line.raw for line in response.read if not line.marks & NOT_DOWN and line.name not in dropped]
+        else:
+            lines = [line.raw for line in response.read if not line.marks & NOT_DOWN]
+        if marks & VIA:
+            via = b"via: " + response.fields[b"via"] + b", " + _VIA + b"\r\n"
+    if not lines:
+        return b"".join((response.start, b"\r\n", via, added, b"\r\n"))
+    return b"".join((response.start, b"\r\n", b"\r\n".join(lines), b"\r\n", via, added, b"\r\n"))
+
+
+def _named_by_answer(response: Response) -> frozenset[bytes]:
+    """The fields that this answer itself makes the hop's own, or that mean nothing in it."""
+    dropped: frozenset[bytes] = _NOTHING
+    if response.marks & CONNECTION:
+        for line in response.read:
+            if line.marks & CONNECTION and line.value not in _ORDINARY_CONNECTION:
+                dropped |= _named_by_connection(line.value)
     if response.status == 204 and response.content_length >= 0:  # wrong but harmless; not passed on (section 8.6)
         dropped |= {b"content-length"}
-        plain = False
-    if not plain:
-        fields = response.fields
-        connection = fields.get(b"connection")
-        if connection is not None and connection not in _ORDINARY_CONNECTION:
-            dropped |= _named_by_connection(connection)
-        before = fields.get(b"via")
-        if before is not None:
-            via = b"via: " + before + b", " + VIA + b"\r\n"
-        lines = [lines[at] for at, name in enumerate(names) if name not in dropped]
-    start = response.start if response.minor == 1 else b"HTTP/1.1" + response.start[8:]
-    if not lines:
-        return b"".join((start, b"\r\n", via, added, b"\r\n"))
-    return b"".join((start, b"\r\n", b"\r\n".join(lines), b"\r\n", via, added, b"\r\n"))
+    return dropped

@@ -11,7 +11,7 @@ from typing import Any, Final
 from proxy.core.audience import is_over
 from proxy.core.cookies import UnitCookies
 from proxy.core.decide import decide, take_records
-from proxy.core.fields import OWN_PREFIX
+from proxy.core.field_lines import OWN_PREFIX
 from proxy.core.hashing import Dealer, bucket
 from proxy.core.match import Matcher, compile_matcher
 from proxy.core.plan import (

@@ -10,7 +10,7 @@ told it too late to check.
 import re
 from typing import Final
 
-from proxy.core.http1 import TEXT, parse_fields
+from proxy.core.field_lines import TEXT, read_line
 from proxy.errors import ProtocolError
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -143,9 +143,7 @@ class ChunkedDecoder:
             raise ProtocolError(431, "too many trailer fields")
         if line.translate(None, TEXT):
             raise ProtocolError(400, "control byte, bare CR or bare LF in a trailer")
-        names: list[bytes] = []
-        parse_fields([line], names)
-        name = names[0].replace(b"_", b"-")  # CGI-like upstreams read them as one
+        name = read_line(line).name.replace(b"_", b"-")  # CGI-like upstreams read them as one
         if name not in FORBIDDEN_TRAILERS and not name.startswith(_FORBIDDEN_PREFIXES):
             self.trailers.append(line)
 

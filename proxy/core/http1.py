@@ -1,26 +1,31 @@
 """HTTP/1 heads, read strictly (RFC 9112, RFC 9110): what two servers could read differently is refused, never repaired.
 
-A head is judged as a whole block, because a byte looked at in Python costs fifty times one looked at in C. Deleting
-every allowed byte from the block must leave exactly the CRLFs that splitting it found: one comparison that excludes
-control bytes, NUL, bare CR and bare LF. A field name must be a token, which by itself excludes a space before the
-colon, an empty name and a folded line. Only then are the few fields read on which framing rests. Field lines are kept
-as the bytes they came in.
-
-Names repeat from request to request, so a name once found valid is remembered with its lower-case form: a look-up
-instead of a check and a copy, and one object for all heads that use it.
+A head's lines are what splitting it at CRLF finds. Those that are remembered (field_lines.py) were judged when they first
+came; of every other, nothing may be left once all allowed bytes are deleted: one comparison in C that excludes control bytes,
+NUL, bare CR and bare LF. A field name must be a token, which by itself excludes a space before the colon, an empty name and a
+folded line. Only then are the few fields read on which framing rests. Field lines are kept as the bytes they came in.
 """
 
 from typing import Final
 
+from proxy.core.field_lines import (
+    CODING,
+    CONNECTION,
+    EXPECT,
+    FRAMING,
+    HOST,
+    LENGTH,
+    TEXT,
+    TOKEN,
+    UPGRADE,
+    FieldLine,
+    joined,
+    read_lines,
+    value_of,
+)
 from proxy.core.request import Request, Response
 from proxy.core.target import parse_authority, parse_target
 from proxy.errors import ProtocolError
-
-TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-"""The bytes of a token (RFC 9110 section 5.6.2): methods and field names."""
-
-TEXT: Final = bytes((0x09, *range(0x20, 0x7F), *range(0x80, 0x100)))
-"""The bytes of a line: HTAB, visible ASCII with space, and obs-text."""
 
 MAX_RESPONSE_FIELDS: Final = 256
 """More than clients are allowed: an answer may set many cookies."""
@@ -32,9 +37,6 @@ _METHOD_LIMIT: Final = 32  # the longest registered one, UPDATEREDIRECTREF, has 
 _KNOWN_METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE"))
 _CHUNKED: Final = -2
 _LENGTH_DIGITS: Final = 18  # below 2^63, where other servers overflow
-
-_NAMES_REMEMBERED: Final = 2048
-_names: Final[dict[bytes, bytes]] = {}
 
 
 def find_head_end(buffer: bytes | bytearray, start: int) -> int:
@@ -50,48 +52,9 @@ def find_head_end(buffer: bytes | bytearray, start: int) -> int:
     return end
 
 
-def _split_block(block: bytes) -> list[bytes]:
-    lines = block.split(_CRLF)
-    if block.translate(None, TEXT) != _CRLF * (len(lines) - 1):
+def _judge(start: bytes) -> None:
+    if start.translate(None, TEXT):
         raise ProtocolError(400, "control byte, bare CR or bare LF in the head")
-    return lines
-
-
-def _remember_name(raw: bytes) -> bytes:
-    """The lower-case form of a field name seen for the first time. Raises ProtocolError 400 where it is not a token."""
-    if not raw or raw.translate(None, TOKEN):
-        raise ProtocolError(400, "invalid field name")
-    name = raw.lower()
-    if len(raw) <= 64:
-        if len(_names) >= _NAMES_REMEMBERED:
-            _names.clear()
-        _names[raw] = _names.setdefault(name, name)
-    return name
-
-
-def parse_fields(lines: list[bytes], names: list[bytes]) -> dict[bytes, bytes]:
-    """Read field lines into a map of values, and append their lower-case names to `names`, in step.
-
-    Repeated fields are joined with b", ", cookies with b"; ". Raises ProtocolError 400 for lines that are not fields,
-    and for repeated fields of which there may be one only: Host, Content-Length, Transfer-Encoding.
-    """
-    fields: dict[bytes, bytes] = {}
-    for line in lines:
-        raw, colon, value = line.partition(b":")
-        name = _names.get(raw)
-        if name is None:
-            name = _remember_name(raw)
-        if not colon:
-            raise ProtocolError(400, "field line without a colon")
-        names.append(name)
-        value = value.strip(_OWS)
-        if name in fields:
-            if name in (b"host", b"content-length", b"transfer-encoding"):
-                raise ProtocolError(400, f"more than one {name.decode()}")
-            fields[name] += (b"; " if name == b"cookie" else b", ") + value
-        else:
-            fields[name] = value
-    return fields
 
 
 def list_members(value: bytes) -> list[bytes]:
@@ -106,24 +69,20 @@ def _content_length(value: bytes) -> int:
     return int(value)
 
 
-def _body_length(fields: dict[bytes, bytes], minor: int) -> int:
+def _body_length(marks: int, read: list[FieldLine], minor: int) -> int:
     """How the body is framed (RFC 9112 section 6.3): its length, -1 where nothing is said, or _CHUNKED."""
-    coding = fields.get(b"transfer-encoding")
-    stated = fields.get(b"content-length")
-    if coding is None:
-        return -1 if stated is None else _content_length(stated)
-    if stated is not None:
+    if not marks & CODING:
+        return _content_length(value_of(read, LENGTH)) if marks & LENGTH else -1
+    if marks & LENGTH:
         raise ProtocolError(400, "content-length with transfer-encoding")
     if minor == 0:
         raise ProtocolError(400, "transfer-encoding in HTTP/1.0")
-    if coding.lower() != b"chunked":
+    if value_of(read, CODING).lower() != b"chunked":
         raise ProtocolError(400, "transfer-encoding other than chunked")
     return _CHUNKED
 
 
-def _keeps_alive(minor: int, connection: bytes | None) -> bool:
-    if connection is None:
-        return minor == 1
+def _keeps_alive(minor: int, connection: bytes) -> bool:
     if connection in (b"keep-alive", b"Keep-Alive"):  # what it nearly always says
         return True
     members = list_members(connection)
@@ -153,10 +112,12 @@ def parse_request(block: bytes, max_fields: int, max_target: int) -> Request:
 
     Raises ProtocolError: 400, 414 (target), 417 (expectation), 431 (fields), 501 (CONNECT), 505 (version).
     """
-    lines = _split_block(block)
-    if not lines[0] and len(lines) > 1:
-        del lines[0]
-    parts = lines[0].split(b" ")
+    lines = block.split(_CRLF)
+    start = lines.pop(0)
+    if not start and lines:
+        start = lines.pop(0)
+    _judge(start)
+    parts = start.split(b" ")
     if len(parts) != 3:
         raise ProtocolError(400, "malformed request line")
     method, target, version = parts
@@ -174,47 +135,50 @@ def parse_request(block: bytes, max_fields: int, max_target: int) -> Request:
     if len(target) > max_target:
         raise ProtocolError(414, "request target too long")
     authority, path, raw_path, query, has_query, clean = parse_target(method, target)
-    del lines[0]
     if len(lines) > max_fields:
         raise ProtocolError(431, "too many fields")
-    names: list[bytes] = []
-    fields = parse_fields(lines, names)
+    read: list[FieldLine] = []
+    marks = read_lines(lines, read)
+    fields = joined(read)
 
     host = b""
-    stated = fields.get(b"host")
-    if stated is not None:
+    stated = b""
+    if marks & HOST:
+        stated = fields[b"host"]
         host = parse_authority(stated)
     elif minor == 1:
         raise ProtocolError(400, "missing host")
     if authority:
         host = parse_authority(authority)
         fields[b"host"] = authority
-    elif stated is not None:
+    else:
         authority = stated
 
-    length = _body_length(fields, minor)
-    chunked = length == _CHUNKED
-    if chunked:
-        length = -1
+    length = -1
+    chunked = False
+    if marks & FRAMING:
+        length = _body_length(marks, read, minor)
+        if length == _CHUNKED:
+            chunked = True
+            length = -1
 
-    connection = fields.get(b"connection")
+    connection = fields[b"connection"] if marks & CONNECTION else None
     expect_continue = False
     upgrade = b""
-    if minor == 1:
-        expected = fields.get(b"expect")
-        if expected is not None:
-            if expected.lower() != b"100-continue":
+    if marks & (EXPECT | UPGRADE) and minor == 1:
+        if marks & EXPECT:
+            if fields[b"expect"].lower() != b"100-continue":
                 raise ProtocolError(417, "unknown expectation")
             expect_continue = chunked or length > 0
-        wanted = fields.get(b"upgrade")
-        if wanted is not None and connection is not None and not chunked and length <= 0:
-            upgrade = _upgrade(wanted, connection)
+        if marks & UPGRADE and connection is not None and not chunked and length <= 0:
+            upgrade = _upgrade(fields[b"upgrade"], connection)
     return Request(
         method,
         target,
         minor,
         lines,
-        names,
+        read,
+        marks,
         fields,
         authority,
         host,
@@ -225,7 +189,7 @@ def parse_request(block: bytes, max_fields: int, max_target: int) -> Request:
         clean,
         length,
         chunked,
-        _keeps_alive(minor, connection),
+        minor == 1 if connection is None else _keeps_alive(minor, connection),
         expect_continue,
         upgrade,
     )
@@ -261,31 +225,25 @@ def parse_response(block: bytes, request_method: bytes, max_fields: int = MAX_RE
 
 
 def _parse_response(block: bytes, request_method: bytes, max_fields: int) -> Response:
-    lines = _split_block(block)
+    lines = block.split(_CRLF)
     line = lines.pop(0)
-    start = line[:9]
-    # "HTTP/1.1 200" without the space that should follow: common, and there is nothing else to be read into it.
-    digits = line[9:12]
-    if len(digits) != 3 or not digits.isdigit() or line[12:13] not in (b" ", b""):
-        raise ProtocolError(502, "malformed status line")
-    if start == b"HTTP/1.1 ":
-        minor = 1
-    elif start == b"HTTP/1.0 ":
-        minor = 0
-    else:
-        raise ProtocolError(502, "malformed or unsupported HTTP version")
-    status = int(digits)
-    if not 100 <= status <= 599:
-        raise ProtocolError(502, "status out of range")
+    start = _starts.get(line)
+    if start is None:
+        start = _read_start(line)
     if len(lines) > max_fields:
         raise ProtocolError(502, "too many fields")
-    names: list[bytes] = []
-    fields = parse_fields(lines, names)
+    status = start.status
+    minor = start.minor
+    read: list[FieldLine] = []
+    marks = read_lines(lines, read)
 
-    length = _body_length(fields, minor)
-    chunked = length == _CHUNKED
-    if chunked:
-        length = -1
+    length = -1
+    chunked = False
+    if marks & FRAMING:
+        length = _body_length(marks, read, minor)
+        if length == _CHUNKED:
+            chunked = True
+            length = -1
 
     bodiless = False
     if status < 200 or status == 204:
@@ -296,16 +254,63 @@ def _parse_response(block: bytes, request_method: bytes, max_fields: int) -> Res
     elif status == 304 or request_method == b"HEAD":
         bodiless = True
     until_close = not bodiless and not chunked and length < 0
+    keep_alive = minor == 1
+    if marks & CONNECTION:
+        keep_alive = _keeps_alive(minor, _connection_of(read))
     return Response(
         status,
-        line if len(line) > 12 else line + b" ",
+        start.line,
         minor,
         lines,
-        names,
-        fields,
+        read,
+        marks,
         length,
         chunked,
-        not until_close and _keeps_alive(minor, fields.get(b"connection")),
+        keep_alive and not until_close,
         until_close,
         bodiless,
     )
+
+
+def _connection_of(read: list[FieldLine]) -> bytes:
+    values = [line.value for line in read if line.marks & CONNECTION]
+    return values[0] if len(values) == 1 else b", ".join(values)
+
+
+class _Start:
+    """A status line: `line` as HTTP/1.1 has it, its last space there; `minor` is what it said."""
+
+    def __init__(self, line: bytes, status: int, minor: int) -> None:
+        self.line: Final = line
+        self.status: Final = status
+        self.minor: Final = minor
+
+
+_STARTS_REMEMBERED: Final = 256
+_START_LIMIT: Final = 64
+_starts: Final[dict[bytes, _Start]] = {}
+
+
+def _read_start(line: bytes) -> _Start:
+    """Read a status line that is not remembered. Raises ProtocolError 400 and 502."""
+    _judge(line)
+    # "HTTP/1.1 200" without the space that should follow: common, and there is nothing else to be read into it.
+    digits = line[9:12]
+    if len(digits) != 3 or not digits.isdigit() or line[12:13] not in (b" ", b""):
+        raise ProtocolError(502, "malformed status line")
+    version = line[:9]
+    if version == b"HTTP/1.1 ":
+        minor = 1
+    elif version == b"HTTP/1.0 ":
+        minor = 0
+    else:
+        raise ProtocolError(502, "malformed or unsupported HTTP version")
+    status = int(digits)
+    if not 100 <= status <= 599:
+        raise ProtocolError(502, "status out of range")
+    start = _Start(b"HTTP/1.1" + (line[8:] if len(line) > 12 else line[8:] + b" "), status, minor)
+    if len(line) <= _START_LIMIT:
+        if len(_starts) >= _STARTS_REMEMBERED:
+            _starts.clear()
+        _starts[line] = start
+    return start

@@ -7,7 +7,7 @@ nobody: guessing would let a client write its own. (The PROXY protocol, Willy Ta
 import ipaddress
 from typing import Final
 
-from proxy.core.http1 import TEXT
+from proxy.core.field_lines import TEXT
 from proxy.errors import ProtocolError
 
 MAX_V1: Final = 107

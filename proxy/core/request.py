@@ -3,12 +3,14 @@
 from typing import Final
 
 from proxy.core.cookies import Kept
+from proxy.core.field_lines import FieldLine, joined
 
 
 class Request:
     """One request head.
 
-    All text is bytes as received. `lines` are the field lines without CRLF and `names` their lower-case names, in step.
+    All text is bytes as received. `lines` are the field lines without CRLF, `read` what they say, in step, and `marks` those
+    of all of them together (field_lines.py).
     `fields` maps a lower-case name to its value; repeated fields are joined with b", " (cookies with b"; "), as RFC 9110
     section 5.3 allows. `path` is the path with unreserved escapes decoded (b"*" for `OPTIONS *`) and `raw_path` the path
     as received; `clean` is False when only a route with `paths: raw` may take it (dot segments, encoded slash, backslash
@@ -28,7 +30,8 @@ class Request:
         target: bytes,
         minor: int,
         lines: list[bytes],
-        names: list[bytes],
+        read: list[FieldLine],
+        marks: int,
         fields: dict[bytes, bytes],
         authority: bytes,
         host: bytes,
@@ -47,7 +50,8 @@ class Request:
         self.target: Final = target
         self.minor: Final = minor
         self.lines: Final = lines
-        self.names: Final = names
+        self.read: Final = read
+        self.marks: Final = marks
         self.fields: Final = fields
         self.authority: Final = authority
         self.host: Final = host
@@ -132,7 +136,8 @@ def unquote_plus(text: bytes) -> bytes:
 
 
 class Response:
-    """One response head. The shapes are those of `Request`; `start` is the status line as it came, its last space there.
+    """One response head. The shapes are those of `Request`; `start` is the status line for the client, `minor` what the
+    upstream's said.
 
     `content_length` is -1 when none was given; `chunked` and `keep_alive` say how the upstream framed it;
     `until_close` that only the end of the connection ends the body; `bodiless` that there is none (HEAD, 1xx, 204, 304).
@@ -144,8 +149,8 @@ class Response:
         start: bytes,
         minor: int,
         lines: list[bytes],
-        names: list[bytes],
-        fields: dict[bytes, bytes],
+        read: list[FieldLine],
+        marks: int,
         content_length: int,
         chunked: bool,
         keep_alive: bool,
@@ -156,10 +161,20 @@ class Response:
         self.start: Final = start
         self.minor: Final = minor
         self.lines: Final = lines
-        self.names: Final = names
-        self.fields: Final = fields
+        self.read: Final = read
+        self.marks: Final = marks
         self.content_length: Final = content_length
         self.chunked: Final = chunked
         self.keep_alive: Final = keep_alive
         self.until_close: Final = until_close
         self.bodiless: Final = bodiless
+        self._fields: dict[bytes, bytes] | None = None
+
+    @property
+    def fields(self) -> dict[bytes, bytes]:
+        """Values by lower-case name, as in `Request`; put together once, for the few who ask."""
+        found = self._fields
+        if found is None:
+            found = joined(self.read)
+            self._fields = found
+        return found

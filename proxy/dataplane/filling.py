@@ -8,9 +8,9 @@ from typing import Final
 
 from proxy.core.cache_store import Stored
 from proxy.core.dates import format_date, parse_date
+from proxy.core.field_lines import parse_fields
 from proxy.core.fields import response_head
 from proxy.core.freshness import CachePolicy, Terms, terms_of, variant_of
-from proxy.core.http1 import parse_fields
 from proxy.core.request import Response
 from proxy.core.route_cache import EVICTED, STORED, RouteCache
 from proxy.core.validators import freshened, name_of, same_answer
@@ -128,7 +128,7 @@ class Filling:
         if b"date" not in response.fields:
             newer.append(b"date: " + format_date(wall))
         lines = freshened(old.lines(), newer)
-        fields = parse_fields(lines, [])
+        fields = parse_fields(lines)
         age = response.fields.get(b"age")
         if age is not None:
             fields[b"age"] = age
@@ -151,7 +151,7 @@ class Filling:
     def _stored(
         self, start: bytes, status: int, lines: list[bytes], body: bytes, terms: Terms, received_at: float
     ) -> Stored:
-        fields = parse_fields(lines, [])
+        fields = parse_fields(lines)
         modified = fields.get(b"last-modified", b"")
         wall = self.runtime.wall()
         return Stored(

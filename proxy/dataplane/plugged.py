@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from proxy.core.decide import Decision, may_be_overridden, override
+from proxy.core.field_lines import FieldLine, read_lines
 from proxy.core.fields import changed_response
 from proxy.core.plan import REASONS
 from proxy.core.request import Response
@@ -365,12 +366,9 @@ class Asking(Held):
             return False
         self._seen = True
         start, *lines = head.removesuffix(b"\r\n").split(b"\r\n")
-        names = [line.partition(b":")[0].lower() for line in lines]
-        fields: dict[bytes, bytes] = {}
-        for name, line in zip(names, lines, strict=True):
-            value = line.partition(b":")[2].strip(b" \t")
-            fields[name] = fields[name] + b", " + value if name in fields else value
-        self._head = Response(status, start, 1, lines, names, fields, len(body), False, True, False, not body)
+        read: list[FieldLine] = []
+        marks = read_lines(lines, read)
+        self._head = Response(status, start, 1, lines, read, marks, len(body), False, True, False, not body)
         self._response = PluginResponse(self._head)
         self._stored = Stored(status, body, served, flag, stale)
         self._ask(HOOK_RESPONSE)

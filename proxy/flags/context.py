@@ -89,7 +89,7 @@ def request_of(
         raise ContextError(INVALID_CONTEXT, f"`{TARGETING_KEY}` must be text")
     host = fields.get(b"host", b"")
     request = Request(
-        b"POST", b"/", 1, [], list(fields), fields, host, host.lower(), b"/", b"/", b"", False, True, -1, False, True,
+        b"POST", b"/", 1, [], [], 0, fields, host, host.lower(), b"/", b"/", b"", False, True, -1, False, True,
         False, b"",
     )  # fmt: skip
     request.client = resolve_client(peer, fields.get(b"x-forwarded-for", b""), trusted)

@@ -280,7 +280,7 @@ def test_rewritten_head_parses_to_what_may_be_passed_on(fields: list[tuple[str, 
     assert again.content_length == -1
     assert again.keep_alive
     named = {part.strip().lower() for name, value in fields if name == "Connection" for part in value.split(",")}
-    for name in again.names:
+    for name in again.fields:
         plain = name.replace(b"_", b"-")
         assert not plain.startswith(b"x-tidegate-")
         assert name not in (b"keep-alive", b"connection", b"upgrade", b"forwarded")
