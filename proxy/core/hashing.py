@@ -15,7 +15,7 @@ from mmh3 import mmh3_32_uintdigest
 
 _SCALE: Final = 2.0**-32
 _BUCKETS: Final = 10_000
-_REMEMBERED: Final = 4096
+_REMEMBERED: Final = 16_384
 _LONGEST: Final = 256
 """Bytes of a unit beyond which its hash is made each time: clients may choose their units, and so what is remembered."""
 
@@ -101,18 +101,30 @@ class UnitHasher:
     def __init__(self, key: bytes) -> None:
         # BLAKE2b takes 64 bytes of key at most; longer ones are hashed down first.
         self._key: Final = key if len(key) <= 64 else blake2b(key, digest_size=64).digest()
-        self._known: dict[bytes, str] = {}
+        self._known: dict[bytes, HashedUnit] = {}
 
     def __call__(self, unit: bytes) -> str:
         """16 hex digits: BLAKE2b of 8 bytes, keyed (RFC 7693)."""
+        return self.hashed(unit).text
+
+    def hashed(self, unit: bytes) -> "HashedUnit":
+        """The same with the line that tells the upstream."""
         known = self._known.get(unit)
         if known is None:
-            known = unit_hash(self._key, unit)
+            known = HashedUnit(unit_hash(self._key, unit))
             if len(unit) <= _LONGEST:
                 if len(self._known) >= _REMEMBERED:
                     self._known.clear()
                 self._known[unit] = known
         return known
+
+
+class HashedUnit:
+    """A unit's hash as 16 hex digits, and as a whole field line with its CRLF."""
+
+    def __init__(self, text: str) -> None:
+        self.text: Final = text
+        self.line: Final = b"x-tidegate-unit-hash: " + text.encode() + b"\r\n"
 
 
 def unit_hash(key: bytes, unit: bytes) -> str:

@@ -31,12 +31,26 @@ MAX_RESPONSE_FIELDS: Final = 256
 """More than clients are allowed: an answer may set many cookies."""
 
 _CRLF: Final = b"\r\n"
+_END: Final = b"\r\n\r\n"
 _OWS: Final = b" \t"
 _PROTOCOL: Final = TOKEN + b"/"
 _METHOD_LIMIT: Final = 32  # the longest registered one, UPDATEREDIRECTREF, has 17
 _KNOWN_METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE"))
 _CHUNKED: Final = -2
 _LENGTH_DIGITS: Final = 18  # below 2^63, where other servers overflow
+
+
+def cut_head(data: bytes, searched: int) -> tuple[bytes, bytes] | None:
+    """The first head in `data` without its CRLFCRLF, and what follows it; None while more is needed.
+
+    `searched` is three bytes less than what was looked through before, 0 for a head that has just begun.
+    """
+    if searched == 0:
+        head, found, rest = data.partition(_END)
+        if found:
+            return head, rest
+    end = find_head_end(data, searched)
+    return None if end < 0 else (data[:end], data[end + 4 :])
 
 
 def find_head_end(buffer: bytes | bytearray, start: int) -> int:
@@ -46,15 +60,10 @@ def find_head_end(buffer: bytes | bytearray, start: int) -> int:
     Where a bare LF shows that no valid end can come, the answer is the buffer's length: the block up to there is one
     that the parsers refuse, so a client that speaks otherwise is told at once and not after a timeout.
     """
-    end = buffer.find(b"\r\n\r\n", start)
+    end = buffer.find(_END, start)
     if end < 0 and buffer.count(b"\n", start) != buffer.count(_CRLF, start - 1 if start > 0 else 0):
         return len(buffer)
     return end
-
-
-def _judge(start: bytes) -> None:
-    if start.translate(None, TEXT):
-        raise ProtocolError(400, "control byte, bare CR or bare LF in the head")
 
 
 def list_members(value: bytes) -> list[bytes]:
@@ -62,17 +71,23 @@ def list_members(value: bytes) -> list[bytes]:
     return [member for part in value.lower().split(b",") if (member := part.strip(_OWS))]
 
 
-def _content_length(value: bytes) -> int:
-    # A list ("5, 5") is refused too, though RFC 9110 section 8.6 lets a recipient repair it: not all do.
-    if not value.isdigit() or len(value) > _LENGTH_DIGITS:
-        raise ProtocolError(400, "invalid content-length")
-    return int(value)
+def _content_length(read: list[FieldLine]) -> int:
+    for line in read:
+        if line.marks & LENGTH:
+            if line.number < 0:
+                value = line.value
+                # A list ("5, 5") is refused too, though RFC 9110 section 8.6 lets a recipient repair it: not all do.
+                if not value.isdigit() or len(value) > _LENGTH_DIGITS:
+                    raise ProtocolError(400, "invalid content-length")
+                line.number = int(value)
+            return line.number
+    return -1
 
 
 def _body_length(marks: int, read: list[FieldLine], minor: int) -> int:
     """How the body is framed (RFC 9112 section 6.3): its length, -1 where nothing is said, or _CHUNKED."""
     if not marks & CODING:
-        return _content_length(value_of(read, LENGTH)) if marks & LENGTH else -1
+        return _content_length(read) if marks & LENGTH else -1
     if marks & LENGTH:
         raise ProtocolError(400, "content-length with transfer-encoding")
     if minor == 0:
@@ -116,7 +131,6 @@ def parse_request(block: bytes, max_fields: int, max_target: int) -> Request:
     start = lines.pop(0)
     if not start and lines:
         start = lines.pop(0)
-    _judge(start)
     parts = start.split(b" ")
     if len(parts) != 3:
         raise ProtocolError(400, "malformed request line")
@@ -129,7 +143,7 @@ def parse_request(block: bytes, max_fields: int, max_target: int) -> Request:
         raise _refuse_version(version)
     if method not in _KNOWN_METHODS:
         if not method or len(method) > _METHOD_LIMIT or method.translate(None, TOKEN):
-            raise ProtocolError(400, "invalid method")
+            raise ProtocolError(400, "invalid method")  # also where a byte belongs into no head
         if method == b"CONNECT":
             raise ProtocolError(501, "CONNECT is not supported")
     if len(target) > max_target:
@@ -292,8 +306,9 @@ _starts: Final[dict[bytes, _Start]] = {}
 
 
 def _read_start(line: bytes) -> _Start:
-    """Read a status line that is not remembered. Raises ProtocolError 400 and 502."""
-    _judge(line)
+    """Read a status line that is not remembered. Raises ProtocolError 502."""
+    if line.translate(None, TEXT):
+        raise ProtocolError(502, "control byte, bare CR or bare LF in the status line")
     # "HTTP/1.1 200" without the space that should follow: common, and there is nothing else to be read into it.
     digits = line[9:12]
     if len(digits) != 3 or not digits.isdigit() or line[12:13] not in (b" ", b""):

@@ -41,7 +41,19 @@ Spec = dict[str, Any]
 REASONS: Final[tuple[str, ...]] = (
     "kill", "deny", "preview", "override", "ring", "segment", "holdout", "layer", "sticky", "split", "fallback", "default",
 )  # fmt: skip
-KILL, DENY, PREVIEW, OVERRIDE, RING, SEGMENT, HOLDOUT, LAYER, STICKY, SPLIT, FALLBACK, DEFAULT = range(12)
+# Their places. Each by itself, because only so are they numbers in compiled code.
+KILL: Final = 0
+DENY: Final = 1
+PREVIEW: Final = 2
+OVERRIDE: Final = 3
+RING: Final = 4
+SEGMENT: Final = 5
+HOLDOUT: Final = 6
+LAYER: Final = 7
+STICKY: Final = 8
+SPLIT: Final = 9
+FALLBACK: Final = 10
+DEFAULT: Final = 11
 
 NONE: Final = "none"
 """Route and version of a request that matched nothing, and `served` of one that nobody served."""

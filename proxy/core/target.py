@@ -19,6 +19,8 @@ _UNRESERVED: Final = _ALPHANUMERIC + b"-._~"  # RFC 3986 section 2.3
 _TARGET: Final = bytes(byte for byte in range(0x21, 0x7F) if byte != 0x23)
 # Targets of these bytes alone, without "/.", are what nearly all requests have: nothing to decode, nothing to refuse.
 _PLAIN: Final = bytes(byte for byte in _TARGET if byte not in b"%\\")
+# One letter for each of them and another byte for all others: asked so, it takes half the time of deleting them.
+_IS_PLAIN: Final = bytes(0x61 if byte in _PLAIN else 0 for byte in range(256))
 
 # RFC 3986 reg-name without two things it allows: percent-encoding, which one server decodes and another compares as
 # it is, and the comma, which makes one host look like a list of two.
@@ -47,7 +49,8 @@ def parse_target(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes, byt
     """
     if target[:1] == b"/":
         raw_path, mark, query = target.partition(b"?")
-        if not target.translate(None, _PLAIN) and raw_path.find(b"/.") < 0:
+        # `partition`, because `find` costs three times as much where there is nothing to be found
+        if target.translate(_IS_PLAIN).isalpha() and not raw_path.partition(b"/.")[1]:
             return b"", raw_path, raw_path, query, mark != b"", True
         authority = b""
     elif target == b"*":

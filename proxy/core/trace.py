@@ -32,18 +32,12 @@ def trace_id_of(traceparent: bytes) -> bytes:
     return traceparent[3:35]
 
 
-def make_traceparent(entropy: int) -> bytes:
-    """A traceparent that starts a trace: 128 bits for the trace id, then 64 for the span's, of one random number.
+def traceparent(digits: bytes) -> bytes:
+    """A traceparent that starts a trace: 32 hex digits for the trace id, 16 for the span's, neither all zeros.
 
-    The sampled flag is off, for this proxy records no spans (section 3.2.2.5.1). An id of zeros, which is none, becomes
-    one.
+    The sampled flag is off, for this proxy records no spans (section 3.2.2.5.1).
     """
-    digits = b"%048x" % entropy
-    trace = digits[:32]
-    span = digits[32:]
-    if trace == _NO_TRACE or span == _NO_SPAN:
-        return make_traceparent(entropy | 1 << 64 | 1)
-    return b"00-" + trace + b"-" + span + b"-00"
+    return b"00-" + digits[:32] + b"-" + digits[32:] + b"-00"
 
 
 def valid_request_id(value: bytes) -> bool:

@@ -13,7 +13,7 @@ from proxy.core import proxy_protocol
 from proxy.core.address import normalise, resolve_client
 from proxy.core.fields import forwarding_lines
 from proxy.core.framing import ChunkedDecoder
-from proxy.core.http1 import find_head_end, parse_request
+from proxy.core.http1 import cut_head, parse_request
 from proxy.core.plan import Plan
 from proxy.core.request import Request
 from proxy.dataplane.downstream import Carrier, Door, Downstream
@@ -35,7 +35,15 @@ _FLUSH: Final = 10.0
 _LEAVE: Final = 2.0
 """Seconds for a client to answer the end of TLS (RFC 8446 section 6.1) before the connection below is closed."""
 
-PREFACE, HEAD, BODY, BUSY, TUNNEL, LINGER, FLUSH, CLOSED = range(8)
+# Phases. Each by itself, because only so are they numbers in compiled code; a name bound to a range's is looked up.
+PREFACE: Final = 0
+HEAD: Final = 1
+BODY: Final = 2
+BUSY: Final = 3
+TUNNEL: Final = 4
+LINGER: Final = 5
+FLUSH: Final = 6
+CLOSED: Final = 7
 
 
 class ClientConnection(Downstream):
@@ -185,38 +193,36 @@ class ClientConnection(Downstream):
     def _take(self, data: bytes) -> None:
         """Take requests off `data` until one is under way or more bytes are needed; what is left waits."""
         self._taking = True
-        at = 0
-        while self.phase == HEAD and at < len(data) and not self.paused:
+        while self.phase == HEAD and data and not self.paused:
             plan = self.runtime.plan
             assert plan is not None  # noqa: S101 - nothing is accepted before
-            end = find_head_end(data, at + self._searched)
-            if end < 0:
-                self._await_head(len(data) - at, plan)
-                if len(data) - at > plan.client.max_head:
-                    self._refuse_long(data[at:], plan)
+            cut = cut_head(data, self._searched)
+            if cut is None:
+                self._await_head(len(data), plan)
+                if len(data) > plan.client.max_head:
+                    self._refuse_long(data, plan)
                 break
+            head, rest = cut
             self._searched = 0
-            if end - at > plan.client.max_head:
-                self._refuse_long(data[at:end], plan)
+            if len(head) > plan.client.max_head:
+                self._refuse_long(head, plan)
                 break
             try:
-                request = parse_request(data[at:end], plan.client.max_fields, plan.client.max_target)
+                request = parse_request(head, plan.client.max_fields, plan.client.max_target)
             except ProtocolError as error:
                 self._refuse(error.status, DPE, error.detail)
                 break
-            at = end + 4
+            data = rest
             self._pending = b""
             self._begin(plan, request)
-            if self.phase == BODY and at < len(data):
-                rest = data[at:]
+            if self.phase == BODY and data:
                 data = b""
                 self._body(rest)
                 if self.phase == HEAD:  # answered already
                     data = self._pending
-                    at = 0
-        if at < len(data) and self.phase in (HEAD, BUSY):
-            self._pending = data[at:] if at else data
-            if self.paused and len(self._pending) > _HELD:
+        if data and self.phase in (HEAD, BUSY):
+            self._pending = data
+            if self.paused and len(data) > _HELD:
                 self.set_reading(False)
         elif self.phase == HEAD:
             self._pending = b""

@@ -7,12 +7,13 @@ from typing import Final
 
 from proxy.core.cookies import set_cookie_line
 from proxy.core.decide import Decision, decide, find_chosen, find_kept, find_unit, to_keep
+from proxy.core.field_lines import REQUEST_ID, TRACE
 from proxy.core.fields import changed_lines, kept_lines, request_head
 from proxy.core.framing import encode_chunk, last_chunk
 from proxy.core.plan import Plan, Route, Version
 from proxy.core.request import Request
 from proxy.core.retry import IDEMPOTENT
-from proxy.core.trace import make_traceparent, trace_id_of, valid_request_id, valid_traceparent
+from proxy.core.trace import trace_id_of, traceparent, valid_request_id, valid_traceparent
 from proxy.dataplane.caching import not_cached
 from proxy.dataplane.choices import answer_choice
 from proxy.dataplane.concurrency import admitted
@@ -32,7 +33,12 @@ from proxy.telemetry.counters import (
     V_REASONS,
 )
 
-_IN_TIME, _WITHIN_RATES, _UNDISTURBED, _NOT_CACHED, _ADMITTED, _GATES = range(6)
+_IN_TIME: Final = 0
+_WITHIN_RATES: Final = 1
+_UNDISTURBED: Final = 2
+_NOT_CACHED: Final = 3
+_ADMITTED: Final = 4
+_GATES: Final = 5
 
 NOT_STORED: Final = b"cache-control: no-store\r\n"
 """Beside a record: whatever the upstream says of caching, this answer is one client's."""
@@ -133,8 +139,9 @@ class Departure(Tries):
             self._fail(DPE, 413, "the body is larger than this route takes")
             return False
         if unit is not None:
-            self._unit_hash = runtime.hasher(unit)
-            self._identity += b"x-tidegate-unit-hash: " + self._unit_hash.encode() + b"\r\n"
+            hashed = runtime.hasher.hashed(unit)
+            self._unit_hash = hashed.text
+            self._identity += hashed.line
             seen = route.seen
             if seen is not None and not seen.knows(self._unit_hash, version.name, decision.reason, decision.rule):
                 runtime.exposing.record(
@@ -223,24 +230,30 @@ class Departure(Tries):
 
     def _take_ids(self, request: Request) -> frozenset[bytes]:
         """Keep or make x-request-id and traceparent; answers the names of those that came and cannot be kept."""
-        fields = request.fields
-        request_id = fields.get(b"x-request-id")
-        trace = fields.get(b"traceparent")
         dropped = _NOTHING_DROPPED
-        if request_id is not None and not valid_request_id(request_id):
-            request_id = None
-            dropped |= {b"x-request-id"}
-        if trace is not None and not valid_traceparent(trace):
-            trace = None
-            dropped |= {b"traceparent", b"tracestate"}
-        if trace is None:
-            trace = make_traceparent(self.runtime.rng.getrandbits(192))
-            self._identity = b"traceparent: " + trace + b"\r\n"
-        if request_id is None:
-            request_id = trace_id_of(trace)
-            self._identity += b"x-request-id: " + request_id + b"\r\n"
-        self._request_id = request_id
-        self._traceparent = trace
+        request_id: bytes | None = None
+        trace_id = b""
+        if request.marks & (REQUEST_ID | TRACE):
+            request_id = request.fields.get(b"x-request-id")
+            if request_id is not None and not valid_request_id(request_id):
+                request_id = None
+                dropped |= {b"x-request-id"}
+            trace = request.fields.get(b"traceparent")
+            if trace is not None:
+                if valid_traceparent(trace):
+                    trace_id = trace_id_of(trace)
+                else:
+                    dropped |= {b"traceparent", b"tracestate"}
+        if trace_id:
+            if request_id is None:
+                self._identity = b"x-request-id: " + trace_id + b"\r\n"
+        else:
+            made = self.runtime.ids.take()
+            trace_id = made[:32]
+            lines = (b"traceparent: ", traceparent(made), b"\r\nx-request-id: ", trace_id, b"\r\n")
+            self._identity = b"".join(lines if request_id is None else (lines[0], lines[1], b"\r\n"))
+        self._request_id = trace_id if request_id is None else request_id
+        self._trace_id = trace_id
         return dropped
 
     def on_connected(self, connection: UpstreamConnection) -> None:

@@ -303,6 +303,10 @@ class Pool(ClaimKeeper):
         if state.barred and (waiting or state.retired or state.drained):
             connection.close()  # who waits needs the place, and not this endpoint
             return
+        transport = connection.transport
+        if waiting and (transport is None or transport.is_closing()):
+            connection.close()
+            return
         while waiting:
             claim = waiting.popleft()
             user = claim.user

@@ -10,7 +10,6 @@ from proxy.core.decide import Decision
 from proxy.core.evidence import Tally
 from proxy.core.plan import NONE, REASONS, SPLIT, Plan, Route, Version
 from proxy.core.request import Request
-from proxy.core.trace import trace_id_of
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.holding import Holder
 from proxy.errors import DI, DN, E5, FB, ST, URX, Flag
@@ -43,7 +42,7 @@ class Record(Holder):
     _flag: Flag | None = None
     _unit_hash: str = ""
     _request_id: bytes = b""
-    _traceparent: bytes = b""
+    _trace_id: bytes = b""
     _upstream_started: float = 0.0
     _upstream_seconds: float = -1.0  # to the head of the answer
     _status: int = 0
@@ -171,7 +170,7 @@ class Record(Holder):
                 request_bytes=self._request_bytes,
                 response_bytes=self._response_bytes,
                 request_id=self._request_id,
-                trace_id=trace_id_of(self._traceparent),
+                trace_id=self._trace_id,
                 marked=_MARKS[self.marked],
                 cache=self.cache_state,
             )

@@ -19,6 +19,7 @@ from proxy.dataplane.capping import Capping
 from proxy.dataplane.evidencing import Evidencing
 from proxy.dataplane.exposing import Exposing
 from proxy.dataplane.identifying import Identifying
+from proxy.dataplane.ids import TraceIds
 from proxy.dataplane.timers import TimerWheel
 from proxy.telemetry.counters import W_FAILURES, W_LOG_DROPPED, Cells
 
@@ -46,6 +47,7 @@ class Runtime:
         self.now: Final = now
         self.wall: Final = wall
         self.rng: Final = rng
+        self.ids: Final = TraceIds(rng)
         self.wheel: Final = TimerWheel(now())
         self.plan: Plan | None = None
         self.hasher: UnitHasher = UnitHasher(b"")

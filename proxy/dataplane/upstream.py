@@ -12,7 +12,7 @@ from typing import Final
 
 from proxy.core.balance import Member
 from proxy.core.framing import ChunkedDecoder
-from proxy.core.http1 import find_head_end, parse_response
+from proxy.core.http1 import cut_head, parse_response
 from proxy.core.request import Response
 from proxy.dataplane.runtime import Runtime
 from proxy.dataplane.timers import Timed
@@ -25,7 +25,14 @@ _MAX_INTERIM: Final = 32
 
 _UNEXPECTED: Final = "this cannot happen to a user that does not say what to do about it"
 
-IDLE, HEAD, LENGTH, CHUNKED, UNTIL_CLOSE, TUNNEL, CLOSED = range(7)
+# Phases, each by itself: numbers in compiled code.
+IDLE: Final = 0
+HEAD: Final = 1
+LENGTH: Final = 2
+CHUNKED: Final = 3
+UNTIL_CLOSE: Final = 4
+TUNNEL: Final = 5
+CLOSED: Final = 6
 
 
 class UpstreamUser(Timed):
@@ -260,18 +267,18 @@ class UpstreamConnection(Timed):
 
     def _head(self, user: UpstreamUser, data: bytes) -> None:
         while True:
-            end = find_head_end(data, self._searched)
-            if end < 0:
+            cut = cut_head(data, self._searched)
+            if cut is None:
                 if len(data) > MAX_HEAD:
                     raise ProtocolError(502, "the answer's head is too long")
                 self._buffer = data
                 self._searched = max(len(data) - 3, 0)
                 return
+            head, rest = cut
             self._searched = 0
-            if end > MAX_HEAD:
+            if len(head) > MAX_HEAD:
                 raise ProtocolError(502, "the answer's head is too long")
-            response = parse_response(data[:end], user.method)
-            rest = data[end + 4 :]
+            response = parse_response(head, user.method)
             status = response.status
             if status >= 200:
                 break
@@ -361,7 +368,7 @@ class UpstreamConnection(Timed):
         self.user = None
         self._decoder = None
         transport = self.transport
-        if reusable and transport is not None and not transport.is_closing() and not self.paused:
+        if reusable and transport is not None and not self.paused:  # the pool looks whether it is closing
             self.phase = IDLE
             self.reused = True
             if not self._reading:

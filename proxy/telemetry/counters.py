@@ -13,6 +13,7 @@ import mmap
 import os
 from bisect import bisect_left
 from itertools import pairwise
+from math import exp, log
 from typing import Final
 
 from proxy.core.bearer import TOKEN_OUTCOMES
@@ -52,10 +53,23 @@ def _fine_edges(lowest: float, highest: float, ratio: float) -> tuple[float, ...
 FINE_EDGES: Final[tuple[float, ...]] = _fine_edges(0.00005, 120.0, 1.05)
 """Upper bounds in seconds of the histogram that is counted and that judges read: each at most 5 % above the one before."""
 _EDGES: Final[list[float]] = list(FINE_EDGES)
+_LOWEST: Final = FINE_EDGES[0]
+_HIGHEST: Final = FINE_EDGES[-1]
 BUCKETS: Final = len(FINE_EDGES) + 1
 
-# A histogram is BUCKETS counts after a sum in nanoseconds.
-HISTOGRAM_SLOTS: Final = 1 + BUCKETS
+HISTOGRAM_SLOTS: Final = 314
+"""A histogram is BUCKETS counts after a sum in nanoseconds. A number, so that the places behind one are numbers too in
+compiled code."""
+assert HISTOGRAM_SLOTS == 1 + BUCKETS  # noqa: S101
+
+_CELLS_PER_E: Final = 40.0
+"""Cells that ratio e is cut into: narrower than any bucket, so that a cell meets two of them at most."""
+_LOG_LOWEST: Final = log(_LOWEST)
+_CELLS: Final[list[int]] = [
+    bisect_left(FINE_EDGES, _LOWEST * exp(cell / _CELLS_PER_E) * (1 - 1e-9))
+    for cell in range(int(log(_HIGHEST / _LOWEST) * _CELLS_PER_E) + 2)
+]
+"""The bucket at the lower end of each cell."""
 
 RETRY_OUTCOMES: Final[tuple[str, ...]] = (
     "stale_connection",  # not by `retry`: once, on a fresh connection, because the pooled one had just been closed
@@ -338,4 +352,17 @@ def create_memory() -> int:
 def observe(view: memoryview, histogram: int, seconds: float) -> None:
     """Count one duration in the histogram that starts at the absolute slot `histogram`."""
     view[histogram] += int(seconds * 1e9)
-    view[histogram + 1 + bisect_left(_EDGES, seconds)] += 1
+    view[histogram + 1 + bucket_of(seconds)] += 1
+
+
+def bucket_of(seconds: float) -> int:
+    """The place of the first of FINE_EDGES that is not below `seconds`; their number where all are.
+
+    The logarithm leads to one bucket or the one before it, where a search would compare eight times.
+    """
+    if not _LOWEST < seconds < _HIGHEST:
+        return 0 if seconds <= _LOWEST else bisect_left(_EDGES, seconds)
+    place = _CELLS[int((log(seconds) - _LOG_LOWEST) * _CELLS_PER_E)]
+    while _EDGES[place] < seconds:
+        place += 1
+    return place

@@ -444,7 +444,7 @@ def test_version_that_fails_gets_less_until_it_is_well_again(stage_of: StageOf):
     statuses = visits(stage, 300, failed)
     refused = statuses.count(503)
     assert stage.of_version(V_LIMITED + LIMITED_ADMISSION) == refused
-    assert 100 < refused < 200  # 280 failed of 300: 4 of 5 are refused at the end, none at the beginning
+    assert 180 < refused < 230  # 4 of 5 at the end, none at the beginning: 205 in the mean of many seeds
     assert 0.7 < statuses[-100:].count(503) / 100 < 0.9
     assert stage.of_version(V_FLAGS + LS.index) == 0
     stage.time += 11.0
