@@ -19,6 +19,8 @@ from proxy.analysis.log_ratio import log_ratio, upper_log_ratio
 from proxy.analysis.means import clustered_difference
 from proxy.core.brake import Brake, Odds
 
+LATENCY = ("exceedance", "mean", "mean, 10 %", "band", "ln latency")
+"""What alone judges latency; the last is no judge of a rollout."""
 MATTERS = log(1.2)
 """A difference of ln latency that a judge of latency is tuned to."""
 _SURE = 2.5

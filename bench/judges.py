@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from bench import contenders, gated, verdicts
-from bench.contenders import NEVER, Setting, error_series, latency_series, level_reached, settings, stopped
-from bench.simulated import HEAVY, SATURATING, WINDOWS, Day, Population, day, usual_times
+from bench.contenders import LATENCY, NEVER, Setting, error_series, latency_series, level_reached, settings, stopped
+from bench.judges_report import markdown, portable
+from bench.simulated import HEAVY, RATIOS, SATURATING, SHIFTS, WINDOWS, Day, Population, day, usual_times
 from proxy.analysis.budget import ALPHA, BETA
 from proxy.analysis.error_rate import CONCENTRATION, CONCENTRATIONS
 from proxy.analysis.latency import EXCEEDED
@@ -31,8 +32,6 @@ from proxy.analysis.log_ratio import HARMFUL
 from proxy.core.brake import ALPHA as BRAKE_ALPHA
 
 POPULATIONS = (HEAVY, SATURATING)
-RATIOS = (1.5, 2.0, 3.0, 5.0, 10.0)
-SHIFTS = (1.1, 1.2, 1.5)
 REFERENCE = {
     (0.01, 1.5): 4556, (0.01, 2.0): 1239, (0.01, 3.0): 394, (0.01, 5.0): 157, (0.01, 10.0): 61,
     (0.05, 1.5): 934, (0.05, 2.0): 326, (0.05, 3.0): 127, (0.05, 5.0): 61, (0.05, 10.0): 28,
@@ -46,8 +45,6 @@ AS_USED = {
 }
 _KAYENTA_Z = 2.326348
 KAYENTA_EVERY = 4
-LATENCY = ("exceedance", "mean", "mean, 10 %", "band", "ln latency")
-"""What alone judges latency; the last is no judge of a rollout."""
 
 
 @dataclass
@@ -287,7 +284,6 @@ def say(what: str) -> None:
 
 def main() -> int:
     """Measure, and write down."""
-    from bench.judges_report import markdown, portable  # noqa: PLC0415 - it needs this module's names
 
     parser = argparse.ArgumentParser(prog="python -m bench.judges", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a first look: fifty rollouts, about a minute")

@@ -6,7 +6,8 @@ from math import inf, isinf
 from pathlib import Path
 from typing import Any
 
-from bench.judges import LATENCY, RATIOS, SHIFTS
+from bench.contenders import LATENCY
+from bench.simulated import RATIOS, SHIFTS
 
 _DAY = 1440.0
 

@@ -19,6 +19,10 @@ _LOWEST, _NARROW, _WIDTH = -3.0, 150, 0.05
 """Of ln latency, around the median: buckets 5 % wide, for the percentiles of others."""
 MEDIAN = 0.1
 """Seconds."""
+RATIOS = (1.5, 2.0, 3.0, 5.0, 10.0)
+"""How many times the errors of stable the canaries have that are worse."""
+SHIFTS = (1.1, 1.2, 1.5)
+"""How many times its latency."""
 WINDOWS = (1, 2, 5, 10, 15, 60)
 """Minutes over which others look."""
 TAILS_FROM = 5
