@@ -29,8 +29,8 @@ from proxy.channel.frames import FrameReader, encode
 from proxy.control.link import Link
 from proxy.core.build import build_plan
 from proxy.core.decide import decide
+from proxy.core.http1 import parse_request
 from proxy.core.plan import SPLIT
-from proxy.core.request import Request
 from proxy.dataplane.exposing import Exposing
 from proxy.exposure.queries import Reader, Wanted
 from proxy.exposure.records import Records
@@ -157,9 +157,7 @@ def _worker(channel: socket.socket, rate: int, seconds: float, told: Connection)
         plan = build_plan(load(file, {}).spec | {"generation": 1})
     exposing.bring(plan, alone=True)
     (route,) = plan.routes
-    request = Request(
-        b"GET", b"/", 1, [], [], 0, {}, b"", b"", b"/", b"/", b"", False, True, -1, False, True, False, b""
-    )
+    request = parse_request(b"GET / HTTP/1.1\r\nHost: bench.example", 100, 8192)
     reader = FrameReader()
     channel.setblocking(False)
     outgoing = bytearray(encode(messages.HELLO, b'{"generation": 1}'))

@@ -4,6 +4,7 @@ from typing import Any
 
 from proxy.core.field_lines import FieldLine, read_lines
 from proxy.core.request import Request
+from proxy.core.start_lines import RequestLine
 
 Spec = dict[str, Any]
 
@@ -134,20 +135,24 @@ def request_head(
     read: list[FieldLine] = []
     marks = read_lines(lines, read)
     request = Request(
-        method=method,
-        target=raw + (b"?" + query if query else b""),
-        minor=1,
+        line=RequestLine(
+            raw=b"",
+            method=method,
+            target=raw + (b"?" + query if query else b""),
+            minor=1,
+            authority=b"",
+            path=path,
+            raw_path=raw,
+            query=query,
+            has_query=bool(query),
+            clean=clean,
+        ),
         lines=lines,
         read=read,
         marks=marks,
         fields=all_fields,
         authority=host,
         host=host.lower(),
-        path=path,
-        raw_path=raw,
-        query=query,
-        has_query=bool(query),
-        clean=clean,
         content_length=-1,
         chunked=False,
         keep_alive=True,

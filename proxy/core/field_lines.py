@@ -2,8 +2,8 @@
 
 Heads repeat: from request to request most lines are the same bytes as before. A line that was read is therefore remembered
 with what was found in it, and meeting it again costs one look-up where reading costs a check of every byte, a search, and
-three new objects. `Date` repays that although it changes every second; a line that is another one in every request does not,
-so a name whose lines do not come again is no longer remembered, for a while. Credentials never are.
+three new objects. `Date` repays that although it changes every second; where a name's lines are other ones in every request,
+they are not remembered (remembered.py). Credentials never are.
 
 What a line means is told by the marks of its name, so that a whole head is asked once, by one number, whether there is
 anything in it to be done.
@@ -11,6 +11,7 @@ anything in it to be done.
 
 from typing import Final
 
+from proxy.core.remembered import Habit, Remembered
 from proxy.errors import ProtocolError
 
 TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -41,7 +42,10 @@ NOT_UP: Final = 1 << 10
 NOT_DOWN: Final = 1 << 11
 """Never passed on in an answer."""
 FRAMING: Final = LENGTH | CODING
+CONNECTIONS: Final = 1 << 12
+"""Of a whole head: Connection comes more than once."""
 _ONCE: Final = HOST | LENGTH | CODING
+_ONCE_OR_CONNECTION: Final = _ONCE | CONNECTION
 
 _SINGLE: Final[dict[bytes, int]] = {
     b"host": HOST,
@@ -87,21 +91,16 @@ _NAMES_REMEMBERED: Final = 2048
 _NAME_LIMIT: Final = 64
 _LINES_REMEMBERED: Final = 2048
 _LINE_LIMIT: Final = 160
-_IN_VAIN: Final = 32
-"""Lines of one name that were remembered one after the other, and never met again, before no more are."""
 
 
 class _Name:
     def __init__(self, text: bytes) -> None:
         self.text: Final = text
         self.marks: Final = _marks_of(text)
-        self.latest: FieldLine | None = None
-        """The line of this name that was remembered last."""
-        self.in_vain: int = _IN_VAIN if text in _PRIVATE else 0
-        """How many of them, the latest ones, were not met again."""
+        self.habit: Final = None if text in _PRIVATE else Habit()
 
 
-class FieldLine:
+class FieldLine(Remembered):
     """One field line: `raw` as it came, without CRLF; `name` in lower case; `value` without the white space around it."""
 
     def __init__(self, raw: bytes, name: _Name, value: bytes) -> None:
@@ -109,8 +108,6 @@ class FieldLine:
         self.name: Final = name.text
         self.value: Final = value
         self.marks: Final = name.marks
-        self.met: bool = False
-        """It was remembered, and came again."""
         self.number: int = -1
         """The value of a Content-Length, once somebody has read it as one."""
 
@@ -165,12 +162,10 @@ def read_line(raw: bytes) -> FieldLine:
     if not colon:
         raise ProtocolError(400, "field line without a colon")
     line = FieldLine(raw, name, value.strip(_OWS))
-    if len(raw) <= _LINE_LIMIT and name.in_vain < _IN_VAIN:
-        latest = name.latest
-        name.in_vain = 0 if latest is None or latest.met else name.in_vain + 1
-        name.latest = line
+    habit = name.habit
+    if habit is not None and len(raw) <= _LINE_LIMIT and habit.pays(line):
         if len(_lines) >= _LINES_REMEMBERED:
-            forget()  # what is in vain today may repay tomorrow
+            _lines.clear()
         _lines[raw] = line
     return line
 
@@ -191,8 +186,10 @@ def read_lines(lines: list[bytes], read: list[FieldLine]) -> int:
         read.append(line)
         of = line.marks
         if of:
-            if of & marks & _ONCE:
-                raise ProtocolError(400, f"more than one {line.name.decode()}")
+            if of & marks & _ONCE_OR_CONNECTION:
+                if of & _ONCE:
+                    raise ProtocolError(400, f"more than one {line.name.decode()}")
+                marks |= CONNECTIONS
             marks |= of
     return marks
 

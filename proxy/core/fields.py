@@ -112,7 +112,10 @@ def request_head(
     chunked. `upgrade` is the protocol to ask for, or empty.
     """
     target = upstream_target(request, rewrite, raw_path)
-    parts = [request.method, b" ", target, b" HTTP/1.1\r\n"]
+    if target == request.target and request.minor == 1:
+        parts = [request.line.raw, b"\r\n"]
+    else:
+        parts = [request.method, b" ", target, b" HTTP/1.1\r\n"]
     if kept:
         parts.append(b"\r\n".join(kept))
         parts.append(b"\r\n")
@@ -254,8 +257,11 @@ def shadow_lines(kept: list[bytes], strip_credentials: bool) -> list[bytes]:
     return [line for line in kept if line.partition(b":")[0].lower() not in _CREDENTIALS]
 
 
-def response_head(response: Response, added: bytes) -> bytes:
-    """The head for the client, with its empty line. `added` are whole lines: framing, connection, cookies."""
+def response_head(response: Response, added: bytes, body: bytes = b"") -> bytes:
+    """The head for the client, with its empty line, and what there is of the body.
+
+    `added` are whole lines: framing, connection, cookies.
+    """
     marks = response.marks
     lines = response.lines
     via = b"via: 1.1 tidegate\r\n"
@@ -268,8 +274,8 @@ def response_head(response: Response, added: bytes) -> bytes:
         if marks & VIA:
             via = b"via: " + response.fields[b"via"] + b", " + _VIA + b"\r\n"
     if not lines:
-        return b"".join((response.start, b"\r\n", via, added, b"\r\n"))
-    return b"".join((response.start, b"\r\n", b"\r\n".join(lines), b"\r\n", via, added, b"\r\n"))
+        return b"".join((response.start, b"\r\n", via, added, b"\r\n", body))
+    return b"".join((response.start, b"\r\n", b"\r\n".join(lines), b"\r\n", via, added, b"\r\n", body))
 
 
 def _named_by_answer(response: Response) -> frozenset[bytes]:

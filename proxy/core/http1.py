@@ -11,11 +11,11 @@ from typing import Final
 from proxy.core.field_lines import (
     CODING,
     CONNECTION,
+    CONNECTIONS,
     EXPECT,
     FRAMING,
     HOST,
     LENGTH,
-    TEXT,
     TOKEN,
     UPGRADE,
     FieldLine,
@@ -24,7 +24,8 @@ from proxy.core.field_lines import (
     value_of,
 )
 from proxy.core.request import Request, Response
-from proxy.core.target import parse_authority, parse_target
+from proxy.core.start_lines import recall_request_line, recall_status_line
+from proxy.core.target import parse_authority
 from proxy.errors import ProtocolError
 
 MAX_RESPONSE_FIELDS: Final = 256
@@ -34,8 +35,6 @@ _CRLF: Final = b"\r\n"
 _END: Final = b"\r\n\r\n"
 _OWS: Final = b" \t"
 _PROTOCOL: Final = TOKEN + b"/"
-_METHOD_LIMIT: Final = 32  # the longest registered one, UPDATEREDIRECTREF, has 17
-_KNOWN_METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE"))
 _CHUNKED: Final = -2
 _LENGTH_DIGITS: Final = 18  # below 2^63, where other servers overflow
 
@@ -106,18 +105,6 @@ def _keeps_alive(minor: int, connection: bytes) -> bool:
     return minor == 1 or b"keep-alive" in members
 
 
-def _refuse_version(version: bytes) -> ProtocolError:
-    if (
-        len(version) == 8
-        and version[:5] == b"HTTP/"
-        and version[5:6].isdigit()
-        and version[6:7] == b"."
-        and version[7:].isdigit()
-    ):
-        return ProtocolError(505, "HTTP version not supported")
-    return ProtocolError(400, "malformed HTTP version")
-
-
 def parse_request(block: bytes, max_fields: int, max_target: int) -> Request:
     """Parse a request head: the bytes before its CRLFCRLF. `max_target` is in bytes.
 
@@ -131,29 +118,16 @@ def parse_request(block: bytes, max_fields: int, max_target: int) -> Request:
     start = lines.pop(0)
     if not start and lines:
         start = lines.pop(0)
-    parts = start.split(b" ")
-    if len(parts) != 3:
-        raise ProtocolError(400, "malformed request line")
-    method, target, version = parts
-    if version == b"HTTP/1.1":
-        minor = 1
-    elif version == b"HTTP/1.0":
-        minor = 0
-    else:
-        raise _refuse_version(version)
-    if method not in _KNOWN_METHODS:
-        if not method or len(method) > _METHOD_LIMIT or method.translate(None, TOKEN):
-            raise ProtocolError(400, "invalid method")  # also where a byte belongs into no head
-        if method == b"CONNECT":
-            raise ProtocolError(501, "CONNECT is not supported")
-    if len(target) > max_target:
+    line = recall_request_line(start)
+    if len(line.target) > max_target:
         raise ProtocolError(414, "request target too long")
-    authority, path, raw_path, query, has_query, clean = parse_target(method, target)
     if len(lines) > max_fields:
         raise ProtocolError(431, "too many fields")
     read: list[FieldLine] = []
     marks = read_lines(lines, read)
     fields = joined(read)
+    minor = line.minor
+    authority = line.authority
 
     host = b""
     stated = b""
@@ -187,20 +161,13 @@ def parse_request(block: bytes, max_fields: int, max_target: int) -> Request:
         if marks & UPGRADE and connection is not None and not chunked and length <= 0:
             upgrade = _upgrade(fields[b"upgrade"], connection)
     return Request(
-        method,
-        target,
-        minor,
+        line,
         lines,
         read,
         marks,
         fields,
         authority,
         host,
-        path,
-        raw_path,
-        query,
-        has_query,
-        clean,
         length,
         chunked,
         minor == 1 if connection is None else _keeps_alive(minor, connection),
@@ -240,10 +207,7 @@ def parse_response(block: bytes, request_method: bytes, max_fields: int = MAX_RE
 
 def _parse_response(block: bytes, request_method: bytes, max_fields: int) -> Response:
     lines = block.split(_CRLF)
-    line = lines.pop(0)
-    start = _starts.get(line)
-    if start is None:
-        start = _read_start(line)
+    start = recall_status_line(lines.pop(0))
     if len(lines) > max_fields:
         raise ProtocolError(502, "too many fields")
     status = start.status
@@ -270,10 +234,11 @@ def _parse_response(block: bytes, request_method: bytes, max_fields: int) -> Res
     until_close = not bodiless and not chunked and length < 0
     keep_alive = minor == 1
     if marks & CONNECTION:
-        keep_alive = _keeps_alive(minor, _connection_of(read))
+        connection = joined(read)[b"connection"] if marks & CONNECTIONS else value_of(read, CONNECTION)
+        keep_alive = _keeps_alive(minor, connection)
     return Response(
         status,
-        start.line,
+        start.text,
         minor,
         lines,
         read,
@@ -284,48 +249,3 @@ def _parse_response(block: bytes, request_method: bytes, max_fields: int) -> Res
         until_close,
         bodiless,
     )
-
-
-def _connection_of(read: list[FieldLine]) -> bytes:
-    values = [line.value for line in read if line.marks & CONNECTION]
-    return values[0] if len(values) == 1 else b", ".join(values)
-
-
-class _Start:
-    """A status line: `line` as HTTP/1.1 has it, its last space there; `minor` is what it said."""
-
-    def __init__(self, line: bytes, status: int, minor: int) -> None:
-        self.line: Final = line
-        self.status: Final = status
-        self.minor: Final = minor
-
-
-_STARTS_REMEMBERED: Final = 256
-_START_LIMIT: Final = 64
-_starts: Final[dict[bytes, _Start]] = {}
-
-
-def _read_start(line: bytes) -> _Start:
-    """Read a status line that is not remembered. Raises ProtocolError 502."""
-    if line.translate(None, TEXT):
-        raise ProtocolError(502, "control byte, bare CR or bare LF in the status line")
-    # "HTTP/1.1 200" without the space that should follow: common, and there is nothing else to be read into it.
-    digits = line[9:12]
-    if len(digits) != 3 or not digits.isdigit() or line[12:13] not in (b" ", b""):
-        raise ProtocolError(502, "malformed status line")
-    version = line[:9]
-    if version == b"HTTP/1.1 ":
-        minor = 1
-    elif version == b"HTTP/1.0 ":
-        minor = 0
-    else:
-        raise ProtocolError(502, "malformed or unsupported HTTP version")
-    status = int(digits)
-    if not 100 <= status <= 599:
-        raise ProtocolError(502, "status out of range")
-    start = _Start(b"HTTP/1.1" + (line[8:] if len(line) > 12 else line[8:] + b" "), status, minor)
-    if len(line) <= _START_LIMIT:
-        if len(_starts) >= _STARTS_REMEMBERED:
-            _starts.clear()
-        _starts[line] = start
-    return start

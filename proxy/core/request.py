@@ -4,18 +4,19 @@ from typing import Final
 
 from proxy.core.cookies import Kept
 from proxy.core.field_lines import FieldLine, joined
+from proxy.core.start_lines import RequestLine
 
 
 class Request:
     """One request head.
 
-    All text is bytes as received. `lines` are the field lines without CRLF, `read` what they say, in step, and `marks` those
-    of all of them together (field_lines.py).
-    `fields` maps a lower-case name to its value; repeated fields are joined with b", " (cookies with b"; "), as RFC 9110
-    section 5.3 allows. `path` is the path with unreserved escapes decoded (b"*" for `OPTIONS *`) and `raw_path` the path
-    as received; `clean` is False when only a route with `paths: raw` may take it (dot segments, encoded slash, backslash
-    or NUL). `query` has no question mark, and `has_query` tells `/x?` from `/x`. `authority` is what Host must say
-    upstream and `host` the same in lower case without port. `content_length` is -1 when none was given.
+    All text is bytes as received. `line` is the first line; `lines` are the field lines without CRLF, `read` what they say, in
+    step, and `marks` those of all of them together (field_lines.py). `fields` maps a lower-case name to its value; repeated
+    fields are joined with b", " (cookies with b"; "), as RFC 9110 section 5.3 allows. `path` is the path with unreserved
+    escapes decoded (b"*" for `OPTIONS *`) and `raw_path` the path as received; `clean` is False when only a route with `paths:
+    raw` may take it (dot segments, encoded slash, backslash or NUL). `query` has no question mark, and `has_query` tells `/x?`
+    from `/x`. `authority` is what Host must say upstream and `host` the same in lower case without port. `content_length` is -1
+    when none was given.
 
     What a decision reads beside the head is filled in before it: `client`, the resolved client address (see core/address.py);
     `trusted`, whether the peer is one of `trusted_proxies`; `unit`, the unit found; `at`, the time of day in Unix seconds, in
@@ -26,40 +27,34 @@ class Request:
 
     def __init__(
         self,
-        method: bytes,
-        target: bytes,
-        minor: int,
+        line: RequestLine,
         lines: list[bytes],
         read: list[FieldLine],
         marks: int,
         fields: dict[bytes, bytes],
         authority: bytes,
         host: bytes,
-        path: bytes,
-        raw_path: bytes,
-        query: bytes,
-        has_query: bool,
-        clean: bool,
         content_length: int,
         chunked: bool,
         keep_alive: bool,
         expect_continue: bool,
         upgrade: bytes,
     ) -> None:
-        self.method: Final = method
-        self.target: Final = target
-        self.minor: Final = minor
+        self.line: Final = line
+        self.method: Final = line.method
+        self.target: Final = line.target
+        self.minor: Final = line.minor
+        self.path: Final = line.path
+        self.raw_path: Final = line.raw_path
+        self.query: Final = line.query
+        self.has_query: Final = line.has_query
+        self.clean: Final = line.clean
         self.lines: Final = lines
         self.read: Final = read
         self.marks: Final = marks
         self.fields: Final = fields
         self.authority: Final = authority
         self.host: Final = host
-        self.path: Final = path
-        self.raw_path: Final = raw_path
-        self.query: Final = query
-        self.has_query: Final = has_query
-        self.clean: Final = clean
         self.content_length: Final = content_length
         self.chunked: Final = chunked
         self.keep_alive: Final = keep_alive

@@ -32,12 +32,16 @@ def trace_id_of(traceparent: bytes) -> bytes:
     return traceparent[3:35]
 
 
-def traceparent(digits: bytes) -> bytes:
-    """A traceparent that starts a trace: 32 hex digits for the trace id, 16 for the span's, neither all zeros.
+def lines_of(digits: bytes, with_request_id: bool) -> bytes:
+    """The field lines that start a trace: 32 hex digits for the trace id, 16 for the span's, neither all zeros.
 
-    The sampled flag is off, for this proxy records no spans (section 3.2.2.5.1).
+    The sampled flag is off, for this proxy records no spans (section 3.2.2.5.1). `with_request_id` adds an x-request-id, which
+    is the trace id.
     """
-    return b"00-" + digits[:32] + b"-" + digits[32:] + b"-00"
+    trace = digits[:32]
+    if with_request_id:
+        return b"".join((b"traceparent: 00-", trace, b"-", digits[32:], b"-00\r\nx-request-id: ", trace, b"\r\n"))
+    return b"".join((b"traceparent: 00-", trace, b"-", digits[32:], b"-00\r\n"))
 
 
 def valid_request_id(value: bytes) -> bool:

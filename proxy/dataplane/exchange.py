@@ -172,9 +172,9 @@ class Exchange(Departure):
             self.client.write(response_head(response, added))
             pacer.hold(body, complete)
         elif complete:
-            self._finish(response_head(response, added) + body)
+            self._finish(response_head(response, added, body))
         else:
-            self.client.write(response_head(response, added) + body)
+            self.client.write(response_head(response, added, body))
 
     def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
         if self._unsaid and (complete or self.runtime.now() - self.answered_at >= GOES_WELL):

@@ -264,12 +264,12 @@ class Passage(Paced):
             self.ends_at = ends_at
             self.runtime.wheel.arm(self, ends_at)
 
-    def time_left(self, now: float) -> bytes:
+    def time_left(self) -> bytes:
         """The field line that tells the next hop how long it has, where the route names one and there is an end."""
         deadline = self.route.deadline
         if deadline is None or self.ends_at == inf:
             return b""
-        return deadline.line(self.ends_at - now)
+        return deadline.line(self.ends_at - self.runtime.now())
 
     def expired(self, now: float) -> None:
         if not self._over:

@@ -6,6 +6,7 @@ from typing import Any, Final, NoReturn
 
 from proxy.core.address import Networks, resolve_client
 from proxy.core.request import Request
+from proxy.core.start_lines import recall_request_line
 from proxy.settings.models.flags import TARGETING_KEY, Known
 
 MAX_ATTRIBUTES: Final = 1000
@@ -16,6 +17,9 @@ MAX_UNIT: Final = 1024
 
 PARSE_ERROR: Final = "PARSE_ERROR"
 INVALID_CONTEXT: Final = "INVALID_CONTEXT"
+
+
+_ASKS: Final = recall_request_line(b"POST / HTTP/1.1")
 
 
 class ContextError(Exception):
@@ -88,10 +92,7 @@ def request_of(
     if unit is not None and not isinstance(unit, str):
         raise ContextError(INVALID_CONTEXT, f"`{TARGETING_KEY}` must be text")
     host = fields.get(b"host", b"")
-    request = Request(
-        b"POST", b"/", 1, [], [], 0, fields, host, host.lower(), b"/", b"/", b"", False, True, -1, False, True,
-        False, b"",
-    )  # fmt: skip
+    request = Request(_ASKS, [], [], 0, fields, host, host.lower(), -1, False, True, False, b"")
     request.client = resolve_client(peer, fields.get(b"x-forwarded-for", b""), trusted)
     request.trusted = trusted.contains(peer)
     request.at = at

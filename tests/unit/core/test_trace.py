@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.core.trace import trace_id_of, traceparent, valid_request_id, valid_traceparent
+from proxy.core.trace import lines_of, trace_id_of, valid_request_id, valid_traceparent
 
 GOOD = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -40,9 +40,10 @@ def test_invalid_traceparent_is_not(value: bytes) -> None:
 
 
 def test_new_traceparent_holds_the_digits_and_is_unsampled() -> None:
-    made = traceparent(b"4bf92f3577b34da6a3ce929d0e0e4736" + b"00f067aa0ba902b7")
-    assert made == GOOD[:-2] + b"00"
-    assert valid_traceparent(made)
+    digits = b"4bf92f3577b34da6a3ce929d0e0e4736" + b"00f067aa0ba902b7"
+    line = b"traceparent: " + GOOD[:-2] + b"00\r\n"
+    assert lines_of(digits, with_request_id=False) == line
+    assert lines_of(digits, with_request_id=True) == line + b"x-request-id: 4bf92f3577b34da6a3ce929d0e0e4736\r\n"
 
 
 @pytest.mark.parametrize("value", [b"a", b"a" * 128, b"7f3a-11_x.Y~:/+=@", b"01ARZ3NDEKTSV4RRFFQ69G5FAV"])
