@@ -20,6 +20,7 @@ from proxy.dataplane.downstream import Carrier, Door, Downstream
 from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.readable import readable
 from proxy.dataplane.refusals import count_refusal, refuse
+from proxy.dataplane.timers import TICK
 from proxy.errors import DPE, NR, SI, Flag, ProtocolError
 from proxy.telemetry.counters import W_ACCEPTED, W_CONNECTIONS, W_REFUSED, W_REQUESTS
 
@@ -281,7 +282,7 @@ class ClientConnection(Downstream):
 
     def _late_in(self, seconds: float) -> None:
         deadline = self.runtime.now() + seconds
-        if deadline < self.due:
+        if deadline < self.due - TICK:
             self.runtime.wheel.arm(self, deadline)
         else:
             self.deadline = deadline

@@ -1,8 +1,8 @@
 """Deadlines from one coarse wheel instead of a timer per request.
 
 Whoever can be late is a `Timed`. Moving a deadline further away, which is what every request does several times, is an
-assignment: the entry stays where it is and is put into its new place when its old turn comes. Only an earlier deadline
-costs an insertion. Deadlines are kept to one tick.
+assignment: the entry stays where it is and is put into its new place when its old turn comes. Only a deadline that is earlier
+by more than a tick costs an insertion. Deadlines are kept to one tick.
 """
 
 from math import inf
@@ -37,7 +37,7 @@ class TimerWheel:
     def arm(self, timed: Timed, deadline: float) -> None:
         """Set a deadline. Where it only moves away, callers on the hot path assign `timed.deadline` themselves."""
         timed.deadline = deadline
-        if deadline < timed.due:
+        if deadline < timed.due - TICK:
             self._insert(timed)
 
     def _insert(self, timed: Timed) -> None:

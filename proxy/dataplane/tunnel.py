@@ -15,6 +15,7 @@ from typing import Final
 from proxy.core.plan import Plan, Route, Upstream, Version
 from proxy.dataplane.downstream import Carrier, Downstream
 from proxy.dataplane.pool import Pool
+from proxy.dataplane.timers import TICK
 from proxy.dataplane.upstream import UpstreamConnection, UpstreamUser
 from proxy.errors import Flag
 from proxy.telemetry.counters import V_REQUEST_BYTES, V_RESPONSE_BYTES, W_TUNNELS, W_TUNNELS_RETIRED
@@ -93,7 +94,7 @@ class Tunnel(Carrier):
     def _alive(self) -> None:
         wheel = self.runtime.wheel
         deadline = min(self.runtime.now() + self._silence, self._last)
-        if deadline < self.due:
+        if deadline < self.due - TICK:
             wheel.arm(self, deadline)
         else:
             self.deadline = deadline

@@ -15,7 +15,7 @@ from proxy.core.framing import ChunkedDecoder
 from proxy.core.http1 import cut_head, parse_response
 from proxy.core.request import Response
 from proxy.dataplane.runtime import Runtime
-from proxy.dataplane.timers import Timed
+from proxy.dataplane.timers import TICK, Timed
 from proxy.errors import UC, UPE, UR, UT, Flag, ProtocolError
 
 MAX_HEAD: Final = 64 << 10
@@ -128,7 +128,7 @@ class UpstreamConnection(Timed):
     def deadline_in(self, now: float, seconds: float) -> None:
         """Be late `seconds` after `now`."""
         deadline = now + seconds
-        if deadline < self.due:
+        if deadline < self.due - TICK:
             self.runtime.wheel.arm(self, deadline)
         else:
             self.deadline = deadline
