@@ -158,33 +158,45 @@ def upstream_target(request: Request, rewrite: Rewrite | None, raw_path: bool) -
     return path + b"?" + request.query if request.has_query else path
 
 
-def forwarding_lines(request: Request, peer: str, scheme: bytes, trusted: bool) -> bytes:
-    """X-Forwarded-For, -Proto, -Host and Forwarded (RFC 7239) for the upstream, as whole lines.
+class Origin:
+    """Where the requests of one connection come from, as the upstream is told: the address of the peer, and the scheme."""
 
-    What came from an untrusted peer is overwritten; a trusted one's For and Forwarded are appended to, its Proto and
-    Host kept.
-    """
-    address = peer.encode("ascii", "replace")
-    host = request.authority
-    element = b"for=" + (b'"[' + address + b']"' if b":" in address else address or b"unknown") + b";proto=" + scheme
-    if host:
-        element += b';host="' + host + b'"' if _needs_quotes(host) else b";host=" + host
-    proto = scheme
-    if trusted:
+    def __init__(self, peer: str, scheme: bytes) -> None:
+        self._address: Final = peer.encode("ascii", "replace")
+        self._scheme: Final = scheme
+        address = self._address
+        self._element: Final = (
+            b"for=" + (b'"[' + address + b']"' if b":" in address else address or b"unknown") + b";proto=" + scheme
+        )
+        line = b"x-forwarded-for: " + address + b"\r\n" if address else b""
+        self._before: Final = line + b"x-forwarded-proto: " + scheme + b"\r\nx-forwarded-host: "
+        self._between: Final = b"\r\nforwarded: " + self._element + b";host="
+
+    def lines(self, host: bytes) -> bytes:
+        """X-Forwarded-For, -Proto, -Host and Forwarded (RFC 7239) of a client nobody vouches for, as whole lines. What it says
+        itself is overwritten."""
+        if not host:
+            return self._before.removesuffix(b"x-forwarded-host: ") + b"forwarded: " + self._element + b"\r\n"
+        return b"".join((self._before, host, self._between, _quoted(host), b"\r\n"))
+
+    def lines_beside(self, request: Request) -> bytes:
+        """The same of a peer that is trusted: its For and Forwarded are appended to, its Proto and Host kept."""
         fields = request.fields
+        address = self._address
         before = fields.get(b"x-forwarded-for")
         if before:
             address = before + b", " + address if address else before
-        proto = fields.get(b"x-forwarded-proto") or scheme
-        host = fields.get(b"x-forwarded-host") or host
+        host = request.authority
+        element = self._element + b";host=" + _quoted(host) if host else self._element
         chain = fields.get(b"forwarded")
         if chain:
             element = chain + b", " + element
-    lines = b"x-forwarded-for: " + address + b"\r\n" if address else b""
-    lines += b"x-forwarded-proto: " + proto + b"\r\n"
-    if host:
-        lines += b"x-forwarded-host: " + host + b"\r\n"
-    return lines + b"forwarded: " + element + b"\r\n"
+        lines = b"x-forwarded-for: " + address + b"\r\n" if address else b""
+        lines += b"x-forwarded-proto: " + (fields.get(b"x-forwarded-proto") or self._scheme) + b"\r\n"
+        host = fields.get(b"x-forwarded-host") or host
+        if host:
+            lines += b"x-forwarded-host: " + host + b"\r\n"
+        return lines + b"forwarded: " + element + b"\r\n"
 
 
 def public_origin(forwarding: bytes) -> bytes:
@@ -203,8 +215,9 @@ def overrides(fields: dict[bytes, bytes]) -> bytes:
     return b"".join([b"\n" + name + b":" + fields[name] for name in sorted(_OVERRIDES.intersection(fields))])
 
 
-def _needs_quotes(host: bytes) -> bool:
-    return b":" in host or b"[" in host
+def _quoted(host: bytes) -> bytes:
+    """A host as a value in Forwarded: a colon or bracket needs quotes (RFC 7239 section 4)."""
+    return b'"' + host + b'"' if ord(":") in host or ord("[") in host else host
 
 
 _IDENTITY: Final = frozenset((b"host", b"content-length", b"expect", b"x-request-id", b"traceparent", b"tracestate"))

@@ -11,7 +11,7 @@ from typing import Final
 
 from proxy.core import proxy_protocol
 from proxy.core.address import normalise, resolve_client
-from proxy.core.fields import forwarding_lines
+from proxy.core.fields import Origin
 from proxy.core.framing import ChunkedDecoder
 from proxy.core.http1 import cut_head, parse_request
 from proxy.core.plan import Plan
@@ -69,6 +69,7 @@ class ClientConnection(Downstream):
         self._plan: Plan | None = None
         self._authority: bytes = b"\0"
         self._forwarding: bytes = b""
+        self._origin: Origin | None = None
 
     # What the event loop calls.
 
@@ -359,10 +360,14 @@ class ClientConnection(Downstream):
 
     def forwarding(self, request: Request) -> bytes:
         """The forwarding lines for the upstream; made once for a client that asks for the same authority again."""
+        origin = self._origin
+        if origin is None:
+            origin = Origin(self.peer, b"https" if self.secure else b"http")
+            self._origin = origin
         if self.trusted:
-            return forwarding_lines(request, self.peer, b"https" if self.secure else b"http", True)
+            return origin.lines_beside(request)
         if request.authority != self._authority:
-            self._forwarding = forwarding_lines(request, self.peer, b"https" if self.secure else b"http", False)
+            self._forwarding = origin.lines(request.authority)
             self._authority = request.authority
         return self._forwarding
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.fields import forwarding_lines, kept_lines, request_head, response_head, shadow_lines, upstream_target
+from proxy.core.fields import Origin, kept_lines, request_head, response_head, shadow_lines, upstream_target
 from proxy.core.http1 import parse_request, parse_response
 from proxy.core.plan import Rewrite
 from proxy.core.request import Request
@@ -179,7 +179,7 @@ def test_path_is_the_one_that_was_matched_unless_the_route_wants_it_raw() -> Non
 
 def test_forwarding_from_a_stranger_says_only_what_is_known() -> None:
     request = parsed(HOST, "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https", "Forwarded: for=evil")
-    assert forwarding_lines(request, "192.0.2.1", b"http", False) == (
+    assert Origin("192.0.2.1", b"http").lines(request.authority) == (
         b"x-forwarded-for: 192.0.2.1\r\nx-forwarded-proto: http\r\nx-forwarded-host: shop.example.com\r\n"
         b"forwarded: for=192.0.2.1;proto=http;host=shop.example.com\r\n"
     )
@@ -189,22 +189,22 @@ def test_forwarding_from_a_trusted_peer_is_gone_on_with() -> None:
     request = parsed(
         HOST, "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https", "X-Forwarded-Host: pub", "Forwarded: for=1.2.3.4"
     )
-    assert forwarding_lines(request, "192.0.2.1", b"http", True) == (
+    assert Origin("192.0.2.1", b"http").lines_beside(request) == (
         b"x-forwarded-for: 1.2.3.4, 192.0.2.1\r\nx-forwarded-proto: https\r\nx-forwarded-host: pub\r\n"
         b"forwarded: for=1.2.3.4, for=192.0.2.1;proto=http;host=shop.example.com\r\n"
     )
 
 
 def test_forwarded_quotes_what_must_be_quoted() -> None:
-    got = forwarding_lines(parsed("Host: a:8080"), "2001:db8::1", b"https", False)
+    got = Origin("2001:db8::1", b"https").lines(b"a:8080")
     assert b'forwarded: for="[2001:db8::1]";proto=https;host="a:8080"\r\n' in got
 
 
 def test_peer_without_an_address_is_unknown() -> None:
-    got = forwarding_lines(parsed(HOST), "", b"http", False)
+    got = Origin("", b"http").lines(parsed(HOST).authority)
     assert b"x-forwarded-for" not in got
     assert b"forwarded: for=unknown;" in got
-    trusted = forwarding_lines(parsed(HOST, "X-Forwarded-For: 1.2.3.4"), "", b"http", True)
+    trusted = Origin("", b"http").lines_beside(parsed(HOST, "X-Forwarded-For: 1.2.3.4"))
     assert b"x-forwarded-for: 1.2.3.4\r\n" in trusted
 
 
