@@ -9,8 +9,9 @@ import time
 
 from bench.apart import measure_apart
 from bench.load import LoadError
-from bench.own import Place, Row, scrape, workers_and_control
+from bench.own import scrape, workers_and_control
 from bench.peers import Interpreted, Tidegate
+from bench.place import Place, Row
 from bench.process import Program, memory
 
 KEYS = 1_000_000
