@@ -164,7 +164,7 @@ def test_every_part_that_is_a_command_is_in_the_whole_too() -> None:
     commands = {file.stem for file in here.glob("*.py") if "measure_apart(" in file.read_text()} - {"apart"}
     commands |= {"exposure", "limits"}
     assert commands >= {"audience", "segments", "rollouts", "verdicts"}
-    assert {part.__module__.removeprefix("bench.") for part, _ in compare.PARTS} == {*commands, "guarded"}
+    assert {part.__module__.removeprefix("bench.") for part, *_ in compare.PARTS} == {*commands, "guarded"}
 
 
 def test_decisions_are_measured_in_a_process_of_their_own(tmp_path: Path) -> None:
