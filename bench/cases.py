@@ -1,5 +1,6 @@
 """What is measured of every peer: the cases, and how a peer is started and checked for them."""
 
+import os
 import socket
 import statistics
 import time
@@ -126,9 +127,12 @@ class Figures:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody uses now, below the range that outgoing connections take theirs from."""
+    """Ports of 127.0.0.1 that nobody uses now, below the range that outgoing connections take theirs from.
+
+    Another bench beside this one looks elsewhere first, for neither listens on all of its ports all the time.
+    """
     found: list[int] = []
-    candidate = 18000
+    candidate = 18000 + os.getpid() % 100 * 100
     while len(found) < count:
         candidate += 1
         with socket.socket() as probe:

@@ -5,6 +5,7 @@ import datetime as dt
 import os
 import resource
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -88,17 +89,20 @@ class Comparison:
         self._starts = 0
 
     def run(self, step: plan.Step) -> None:
-        """One step; a peer that does not start, answers wrongly or dies is left out from then on."""
+        """One step. A peer that does not start, answers wrongly or dies has a second try, and is left out if that fails, too."""
         if step.peer in self._skipped:
             return
-        try:
-            self._run(step)
-        except (LoadError, OSError) as error:
-            print(f"{step.peer}: {error}", file=sys.stderr)
-            if step.work is PLAIN:
-                self._skipped[step.peer] = f"failed in round {step.round + 1}: {error}"
+        for last in (False, True):
+            try:
+                self._run(step)
+            except (LoadError, OSError) as error:
+                print(f"{step.peer}: {error}", file=sys.stderr)
+                if last and step.work is PLAIN:
+                    self._skipped[step.peer] = f"failed in round {step.round + 1}: {error}"
+                elif last:
+                    self._facts["failures"][f"{step.peer}, {step.work.title}"] = str(error)
             else:
-                self._facts["failures"][f"{step.peer}, {step.work.title}"] = str(error)
+                return
 
     def leave_out(self) -> None:
         """A peer that failed once is not shown with the rounds that went well."""
@@ -120,17 +124,20 @@ class Comparison:
                 facts.update(share=seen.share, same=seen.sticky, rest=memory(family(program.pid)).pss)
             drive(Load("GET", "/small"), place.ports.listen, 1, place.load_cores, place.directory)  # warm
             capacity: float | None = None
+            done: list[tuple[str, Figures]] = []
             for case, seconds in step.cases:
                 rate = self._same if case.same else capacity and capacity * case.paced
                 if case.same and (rate is None or (capacity and rate > 0.95 * capacity)):
                     continue  # Tidegate is not there to set the rate; or it is beyond this peer
                 found = measure(case, peer, program, place, seconds, own_directory, rate)
-                self.results.setdefault(case.key, {}).setdefault(peer.name, []).append(found)
+                done.append((case.key, found))
                 _say(peer, case, found)
                 if case.key == "small":
                     capacity = found.rate
                     if self._same is None and peer.name == "tidegate":
                         self._same = self._facts["same"] = 0.6 * capacity
+        for key, found in done:  # only now: what a step that failed has measured is measured again
+            self.results.setdefault(key, {}).setdefault(peer.name, []).append(found)
 
 
 def _say(peer: Peer, case: Case, found: Figures) -> None:
@@ -191,6 +198,7 @@ def measured(
 
 def main() -> int:
     chosen = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends, too
     if chosen.again:
         results, facts = report.load(chosen.again.read_text())
     else:

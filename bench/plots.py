@@ -23,7 +23,7 @@ _COLOURS: Final = {
 _OTHER: Final = ("#57606a", "#9198a1")
 _LINE_STYLE: Final = "stroke-width: 2; fill: none"
 _RIGHT: Final = 150
-_ROW, _TOP, _LEFT, _END = 24, 58, 150, 90
+_ROW, _TOP, _LEFT, _END = 24, 58, 150, 104
 
 
 def _style() -> str:
