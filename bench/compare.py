@@ -83,14 +83,14 @@ class Comparison:
         self.results: Results = {}
         self._peers = {peer.name: peer for peer in peers}
         self._place = place
-        self._skipped = skipped
-        self._facts = facts
+        self.skipped = skipped
+        self.facts = facts
         self._same: float | None = None
         self._starts = 0
 
     def run(self, step: plan.Step) -> None:
         """One step. A peer that does not start, answers wrongly or dies has a second try, and is left out if that fails, too."""
-        if step.peer in self._skipped:
+        if step.peer in self.skipped:
             return
         for last in (False, True):
             try:
@@ -98,16 +98,16 @@ class Comparison:
             except (LoadError, OSError) as error:
                 print(f"{step.peer}: {error}", file=sys.stderr)
                 if last and step.work is PLAIN:
-                    self._skipped[step.peer] = f"failed in round {step.round + 1}: {error}"
+                    self.skipped[step.peer] = f"failed in round {step.round + 1}: {error}"
                 elif last:
-                    self._facts["failures"][f"{step.peer}, {step.work.title}"] = str(error)
+                    self.facts["failures"][f"{step.peer}, {step.work.title}"] = str(error)
             else:
                 return
 
     def leave_out(self) -> None:
         """A peer that failed once is not shown with the rounds that went well."""
-        for name in self._skipped:
-            self._facts["peers"].pop(name, None)
+        for name in self.skipped:
+            self.facts["peers"].pop(name, None)
             for measured in self.results.values():
                 measured.pop(name, None)
 
@@ -116,7 +116,7 @@ class Comparison:
         self._starts += 1
         own_directory = place.under(f"{peer.name}-{self._starts}")
         cores = place.cores if step.work.workers == 1 else place.cores | place.load_cores
-        facts = self._facts["peers"][peer.name]
+        facts = self.facts["peers"][peer.name]
         with peer_running(peer, own_directory, place.ports, cores, step.work) as program:
             first = "share" not in facts
             seen = check(peer, place.ports.listen, 1000 if first else 300)
@@ -135,7 +135,7 @@ class Comparison:
                 if case.key == "small":
                     capacity = found.rate
                     if self._same is None and peer.name == "tidegate":
-                        self._same = self._facts["same"] = 0.6 * capacity
+                        self._same = self.facts["same"] = 0.6 * capacity
         for key, found in done:  # only now: what a step that failed has measured is measured again
             self.results.setdefault(key, {}).setdefault(peer.name, []).append(found)
 

@@ -1,10 +1,14 @@
 """The bench's plan: what comes first, that it is in time, and what is left out when it is not."""
 
+from pathlib import Path
+
 import pytest
 
 from bench import compare, own
 from bench.cases import BY_KEY, CASES
-from bench.peers import PEERS
+from bench.load import LoadError
+from bench.peers import PEERS, Ports
+from bench.place import Place
 from bench.plan import FULL, QUICK, Pace, Step, Watch, steps, title
 from bench.wanted import WANTED, decisive
 
@@ -79,3 +83,37 @@ def test_what_does_not_fit_is_left_out_and_said() -> None:
 def test_a_step_is_said_in_words(key: str) -> None:
     (step,) = steps(PEERS[:1], [BY_KEY[key]], QUICK, named=True)
     assert title(step) == {"two": "tidegate, two workers: small GET, two workers", "small": "tidegate: small GET"}[key]
+
+
+class Failing(compare.Comparison):
+    """Fails the first `times` tries of whatever it is asked."""
+
+    def __init__(self, place: Place, times: int) -> None:
+        super().__init__(PEERS, place, {}, {"failures": {}, "peers": {"tidegate": {}}})
+        self.tries = 0
+        self._times = times
+
+    def _run(self, step: Step) -> None:
+        self.tries += 1
+        if self.tries <= self._times:
+            raise LoadError("no answer")
+
+
+@pytest.mark.parametrize(("times", "tries", "skipped"), [(0, 1, False), (1, 2, False), (2, 2, True)])
+def test_a_peer_that_fails_has_a_second_try(times: int, tries: int, skipped: bool, tmp_path: Path) -> None:
+    comparison = Failing(Place(tmp_path, Ports(1, 2, 3, 4, 5), set(), set()), times)
+    (step,) = steps(PEERS[:1], [BY_KEY["small"]], QUICK, named=True)
+    comparison.run(step)
+    assert comparison.tries == tries
+    assert ("tidegate" in comparison.skipped) is skipped
+    if skipped:
+        comparison.run(step)
+        assert comparison.tries == tries  # it is not asked again
+        assert comparison.skipped["tidegate"] == "failed in round 1: no answer"
+
+
+def test_work_that_a_peer_fails_at_is_named_and_the_peer_goes_on(tmp_path: Path) -> None:
+    comparison = Failing(Place(tmp_path, Ports(1, 2, 3, 4, 5), set(), set()), 2)
+    (step,) = steps(PEERS[:1], [BY_KEY["routes"]], QUICK, named=True)
+    comparison.run(step)
+    assert (comparison.skipped, comparison.facts["failures"]) == ({}, {"tidegate, 1,000 routes": "no answer"})
