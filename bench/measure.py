@@ -45,7 +45,7 @@ def _closed(case: Case, program: Program, place: Place, seconds: float, log: Pat
                 stack.enter_context(idle_connections(port, case.idle))
             idle_kb = (memory(pids).pss - before) / case.idle / 1000
         shadow = place.directory / "shadow.log"
-        copied, lines = shadow.stat().st_size if case.copied else 0, _lines(log)
+        copied, lines = shadow.stat().st_size if case.copied else 0, _settled(log)
         begun, start = cost(pids), time.monotonic()
         halfway = (lambda: amidst.append(memory(pids).pss)) if case.crowd else None
         outcome = drive(case.load, port, seconds, place.load_cores, place.directory, halfway)
@@ -140,6 +140,16 @@ def _lines(log: Path | None) -> int:
         return 0
     with log.open("rb") as file:
         return sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
+
+
+def _settled(log: Path | None) -> int:
+    """How many lines it has once those of the load before are there: what buffers them is done within a second or so."""
+    found, since, patience = _lines(log), time.monotonic(), time.monotonic() + 5.0
+    while log is not None and time.monotonic() - since < 1.2 and time.monotonic() < patience:
+        time.sleep(0.1)
+        if (now := _lines(log)) != found:
+            found, since = now, time.monotonic()
+    return found
 
 
 def _logged(log: Path, before: int, requests: int) -> float:

@@ -20,7 +20,7 @@ _MORE_ROUTES: Final = 3.0
 _WRK: Final = 0.4
 _IDLE: Final = 4.0
 _COPIES: Final = 1.6
-_LINES: Final = 1.0
+_LINES: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
