@@ -39,7 +39,8 @@ http {{
   keepalive_timeout 1h; keepalive_requests 1000000000;
   client_max_body_size 0; client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
   fastcgi_temp_path {directory}/f; uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
-  proxy_request_buffering off; client_body_buffer_size 128k; proxy_max_temp_file_size 0;
+  proxy_request_buffering off; client_body_buffer_size 128k;
+  proxy_max_temp_file_size 0; proxy_buffer_size 8k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k;
   server_names_hash_max_size 8192; server_names_hash_bucket_size 128; map_hash_bucket_size 128;
   split_clients "$http_x_user_id" $version {{ 10% canary; * stable; }}
   split_clients "$request_id" $sampled {{ 10% 1; * ""; }}
