@@ -12,8 +12,8 @@ from pathlib import Path
 
 from bench.cases import free_ports
 from bench.load import LoadError
-from bench.own import Place, Row
 from bench.peers import ROOT, Ports, Tidegate
+from bench.place import Place, Row
 from bench.report import machine
 
 _LIMIT = 300

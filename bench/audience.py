@@ -6,7 +6,7 @@ Decisions alone, in memory: no socket, and no other process beside them.
 import sys
 
 from bench.apart import found_by, measure_apart
-from bench.own import Place, Row
+from bench.place import Place, Row
 
 
 def decisions(place: Place, quick: bool, interpreted: bool = False) -> list[Row]:

@@ -1,36 +1,97 @@
-"""What is measured of every peer: the cases, and one measurement of one case."""
+"""What is measured of every peer: the cases, and how a peer is started and checked for them."""
 
+import os
 import socket
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
-from bench.load import Check, Load, LoadError, drive, idle_connections, verify
-from bench.peers import Peer, Ports, Upstream
-from bench.process import Program, cost, family, memory
+from bench.load import Check, Load, LoadError, verify
+from bench.peers import GUARDED, LOGGED, PLAIN, ROUTED, ROUTES, RULED, TWO, Peer, Ports, Upstream, Work
+from bench.process import Program
+
+IDLE: Final = 10_000
+ACTIVE: Final = 1_000
+_SMALL: Final = Load("GET", "/small")
+_ASKED: Final = (  # what the ten rules look at; none of them holds
+    ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64)"),
+    ("x-beta", "0"),
+    ("x-team", "none"),
+    ("x-email", "someone@example.org"),
+    ("x-geo-city", "Paris"),
+    ("x-plan", "free"),
+    ("x-device", "desk-1"),
+    ("x-app-version", "1.9.0"),
+    ("x-account", "a-17"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One kind of load. `idle` connections stand open beside it; `copied`: every request is mirrored as well."""
+    """One kind of load on a peer that is configured for `work`.
+
+    Closed-loop by wrk, unless it is one of two others: `paced` asks at that share of the peer's capacity, which its small GET
+    of the same round has shown, and `same` at one rate for all; `large` moves bodies of 100 MiB, down or up. `idle`
+    connections stand open beside the load; of its requests the share `copied` reaches the shadow. `crowd`: memory is read in the
+    midst of the load.
+    """
 
     key: str
     title: str
-    load: Load
+    load: Load = _SMALL
+    work: Work = PLAIN
+    paced: float = 0.0
+    same: bool = False
+    large: str = ""
     idle: int = 0
-    copied: bool = False
+    copied: float = 0.0
+    crowd: bool = False
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What a peer must be able to do."""
+        found = [] if self.work is PLAIN else [self.work.key]
+        if self.copied:
+            found.append("mirror")
+        if self.idle:
+            found.append("many")
+        return tuple(found)
+
+    def refused(self, peer: Peer) -> str:
+        """Why the peer cannot do it; nothing when it can."""
+        return next((why for need in self.needs if (why := peer.cannot.get(need))), "")
 
 
 CASES: tuple[Case, ...] = (
-    Case("small", "small GET", Load("GET", "/small")),
+    Case("small", "small GET"),
+    Case("paced30", "30 % of capacity", paced=0.3),
+    Case("paced60", "60 % of capacity", paced=0.6),
+    Case("paced90", "90 % of capacity", paced=0.9),
+    Case("same", "all at 60 % of Tidegate's capacity", same=True),
+    Case("answer1k", "1 KiB answer", Load("GET", "/1k")),
     Case("answer64k", "64 KiB answer", Load("GET", "/64k")),
-    Case("upload64k", "64 KiB upload", Load("POST", "/upload", body=65536, users=200)),
-    Case("mirror", "small GET, 100 % mirrored", Load("GET", "/copied/small"), copied=True),
-    Case("idle", "small GET, 1,000 idle connections beside it", Load("GET", "/small"), idle=1000),
+    Case("answer1m", "1 MiB answer", Load("GET", "/1m", connections=16)),
+    Case("answer100m", "100 MiB answer", large="down"),
+    Case("upload1k", "1 KiB upload", Load("POST", "/upload", body=1 << 10, users=1000)),
+    Case("upload64k", "64 KiB upload", Load("POST", "/upload", body=1 << 16, users=200)),
+    Case("upload1m", "1 MiB upload", Load("POST", "/upload", body=1 << 20, users=16, connections=16)),
+    Case("upload100m", "100 MiB upload", large="up"),
+    Case("mirror10", "small GET, 10 % mirrored", Load("GET", "/some/small"), copied=0.1),
+    Case("mirror", "small GET, 100 % mirrored", Load("GET", "/copied/small"), copied=1.0),
+    Case("close", "small GET, a connection each", Load("GET", "/small", fields=(("Connection", "close"),))),
+    Case("active", f"small GET, {ACTIVE:,} active connections", Load("GET", "/small", connections=ACTIVE), crowd=True),
+    Case("idle", f"small GET, {IDLE:,} idle connections beside it", idle=IDLE),
+    Case("routes", f"small GET over {ROUTES:,} routes", Load("GET", "/small", routes=ROUTES), ROUTED),
+    Case("rules", "small GET, ten rules", Load("GET", "/small", fields=_ASKED), RULED),
+    Case("guarded", "small GET, all resilience on", work=GUARDED),
+    Case("logged", "small GET, access log on", work=LOGGED),
+    Case("two", "small GET, two workers", work=TWO),
 )
+BY_KEY: Final = {case.key: case for case in CASES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +99,9 @@ class Figures:
     """One measurement.
 
     CPU in microseconds a request, latencies in microseconds, memory in bytes. `busy` is the share of its core that the
-    peer used, `copies` the share of the requests that reached the shadow (None: nothing mirrored).
+    peer used, `copies` the share of the requests that reached the shadow and `logged` the lines of the access log for each (None:
+    nothing mirrored or logged). Of paced load: the `asked` rate, how `late` the generator was (99th percentile), and what the
+    upstream alone took at the same rate (`bare50`, `bare99`). `mebibytes`: MiB a second of large bodies.
     """
 
     cpu: float
@@ -54,12 +117,22 @@ class Figures:
     requests: int
     idle_kb: float | None = None
     copies: float | None = None
+    logged: float | None = None
+    p999: float | None = None
+    asked: float | None = None
+    late: float | None = None
+    bare50: float | None = None
+    bare99: float | None = None
+    mebibytes: float | None = None
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody uses now, below the range that outgoing connections take theirs from."""
+    """Ports of 127.0.0.1 that nobody uses now, below the range that outgoing connections take theirs from.
+
+    Another bench beside this one looks elsewhere first, for neither listens on all of its ports all the time.
+    """
     found: list[int] = []
-    candidate = 18000
+    candidate = 18000 + os.getpid() % 100 * 100
     while len(found) < count:
         candidate += 1
         with socket.socket() as probe:
@@ -102,82 +175,30 @@ def upstream_running(directory: Path, ports: Ports, cores: set[int]) -> Iterator
 
 
 @contextmanager
-def peer_running(peer: Peer, directory: Path, ports: Ports, cores: set[int]) -> Iterator[Program]:
+def peer_running(peer: Peer, directory: Path, ports: Ports, cores: set[int], work: Work = PLAIN) -> Iterator[Program]:
     """The peer, answering, for as long as the block lasts."""
     directory.mkdir(parents=True, exist_ok=True)
     environment = {"HOME": str(directory), "XDG_DATA_HOME": str(directory), "XDG_CONFIG_HOME": str(directory)}
-    with Program(peer.command(directory, ports), cores, directory / "peer.log", environment) as program:
+    with Program(peer.command(directory, ports, work), cores, directory / "peer.log", environment) as program:
         wait_until_answered(program, ports.listen)
         yield program
 
 
-def check(peer: Peer, port: int) -> Check:
-    """Make sure that the peer answers rightly and splits about 90/10.
+def check(peer: Peer, port: int, users: int = 1000) -> Check:
+    """Make sure that the peer answers rightly, splits about 90/10 and says to the upstream who asked.
 
     Raises LoadError when it does not.
     """
-    if not peer.splits:
-        return verify(port)
-    seen = verify(port)
-    if not 0.06 <= seen.share <= 0.14:
+    seen = verify(port, users)
+    if "split" in peer.cannot:
+        return seen
+    if not 0.05 <= seen.share <= 0.15:
         raise LoadError(f"{seen.share:.1%} of the users got the canary instead of 10 %")
+    if not seen.forwarded:
+        raise LoadError("the upstream was not told the client's address")
+    if seen.identified == peer.adds.startswith("no request id"):
+        raise LoadError(f"a request id: {seen.identified}, but it is said to add {peer.adds}")
     return seen
-
-
-def _copies(log: Path, before: int, requests: int) -> float:
-    """The share of `requests` that the shadow has seen. Its log holds two bytes a request and is flushed every
-    second.
-    """
-    seen, patience = -1, time.monotonic() + 8
-    while time.monotonic() < patience:
-        time.sleep(1.5)
-        now = (log.stat().st_size - before) // 2
-        if now == seen:
-            break
-        seen = now
-    return seen / max(1, requests)
-
-
-def measure(
-    case: Case, program: Program, ports: Ports, seconds: float, cores: set[int], directory: Path, upstream: Path
-) -> Figures:
-    """Drive a running peer with one case and say what it cost.
-
-    `cores` are the load's. Raises LoadError when the load could not be made.
-    """
-    with ExitStack() as stack:
-        pids = family(program.pid)
-        idle_kb = None
-        if case.idle:
-            before = memory(pids).pss
-            stack.enter_context(idle_connections(ports.listen, case.idle))
-            idle_kb = (memory(pids).pss - before) / case.idle / 1000
-        log = upstream / "shadow.log"
-        logged = log.stat().st_size if case.copied else 0
-        begun, start = cost(pids), time.monotonic()
-        outcome = drive(case.load, ports.listen, seconds, cores, directory)
-        used, lasted = cost(pids) - begun, time.monotonic() - start
-        held = memory(pids)
-        if died := program.died():
-            raise LoadError(died)
-        if not outcome.requests:
-            raise LoadError("no request was answered")
-        each = 1e6 / outcome.requests
-        return Figures(
-            cpu=used.total * each,
-            cpu_user=used.user * each,
-            cpu_system=used.system * each,
-            rate=outcome.requests / outcome.seconds,
-            p50=outcome.p50,
-            p99=outcome.p99,
-            peak_rss=held.peak_rss,
-            pss=held.pss,
-            busy=used.total / lasted,
-            failed=outcome.failed,
-            requests=outcome.requests,
-            idle_kb=idle_kb,
-            copies=_copies(log, logged, outcome.requests) if case.copied else None,
-        )
 
 
 def median(rounds: list[Figures]) -> dict[str, float | None]:

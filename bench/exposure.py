@@ -21,8 +21,9 @@ from pathlib import Path
 
 from bench.cases import free_ports, peer_running, upstream_running
 from bench.load import Load, drive
-from bench.own import Place, Row, turn_about
-from bench.peers import Interpreted, Peer, Ports, Tidegate, find, tidegate_file
+from bench.own import turn_about
+from bench.peers import PLAIN, Interpreted, Peer, Ports, Tidegate, Work, find, tidegate_file
+from bench.place import Place, Row
 from proxy.channel import messages
 from proxy.channel.exposures import RANDOMISED, ExposureBatch
 from proxy.channel.frames import FrameReader, encode
@@ -262,7 +263,7 @@ class Shop(Tidegate):
         self._store = store
         self._minted = minted
 
-    def text(self, ports: Ports) -> str:
+    def text(self, ports: Ports, work: Work = PLAIN) -> str:
         """The file."""
         text = tidegate_file(ports, mirrored=False).rstrip() + "\n"
         if self._minted:
@@ -278,7 +279,7 @@ class ShopInterpreted(Interpreted):
     def __init__(self, shop: Shop) -> None:
         self._shop = shop
 
-    def command(self, directory: Path, ports: Ports) -> list[str]:
+    def command(self, directory: Path, ports: Ports, work: Work = PLAIN) -> list[str]:
         return [*self._start(), *self._shop.command(directory, ports)[1:]]
 
 

@@ -4,20 +4,10 @@ import statistics
 from dataclasses import replace
 
 from bench.cases import free_ports, peer_running
-from bench.load import LoadError
-from bench.own import Place, Row, turn_about
-from bench.peers import Ports, Tidegate, tidegate_file
-
-_UPSTREAM = """, health: {path: /small}, outlier: {success_rate: {}, latency: {}}, slow_start: 30s}"""
-_ROUTE = """
-    retry: {on: [connect_failure, reset, gateway_error], attempts: 2, per_try_timeout: 5s}
-    rate_limits: [{by: unit, rate: 100000/s, burst: 100000}]
-    concurrency: {limit: 1000}
-"""
-_MORE = """    timeout: 30s
-    hedge: {percentile: 99}
-    admission: {}
-"""
+from bench.own import turn_about
+from bench.peers import GUARDED, PLAIN, Ports, Tidegate, Work, tidegate_file
+from bench.peers.tidegate import GUARDED_MORE
+from bench.place import Place, Row
 
 
 class Guarded(Tidegate):
@@ -26,17 +16,8 @@ class Guarded(Tidegate):
     def __init__(self, more: str = "") -> None:
         self._more = more
 
-    def text(self, ports: Ports) -> str:
-        """The file. Raises LoadError when it is no longer the plain one's shape."""
-        plain = tidegate_file(ports, mirrored=False)
-        made = plain
-        for port in (ports.stable, ports.canary):
-            made = made.replace(f"[http://127.0.0.1:{port}]}}", f"[http://127.0.0.1:{port}]{_UPSTREAM}")
-        if self._more:
-            made = made.replace("weight: 10}", "weight: 10, breaker: {}}")
-        if made == plain:
-            raise LoadError("the file of the comparison has another shape than bench/guarded.py expects")
-        return made.rstrip() + _ROUTE + self._more
+    def text(self, ports: Ports, work: Work = PLAIN) -> str:
+        return tidegate_file(ports, mirrored=False, work=GUARDED, guards=self._more)
 
 
 def quiet_resilience(place: Place, quick: bool) -> list[Row]:
@@ -44,7 +25,7 @@ def quiet_resilience(place: Place, quick: bool) -> list[Row]:
     rows = []
     for title, more in (
         ("health, ejection, retries and limits", ""),
-        ("the same, breaker, hedging, deadline, admission", _MORE),
+        ("the same, breaker, hedging, deadline, admission", GUARDED_MORE),
     ):
         other = free_ports(7)[-2:]
         guarded = replace(place.ports, listen=other[0], admin=other[1])

@@ -8,9 +8,11 @@ import sys
 import time
 
 from bench.apart import measure_apart
+from bench.cases import free_ports
 from bench.load import LoadError
-from bench.own import Place, Row, scrape, workers_and_control
+from bench.own import scrape, workers_and_control
 from bench.peers import Interpreted, Tidegate
+from bench.place import Place, Row
 from bench.process import Program, memory
 
 KEYS = 1_000_000
@@ -57,7 +59,7 @@ def live_keys(place: Place, quick: bool, peer: Tidegate | Interpreted | None = N
     directory = place.under("limits")
     command = peer.command(directory, place.ports)
     (directory / "tidegate.yaml").write_text(
-        _FILE.format(listen=place.ports.listen, admin=place.ports.admin, nobody=place.ports.shadow + 1000)
+        _FILE.format(listen=place.ports.listen, admin=place.ports.admin, nobody=free_ports(7)[-1])
     )
     count = KEYS // 10 if quick else KEYS
     rows = []

@@ -5,7 +5,8 @@ import json
 import random
 import socket
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,19 @@ SCRIPT = """
 local requests, count, at = {}, 0, 0
 function init(arguments)
   local seed, users, size = tonumber(arguments[1]), tonumber(arguments[2]), tonumber(arguments[5])
-  local method, path = arguments[3], arguments[4]
+  local method, path, routes = arguments[3], arguments[4], tonumber(arguments[6])
   math.randomseed(seed)
   local body = nil
   if size > 0 then body = string.rep("x", size) end
   for i = 1, users do
-    requests[i] = wrk.format(method, path, {["x-user-id"] = "user-" .. math.random(1, 1000000)}, body)
+    local fields, whole = {["x-user-id"] = "user-" .. math.random(1, 1000000)}, path
+    for field = 7, #arguments, 2 do fields[arguments[field]] = arguments[field + 1] end
+    if routes > 0 then
+      local route = math.random(0, routes - 1)
+      fields["Host"] = "host-" .. route .. ".example.com"
+      whole = "/service/" .. route .. path
+    end
+    requests[i] = wrk.format(method, whole, fields, body)
   end
   count = users
 end
@@ -51,7 +59,7 @@ class LoadError(Exception):
 @dataclass(frozen=True, slots=True)
 class Load:
     """One kind of request: what wrk sends. `body` in bytes; `users` is how many different requests are made
-    beforehand.
+    beforehand, spread over `routes` routes where there are many; `fields` are sent beside the user.
     """
 
     method: str
@@ -59,6 +67,8 @@ class Load:
     body: int = 0
     users: int = 10_000
     connections: int = 64
+    routes: int = 0
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +110,23 @@ def start_wrk(load: Load, port: int, seconds: float, cores: set[int], directory:
     whole = max(1, round(seconds))  # wrk takes whole seconds
     arguments = [
         "wrk", "-t1", f"-c{load.connections}", f"-d{whole}s", "--timeout", "10s", "-s", str(script), f"http://127.0.0.1:{port}",
-        "--", str(SEED), str(load.users), load.method, load.path, str(load.body),
+        "--", str(SEED), str(load.users), load.method, load.path, str(load.body), str(load.routes),
+        *(part for field in load.fields for part in field),
     ]  # fmt: skip
     return Program(arguments, cores, directory / "wrk.log")
 
 
-def drive(load: Load, port: int, seconds: float, cores: set[int], directory: Path) -> Outcome:
-    """Run wrk to its end and tell what it saw.
+def drive(
+    load: Load, port: int, seconds: float, cores: set[int], directory: Path, halfway: Callable[[], None] | None = None
+) -> Outcome:
+    """Run wrk to its end and tell what it saw; `halfway` is called in the midst of it.
 
     Raises LoadError when wrk gives no result.
     """
     with start_wrk(load, port, seconds, cores, directory) as wrk:
+        if halfway is not None:
+            time.sleep(seconds / 2)
+            halfway()
         try:
             wrk.wait(seconds + 30)
         except subprocess.TimeoutExpired as error:
@@ -142,11 +158,13 @@ def idle_connections(port: int, count: int) -> Iterator[None]:
 @dataclass(frozen=True, slots=True)
 class Check:
     """What a peer does with a known set of users: the canary's share of them, and of how many the version stayed
-    the same.
+    the same; and whether the upstream was told the client's address and a request id.
     """
 
     share: float
     sticky: float
+    forwarded: bool
+    identified: bool
 
 
 def verify(port: int, users: int = 1000) -> Check:
@@ -182,6 +200,9 @@ def verify(port: int, users: int = 1000) -> Check:
         answer.read()
         if answer.status != 200 or received != "65536":
             raise LoadError(f"POST /upload gave {answer.status}, and the upstream received {received!r} bytes")
+        connection.request("GET", "/seen", headers={USER_FIELD: "check"})
+        address, _, identity = connection.getresponse().read().decode().partition("|")
     finally:
         connection.close()
-    return Check(sum(version == "canary" for version in first.values()) / users, same / users)
+    canary = sum(version == "canary" for version in first.values())
+    return Check(canary / users, same / users, bool(address), bool(identity))

@@ -19,6 +19,7 @@ from proxy.analysis.sequence import half_width
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 WIDE, HIGH = 640, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 34, 46
+_LINE = 15
 _FONT = 'font-family="system-ui, -apple-system, \'Segoe UI\', Helvetica, Arial, sans-serif" font-size="13"'
 _STYLE = """  <style>
     .box { fill: #ffffff; stroke: #d0d7de } .axis { stroke: #8b949e; fill: none } .grid { stroke: #d8dee4; fill: none }
@@ -55,31 +56,33 @@ class Axis:
 class Picture:
     """Lines over two axes."""
 
-    def __init__(self, title: str, about: str, across: Axis, up: Axis) -> None:
-        self._across, self._up = across, up
+    def __init__(
+        self, title: str, about: str, across: Axis, up: Axis, *, style: str = _STYLE, right: int = _RIGHT
+    ) -> None:
+        self._across, self._up, self._right = across, up, right
         self._lines = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE} {HIGH}" role="img" aria-labelledby="t d" {_FONT}>',
             f'  <title id="t">{title}</title>',
             f'  <desc id="d">{about}</desc>',
-            _STYLE,
+            style,
             f'  <rect class="box" x=".5" y=".5" width="{WIDE - 1}" height="{HIGH - 1}" rx="6"/>',
             f'  <text class="text" x="{_LEFT}" y="22" font-weight="600">{title}</text>',
         ]
         for value, word in up.marks:
             y = self._y(value)
-            self._lines.append(f'  <path class="grid" d="M{_LEFT} {y:.1f}H{WIDE - _RIGHT}"/>')
+            self._lines.append(f'  <path class="grid" d="M{_LEFT} {y:.1f}H{WIDE - right}"/>')
             self._lines.append(f'  <text class="small" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{word}</text>')
         for value, word in across.marks:
             self._lines.append(
                 f'  <text class="small" x="{self._x(value):.1f}" y="{HIGH - _BOTTOM + 17}" text-anchor="middle">{word}</text>'
             )
-        self._lines.append(f'  <path class="axis" d="M{_LEFT} {_TOP}V{HIGH - _BOTTOM}H{WIDE - _RIGHT}"/>')
+        self._lines.append(f'  <path class="axis" d="M{_LEFT} {_TOP}V{HIGH - _BOTTOM}H{WIDE - right}"/>')
         self._lines.append(
-            f'  <text class="small" x="{WIDE - _RIGHT}" y="{HIGH - 10}" text-anchor="end">{across.name}</text>'
+            f'  <text class="small" x="{WIDE - right}" y="{HIGH - 10}" text-anchor="end">{across.name}</text>'
         )
 
     def _x(self, value: float) -> float:
-        return _LEFT + (WIDE - _LEFT - _RIGHT) * self._across.place(value)
+        return _LEFT + (WIDE - _LEFT - self._right) * self._across.place(value)
 
     def _y(self, value: float) -> float:
         return HIGH - _BOTTOM - (HIGH - _TOP - _BOTTOM) * self._up.place(value)
@@ -96,6 +99,17 @@ class Picture:
         outline = [*low, *reversed(high)]
         path = "L".join(f"{self._x(x):.1f} {self._y(y):.1f}" for x, y in outline)
         self._lines.append(f'  <path class="{kind}" d="M{path}Z"/>')
+
+    def named(self, ends: Sequence[tuple[float, str, str]]) -> None:
+        """Names at the right of lines that end at these heights, moved apart where they would lie on each other."""
+        places = sorted((self._y(value), kind, text) for value, kind, text in ends)
+        low = HIGH - _BOTTOM - _LINE * (len(places) - 1)
+        y = float(_TOP)
+        for number, (wanted, kind, text) in enumerate(places):
+            y = min(max(wanted, y), low + _LINE * number)
+            x = WIDE - self._right + 8
+            self._lines.append(f'  <text class="{kind}" x="{x}" y="{y + 4:.1f}" font-size="12">{text}</text>')
+            y += _LINE
 
     def words(self, x: float, y: float, text: str, kind: str, anchor: str = "start") -> None:
         """Words at a place."""

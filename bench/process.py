@@ -135,6 +135,10 @@ class Program:
         tail = self.log.read_text(errors="replace").splitlines()[-8:]
         return f"exit {self._popen.returncode}: " + " | ".join(tail)
 
+    def interrupt(self) -> None:
+        """Ask it to end with what it has so far (SIGINT)."""
+        self._popen.send_signal(signal.SIGINT)
+
     def wait(self, patience: float) -> int:
         """The exit code, once it has ended by itself.
 

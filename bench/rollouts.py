@@ -23,8 +23,8 @@ import yaml
 from bench.apart import found_by, measure_apart
 from bench.cases import free_ports
 from bench.load import LoadError
-from bench.own import Place, Row
 from bench.peers import ROOT, Tidegate
+from bench.place import Place, Row
 from bench.process import Program, cost
 
 ROUTES = 100

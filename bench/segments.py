@@ -16,8 +16,9 @@ from pathlib import Path
 from bench.apart import found_by, measure_apart
 from bench.listed import SMALL, write_units
 from bench.load import LoadError
-from bench.own import Place, Row, scrape
+from bench.own import scrape
 from bench.peers import Interpreted, Tidegate
+from bench.place import Place, Row
 from bench.process import Program, family
 
 UNITS = 1_000_000

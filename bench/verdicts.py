@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.apart import measure_apart
-from bench.own import Place, Row
+from bench.place import Place, Row
 from proxy.analysis.clusters import Clusters
 from proxy.rollout.foresight import expected
 from proxy.rollout.gates import Gates

@@ -9,16 +9,32 @@ from pathlib import Path
 
 import pytest
 
-from bench import audience, compare, report, rollouts, segments, verdicts
+from bench import audience, compare, report, rollouts, segments, tables, verdicts
 from bench.apart import found_by, page
-from bench.cases import Figures, median
+from bench.cases import CASES, Figures, median
 from bench.load import LoadError, parse
-from bench.own import Place, Row
-from bench.peers import PEERS, Interpreted, Ports, tidegate_file
+from bench.peers import (
+    GUARDED,
+    LOGGED,
+    PEERS,
+    PLAIN,
+    ROUTED,
+    ROUTES,
+    RULED,
+    TWO,
+    WORKS,
+    Interpreted,
+    Peer,
+    Ports,
+    Work,
+    tidegate_file,
+)
+from bench.place import Place, Row
 from bench.process import Program, cost, family, memory
+from bench.wanted import Results
 from proxy.form import compiled
 from proxy.rollout.gates import Gates
-from proxy.settings.loader import load
+from proxy.settings.loader import Loaded, load
 
 PORTS = Ports(18001, 18002, 18003, 18004, 18005)
 ONE = Figures(20.0, 5.0, 15.0, 50_000.0, 900.0, 2000.0, 20_000_000, 15_000_000, 0.97, 0, 100_000)
@@ -42,35 +58,19 @@ def test_ratio_is_made_within_a_round() -> None:
     ours = [replace(ONE, cpu=40.0), replace(ONE, cpu=90.0), replace(ONE, cpu=60.0)]
     theirs = [replace(ONE, cpu=20.0), replace(ONE, cpu=30.0), replace(ONE, cpu=60.0)]
     results = {"small": {"tidegate": ours, "nginx": theirs}}
-    assert report.ratio(results, "small", "tidegate", "cpu") == 2.0
-    assert report.ratio(results, "mirror", "tidegate", "cpu") is None
+    assert tables.ratio(results, "small", "tidegate", "cpu") == 2.0
+    assert tables.ratio(results, "mirror", "tidegate", "cpu") is None
 
 
 def test_what_a_mirror_adds_is_a_multiple_of_the_cost_without() -> None:
-    results: report.Results = {"small": {"a": [ONE], "b": [ONE]}, "mirror": {"a": [replace(ONE, cpu=30.0)]}}
-    assert report.added_by_mirror(results, "a") == 0.5
-    assert report.added_by_mirror(results, "b") is None
+    results: Results = {"small": {"a": [ONE], "b": [ONE]}, "mirror": {"a": [replace(ONE, cpu=30.0)]}}
+    assert tables.added_by_mirror(results, "a") == 0.5
+    assert tables.added_by_mirror(results, "b") is None
 
 
 def test_failures_are_added_up_and_other_figures_are_medians() -> None:
     middle = median([replace(ONE, failed=1, rate=1.0), replace(ONE, failed=2, rate=3.0), replace(ONE, rate=2.0)])
     assert (middle["failed"], middle["rate"], middle["copies"]) == (3, 2.0, None)
-
-
-def test_a_peer_that_cannot_do_a_case_is_shown_as_such() -> None:
-    results: report.Results = {"small": {"nginx": [ONE], "tidegate": [ONE]}, "mirror": {"nginx": [ONE]}}
-    facts = {
-        "command": "python -m bench.compare", "date": "2026-01-01", "rounds": 1, "seconds": 1, "machine": report.machine(),
-        "wrk": "wrk", "upstream": "1", "skipped": {"envoy": "not installed"},
-        "peers": {
-            name: {"version": "1", "sticky": "yes", "splits": True, "share": 0.1, "same": 1.0}
-            for name in ("tidegate", "nginx")
-        },
-    }  # fmt: skip
-    text = report.markdown(results, facts)
-    assert "- envoy: not installed" in text
-    assert "| tidegate | n/a |" in text
-    assert "| tidegate | 20.0 (1.00) | n/a |" in report.small_table(results, facts)
 
 
 def test_block_between_the_marks_is_replaced() -> None:
@@ -87,19 +87,50 @@ def test_readme_has_the_marks() -> None:
 
 
 def test_configuration_for_tidegate_loads(tmp_path: Path) -> None:
-    file = tmp_path / "tidegate.yaml"
-    file.write_text(tidegate_file(PORTS))
-    routes = load(file, {}).spec["routes"]
-    assert [len(route["mirror"]) for route in routes] == [1, 0]
-    assert [version["weight"] for version in routes[1]["versions"]] == [90, 10]
+    routes = _loaded(tmp_path, PLAIN).spec["routes"]
+    assert [[mirror["percent"] for mirror in route["mirror"]] for route in routes] == [[100.0], [10.0], []]
+    assert [version["weight"] for version in routes[2]["versions"]] == [90, 10]
 
 
+def test_configuration_for_tidegate_has_what_the_work_says(tmp_path: Path) -> None:
+    assert len(_loaded(tmp_path, ROUTED).spec["routes"]) == ROUTES + 3
+    assert len(_loaded(tmp_path, RULED).spec["routes"][-1]["rules"]) == 10
+    assert _loaded(tmp_path, TWO).settings.workers == 2
+    assert _loaded(tmp_path, LOGGED).settings.access_log.endswith("access.log")
+    guarded = _loaded(tmp_path, GUARDED).spec
+    assert all(upstream["health"] for upstream in guarded["upstreams"] if upstream["name"] != "shadow")
+    assert guarded["routes"][-1]["retry"]
+    assert guarded["routes"][-1]["hedge"]
+
+
+def _loaded(place: Path, work: Work) -> Loaded:
+    file = place / "tidegate.yaml"
+    file.write_text(tidegate_file(PORTS, work=work))
+    return load(file, {})
+
+
+@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.key)
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
-def test_every_peer_writes_a_configuration_with_its_ports(peer: object, tmp_path: Path) -> None:
-    command = peer.command(tmp_path, PORTS)  # type: ignore[attr-defined]
+def test_every_peer_writes_a_configuration_with_its_ports(peer: Peer, work: Work, tmp_path: Path) -> None:
+    if work.key in peer.cannot:
+        assert peer.cannot[work.key]
+        return
+    command = peer.command(tmp_path, PORTS, work)
     written = " ".join(command) + "".join(file.read_text() for file in tmp_path.iterdir())
     assert str(PORTS.listen) in written
     assert str(PORTS.stable) in written
+    if work is ROUTED:
+        assert f"host-{ROUTES - 1}.example.com" in written
+    if work is RULED:
+        assert "x-app-version" in written.lower().replace("_", "-")
+
+
+def test_a_peer_says_why_it_cannot_do_a_case() -> None:
+    cases = {case.key: case for case in CASES}
+    peers = {peer.name: peer for peer in PEERS}
+    assert cases["mirror"].refused(peers["haproxy"]) == "has no mirror"
+    assert cases["idle"].refused(peers["relay"]) != ""
+    assert all(not case.refused(peers["tidegate"]) and not case.refused(peers["nginx"]) for case in CASES)
 
 
 def test_a_program_ends_with_all_it_started(tmp_path: Path) -> None:
@@ -133,7 +164,7 @@ def test_every_part_that_is_a_command_is_in_the_whole_too() -> None:
     commands = {file.stem for file in here.glob("*.py") if "measure_apart(" in file.read_text()} - {"apart"}
     commands |= {"exposure", "limits"}
     assert commands >= {"audience", "segments", "rollouts", "verdicts"}
-    assert {part.__module__.removeprefix("bench.") for part in compare.PARTS} == {*commands, "guarded"}
+    assert {part.__module__.removeprefix("bench.") for part, *_ in compare.PARTS} == {*commands, "guarded"}
 
 
 def test_decisions_are_measured_in_a_process_of_their_own(tmp_path: Path) -> None:
