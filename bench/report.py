@@ -118,15 +118,15 @@ def _picture(name: str, words: str) -> str:
     return f"![{words}](../docs/performance-{name}.svg)"
 
 
-def put_between_marks(text: str, block: str) -> str:
+def put_between_marks(text: str, block: str, marks: tuple[str, str] = MARKS) -> str:
     """`text` with what stands between the marks replaced by `block`.
 
     Raises ValueError when the marks are not there.
     """
-    head, begin, rest = text.partition(MARKS[0])
-    _, end, tail = rest.partition(MARKS[1])
+    head, begin, rest = text.partition(marks[0])
+    _, end, tail = rest.partition(marks[1])
     if not begin or not end:
-        raise ValueError(f"no {MARKS[0]} ... {MARKS[1]}")
+        raise ValueError(f"no {marks[0]} ... {marks[1]}")
     return f"{head}{begin}\n{block}\n{end}{tail}"
 
 
