@@ -366,7 +366,7 @@ class Flags:
 
     def lines(self, names: list[str], request: Request, unit: bytes | None) -> bytes:
         """Whole field lines that tell an upstream of the flags of these names."""
-        raise NotImplementedError
+        raise AssertionError("a plan has the flags of core/flags.py, or none")
 
 
 class Plan:
