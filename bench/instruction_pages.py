@@ -96,8 +96,7 @@ def block(before: Before, compiled: Result, interpreted: Result) -> str:
             _table(["stage", f"{was}: instructions", "µs", "now: instructions", "µs"], stages),
             "All cases, instructions a request:",
             _table(["case", f"compiled, {was}", "now", "ratio", f"interpreted, {was}", "now", "ratio"], cases),
-            f"Counted by `python -m bench.instructions --write` with Python {compiled.python}; in memory the small GET took"
-            f" {small.microseconds:g} µs.",
+            f"Made by `python -m bench.instructions --write`, Python {compiled.python}: {small.microseconds:g} µs for the small GET.",
         ]
     )
 

@@ -1,7 +1,8 @@
 """How instructions are counted: reading callgrind's file, sharing it out among stages, comparing it with the bounds."""
 
 import ast
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -266,6 +267,47 @@ def test_tables_name_cases_and_stages() -> None:
     assert f"| {STAGES[0]} | 10,000 |" in text
     assert STAGES[1] not in text
     assert "stage" not in page(replace(RESULT, compiled=False))
+
+
+BEFORE = Before(
+    "628e763",
+    replace(RESULT, cases={"small": replace(SMALL, instructions=120_000, stages={STAGES[0]: 30_000, STAGES[2]: 600})}),
+    Result(False, "3.11.7", 60_000, {"small": Counted("small GET", 240_000, 4.0)}),
+)
+PLAIN = Result(False, "3.11.7", 60_000, {"small": Counted("small GET", 180_000, 3.0)})
+
+
+def test_the_page_compares_stages_and_cases_with_the_commit_before() -> None:
+    text = block(BEFORE, replace(RESULT, cases={"small": replace(SMALL, microseconds=6.0)}), PLAIN)
+    assert f"| {STAGES[0]} | 30,000 | 3.00 | 10,000 | 1.00 |" in text
+    assert f"| {STAGES[2]} | 600 | 0.06 | 0 | 0.00 |" in text
+    assert STAGES[1] not in text
+    assert "| **all** | 120,000 | 12.00 | 60,000 | 6.00 |" in text
+    assert "| small GET | 120,000 | 60,000 | 0.50 | 240,000 | 180,000 | 0.75 |" in text
+    assert "at 628e763" in text
+
+
+def test_the_page_wants_both_forms_and_a_time() -> None:
+    for compiled, interpreted in (
+        (PLAIN, PLAIN),
+        (RESULT, RESULT),
+        (replace(RESULT, cases={"small": replace(SMALL, microseconds=None)}), PLAIN),
+    ):
+        with pytest.raises(ValueError, match="a compiled result that was timed, and an interpreted one"):
+            block(BEFORE, compiled, interpreted)
+
+
+def test_the_committed_counts_to_compare_with_are_of_every_case() -> None:
+    before = load_before()
+    assert (before.compiled.compiled, before.interpreted.compiled) == (True, False)
+    assert set(before.compiled.cases) == set(before.interpreted.cases) == set(CASES)
+    assert all(
+        sum(one.stages.values()) == pytest.approx(one.instructions, abs=10) for one in before.compiled.cases.values()
+    )
+
+
+def test_what_was_written_is_read_again() -> None:
+    assert result_of(json.loads(json.dumps(asdict(RESULT)))) == RESULT
 
 
 def test_a_command_that_fails_is_not_counted(tmp_path: Path) -> None:
