@@ -63,7 +63,10 @@ _RATIOS: Final = ("error_rate", "exceedance", "band")
 def _parse_limit(value: object) -> float | str:
     """A number, or a duration as it is written: which of the two it must be depends on `of`."""
     if isinstance(value, str):
-        parse_duration(value)
+        try:
+            parse_duration(value)
+        except ValueError:
+            refuse(f"must be a number, or a duration such as `500ms`, not {shown(value)}")
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         refuse(f"must be a number or a duration, not {kind_of(value)}")
