@@ -248,6 +248,26 @@ def test_the_brake_leaves_alone_who_is_well_and_what_one_user_does(room: Room) -
     assert room.evidence.brake(rollout(plan={"brake": None}, revision="v3"), room.now) is None
 
 
+def test_a_baseline_that_fails_as_often_is_no_fault_of_the_version(room: Room) -> None:
+    """What both have is that they are fresh. The counters of `stable` stand for the baseline here."""
+    given = rollout(plan={"from": "old", "baseline": "stable"})
+    wish = room.evidence.wish(given)
+    assert wish is not None
+    room.evidence.take(told(wish, firsts=[(1, 1), (2, 1), (3, 1)]))
+
+    def seconds(errors: int) -> Any:
+        for _ in range(12):
+            room.answer("canary", 10, errors=8)
+            room.answer("stable", 10, errors=errors)
+            cause = room.evidence.brake(given, room.later())
+        return cause
+
+    assert seconds(8) is None
+    cause = seconds(0)
+    assert cause is not None
+    assert (cause.numbers["baseline_requests"], cause.numbers["baseline_errors"]) == (100, 0)
+
+
 def test_one_client_that_fails_often_is_no_degradation(room: Room) -> None:
     wish = room.evidence.wish(rollout())
     assert wish is not None
