@@ -88,6 +88,8 @@ class Evidence:
     slow: Sequence[float] = ()
     level: int = 0
     series: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    made: int = 0
+    """Points of the series that were ever made: where old ones go, the newest is another one all the same."""
     points: Sequence[tuple[float, int, int]] = ()
     """Of the new version: unix seconds, requests and errors of each interval."""
     answers: Mapping[str, float] = field(default_factory=dict)
@@ -168,6 +170,8 @@ class Series:
         self._before: dict[str, Counts] = {}
         self.values: dict[str, dict[str, list[float]]] = {}
         self.points: list[tuple[float, int, int]] = []
+        self.made: int = 0
+        """Points that were ever made."""
 
     def add(self, counts: Mapping[str, Counts], new: str, now: float, limits: Mapping[str, int]) -> None:
         """Counts as they stand at `now`, seconds of a clock that does not go back. Called more often than a point is made.
@@ -176,6 +180,7 @@ class Series:
         if seconds < INTERVAL:
             return
         if self._before and seconds < 3 * INTERVAL:
+            self.made += 1
             for name, one in counts.items():
                 more = one.since(self._before.get(name, one))
                 values = point(more, seconds, limits.get(name, 0))

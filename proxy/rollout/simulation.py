@@ -234,7 +234,7 @@ class Game:
         return Evidence(
             route=rollout.route, old=old, new=new, baseline=baseline, began=rollout.began, seconds=rollout.held,
             versions=versions_of(since, self._run), stretches=stretches_of(self._run), slow=self._slow,
-            series=self._series.values, points=self._series.points,
+            series=self._series.values, made=self._series.made, points=self._series.points,
             answers={one["name"]: allowed_value(one) for one in rollout.plan["metrics"] if one.get("query")},
             answered=self._now, identity=self._identity, randomised=all(weighty), earlier=self._earlier is not None,
         )  # fmt: skip

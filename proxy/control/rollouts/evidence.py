@@ -40,6 +40,8 @@ ANSWERS_LAST: Final = 35.0
 """Seconds after which an answer is too old to count."""
 JUDGE_EVERY: Final = 5.0
 """Seconds that a verdict is good for, where no unit has had anything for the first time: it costs a millisecond."""
+LOOKS_CHARGED: Final = 60
+"""Looks of tests for one look that are put down as made before they are: after a restart those are not made again."""
 _KEY: Final = "evidence"
 
 Spec = dict[str, Any]
@@ -205,6 +207,9 @@ class Evidences:
             return look.judgement
         evidence = self.evidence(rollout, now)
         judgement = look.gates.judge(evidence, gate=held)
+        if look.gates.looks > look.charged:
+            look.charged = look.gates.looks + LOOKS_CHARGED
+            self._save()
         if rollout.tries > 1:
             judgement = _tried(judgement, rollout.tries)
         look.judgement, look.judged, look.judged_at = judgement, key, self._monotonic()
@@ -262,7 +267,8 @@ class Evidences:
             route=rollout.route, old=old, new=new, baseline=baseline, began=look.since,
             seconds=rollout.held,
             versions=versions_of(since, look.units), stretches=stretches_of(look.units), slow=_slow_of(rollout.plan),
-            level=_level(look.units), series=look.series.values, points=look.series.points,
+            level=_level(look.units), series=look.series.values, made=look.series.made,
+            points=look.series.points,
             answers={name: look.answers.values.get(name, nan) if fresh else nan for name in queries},
             answered=look.answered,
             problems=look.answers.problems if fresh else dict.fromkeys(queries, "Prometheus has not answered lately"),
@@ -349,6 +355,7 @@ class Evidences:
             return None
         try:
             look = self._first(rollout, number, int(kept["run"]), self._clock())
+            look.charged = int(kept.get("charged", 0))
             if kept["stretch"] == number:
                 look.before = {name: Counts.from_json(values) for name, values in kept["before"].items()}
                 look.since, look.memory = float(kept["since"]), str(kept["memory"])
@@ -360,6 +367,7 @@ class Evidences:
             )
             return None
         look.events_since = self._born
+        look.gates.resume(look.charged)
         return look
 
     def _put(self, rollout: Rollout, look: Look, now: float) -> None:

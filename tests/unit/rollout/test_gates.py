@@ -1,7 +1,7 @@
 """The gates: who fails, who passes, and that nothing passes for lack of data."""
 
 from bisect import bisect_left
-from math import exp, inf, nan
+from math import exp, inf, nan, pi
 from typing import Any
 
 import pytest
@@ -291,6 +291,41 @@ def test_ranks_that_show_no_shift_are_no_pass_until_it_is_known_to_be_small() ->
     assert judged(metric("mann_whitney", tolerate=0.9), seen)[0] == "pass"
     same = {name: {"latency_mean": [0.1] * 30} for name in ("stable", "canary")}
     assert judged(metric("mann_whitney"), evidence(a_version(9), a_version(9), series=same))[0] == "pass"
+
+
+def of_points(count: int, made: int) -> Evidence:
+    points = [0.05 + 0.01 * (place * 7 % 11) for place in range(count)]
+    series = {name: {"latency_mean": points} for name in ("stable", "canary")}
+    return evidence(a_version(9), a_version(9), series=series, made=made)
+
+
+def test_ranks_are_charged_for_looks_at_new_points_that_are_enough() -> None:
+    """Of too few points there is no test; one that is looked at again is no second one; and where old points go, new ones come."""
+    gates = Gates(plan(metric("mann_whitney")))
+    for made in range(1, 20):
+        gates.judge(of_points(made, made), gate=True)
+    assert gates.looks == 0
+    for _ in range(5):
+        assert gates.judge(of_points(20, 20), gate=True).verdicts[0].alpha == pytest.approx(0.01 * 6.0 / pi**2)
+    assert gates.looks == 1
+    gates.begin_step()
+    assert gates.judge(of_points(20, 40), gate=True).verdicts[0].alpha == pytest.approx(0.01 * 6.0 / (2.0 * pi) ** 2)
+    gates.judge(of_points(20, 41), gate=True)
+    assert gates.looks == 3
+
+
+def test_looks_that_were_made_before_a_restart_stay_charged() -> None:
+    gates = Gates(plan(metric("mann_whitney")))
+    gates.resume(60)
+    assert gates.judge(of_points(20, 20), gate=True).verdicts[0].alpha == pytest.approx(0.01 * 6.0 / (61.0 * pi) ** 2)
+    gates.forget()
+    assert gates.looks == 0
+
+
+def test_who_has_no_ranks_makes_no_looks() -> None:
+    gates = Gates(plan(metric("band"), metric("mann_whitney", compat="kayenta")))
+    gates.judge(of_points(20, 20), gate=True)
+    assert gates.looks == 0
 
 
 def test_less_than_a_millisecond_is_not_slower() -> None:

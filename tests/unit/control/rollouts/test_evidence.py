@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import replace
+from math import pi
 from typing import Any
 
 import pytest
@@ -145,6 +146,27 @@ def test_the_next_control_process_goes_on_where_the_step_began(room: Room) -> No
     assert successor.wish(rollout()) == wish
     room.later()
     assert successor.samples(rollout())["canary"].requests == 30
+
+
+def test_looks_of_ranks_are_charged_over_a_restart_in_blocks(room: Room) -> None:
+    """A test for one look spends its budget by looks: who starts anew must not get all of it again."""
+    given = rollout(plan={"metrics": [metric("mann_whitney")]})
+
+    def points(evidences: Evidences, count: int) -> None:
+        for _ in range(count):
+            for version in ("stable", "canary"):
+                room.answer(version, 10)
+            evidences.verdict(given, room.later(10.0))
+
+    points(room.evidence, 30)
+    spent = room.evidence.verdict(given, room.now)
+    assert spent is not None
+    successor = room.another()
+    points(successor, 22)
+    found = successor.verdict(given, room.now)
+    assert found is not None
+    assert found.verdicts[0].samples == (21, 21)  # points are gone with the process that had them
+    assert 0.0 < found.verdicts[0].alpha < 0.01 * 6.0 / (60.0 * pi) ** 2 < spent.verdicts[0].alpha
 
 
 def test_over_other_counters_the_look_begins_anew(room: Room) -> None:
