@@ -301,6 +301,10 @@ class Rollouts:
     async def _look_at(self, rollout: Rollout, now: float, *, judged: bool) -> None:
         name, book = rollout.route, self.book
         book.rollouts[name] = rollout
+        owed = book.owed.get(name)
+        if owed is not None:
+            await book.apply(name, owed, None)
+            return
         hand = self.hands.holding(name, rollout.bound)
         if hand is not None and not rollout.overruled:
             await book.apply(name, self.overridden(hand), rollout.sequence)
