@@ -108,6 +108,10 @@ def explanation(rollout: Rollout, waits: str, possible: Sequence[str], by_hand: 
         had = f"`{rollout.watched_arms[1]}` still has what the rollout before it gave"
         lines.append(f"Until its first step {had}: the brake watches over that, and an abort takes it away.")
     lines += [one for one in (unwritten(rollout), downward(rollout)) if one]
+    if rollout.state is State.SUPERSEDED:
+        lines.append(
+            f"Nothing more comes of {rollout.revision}, also where the file has it again: a new revision starts anew."
+        )
     following = rollout.steps[rollout.step + 1 :]
     if following and not rollout.final:
         lines.append(f"Then come: {'; '.join(step_words(one) for one in following)}.")

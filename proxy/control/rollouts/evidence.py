@@ -174,6 +174,7 @@ class Evidences:
         route = rollout.route
         if rollout.final or rollout.overruled or (rollout.step < 0 and not rollout.taken_over):
             ended = self._looks.pop(route, None)
+            self._facts.verdicts.pop(route, None)
             if ended is not None:
                 self._ended[route] = ended
                 self._save()

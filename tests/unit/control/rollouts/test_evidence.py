@@ -117,6 +117,13 @@ def test_nothing_is_counted_for_who_is_not_under_way(room: Room, given: dict[str
     assert room.evidence.brake(rollout(**given), 1.0) is None
 
 
+def test_what_the_gates_said_is_shown_no_longer_than_they_are_asked(room: Room) -> None:
+    room.evidence.verdict(rollout(), room.now)
+    assert room.facts.verdicts.keys() == {"shop"}
+    room.evidence.wish(rollout(state=State.ABORTED))
+    assert room.facts.verdicts == {}
+
+
 def test_who_begins_anew_begins_another_run(room: Room) -> None:
     first = room.evidence.wish(rollout())
     again = room.evidence.wish(rollout(began=1100.0))
