@@ -1,6 +1,7 @@
 """The gates: who fails, who passes, and that nothing passes for lack of data."""
 
 from bisect import bisect_left
+from dataclasses import replace
 from math import exp, inf, nan, pi
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from proxy.analysis.clusters import Clusters
 from proxy.analysis.log_ratio import log_ratio
+from proxy.analysis.verdict import Verdict
 from proxy.rollout.evidence import Evidence, StretchEvidence, VersionEvidence
 from proxy.rollout.gates import Gates
 from proxy.telemetry.counters import BUCKETS, FINE_EDGES
@@ -326,6 +328,24 @@ def test_who_has_no_ranks_makes_no_looks() -> None:
     gates = Gates(plan(metric("band"), metric("mann_whitney", compat="kayenta")))
     gates.judge(of_points(20, 20), gate=True)
     assert gates.looks == 0
+
+
+@pytest.mark.parametrize("judge", ["error_rate", "exceedance", "mean", "proportion"])
+def test_an_interval_over_half_of_the_units_is_another_one_and_has_its_part_of_the_budget(judge: str) -> None:
+    """Else each halving of the share would be one more chance to be wrong, at all of the level."""
+
+    def of(level: int) -> Verdict:
+        event = {"event:purchase": Clusters.of([1.0] * 600 + [0.0] * 3400, [1.0] * 4000)}
+        versions = [replace(a_version(4000, 400, slow=400, sums=event), level=level) for _ in range(2)]
+        return Gates(plan(metric(judge))).judge(evidence(*versions, level=level), gate=True).verdicts[0]
+
+    whole, half, quarter = of(0), of(1), of(2)
+    for one, other in ((whole, half), (half, quarter)):
+        assert one.low is not None
+        assert one.high is not None
+        assert other.low is not None
+        assert other.high is not None
+        assert other.low < one.low < one.high < other.high
 
 
 def test_less_than_a_millisecond_is_not_slower() -> None:
