@@ -153,9 +153,11 @@ class Evidences:
                 raise BadEventError(
                     f"`{event}` comes in a field of answers of route {told_by_answers[0]}: it is not posted too"
                 )
-            known = sorted({one for look in self._looks.values() for one in look.units.events})
-            what = f"events asked for now: {', '.join(known)}" if known else "no rollout under way asks for events"
-            raise BadEventError(f"nobody asks for the event `{event}`; {what}")
+            known = sorted({(one, name) for name, look in self._looks.items() for one in look.units.events})
+            asked = ", ".join(f"{one} (route {name})" for one, name in known)
+            what = f"events asked for now: {asked}" if known else "no rollout under way asks for events"
+            where = "" if route is None else f" of route `{route}`"
+            raise BadEventError(f"nobody asks for the event `{event}`{where}; {what}")
         if mark:
             self._once.add(once, self._monotonic())
         self._facts.events[event] = self._facts.events.get(event, 0) + 1
@@ -174,7 +176,6 @@ class Evidences:
         route = rollout.route
         if rollout.final or rollout.overruled or (rollout.step < 0 and not rollout.taken_over):
             ended = self._looks.pop(route, None)
-            self._facts.verdicts.pop(route, None)
             if ended is not None:
                 self._ended[route] = ended
                 self._save()

@@ -117,13 +117,6 @@ def test_nothing_is_counted_for_who_is_not_under_way(room: Room, given: dict[str
     assert room.evidence.brake(rollout(**given), 1.0) is None
 
 
-def test_what_the_gates_said_is_shown_no_longer_than_they_are_asked(room: Room) -> None:
-    room.evidence.verdict(rollout(), room.now)
-    assert room.facts.verdicts.keys() == {"shop"}
-    room.evidence.wish(rollout(state=State.ABORTED))
-    assert room.facts.verdicts == {}
-
-
 def test_who_begins_anew_begins_another_run(room: Room) -> None:
     first = room.evidence.wish(rollout())
     again = room.evidence.wish(rollout(began=1100.0))
@@ -430,6 +423,12 @@ def test_an_event_that_is_not_asked_for_is_refused(room: Room, name: str, words:
     room.spec["routes"][0]["evidence"] = wish
     with pytest.raises(BadEventError, match=words):
         room.evidence.happen(name, 1, 0.0, 1, None)
+
+
+def test_an_event_of_another_route_is_refused_with_where_it_is_asked_for(room: Room) -> None:
+    room.evidence.wish(rollout())
+    with pytest.raises(BadEventError, match=r"of route `blog`; events asked for now: purchase \(route shop\)"):
+        room.evidence.happen("purchase", 1, 0.0, 1, "blog")
 
 
 def test_after_a_restart_events_count_only_for_units_that_come_again(room: Room) -> None:
