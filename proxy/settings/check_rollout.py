@@ -207,10 +207,10 @@ def _order(route: Route, rollout: Rollout, steps: list[tuple[int, Spec]], here: 
             report(place, f"`{what}` is for the time before any user: it must stand before weights and rings")
         if before == index and one["weight"] == other["weight"]:
             report(place, f"stays at {other['weight']:g}")
-    before = [one for _, one in steps if one["weight"] < WHOLE]
+    judged = any(one["judged"] for _, one in steps if one["weight"] < WHOLE)
     last = steps[-1][1]
     deciding = any(metric.weight != "watch" for metric in metrics_of(rollout))
-    if rollout.kind == "canary" and last["weight"] >= WHOLE and deciding and not any(one["judged"] for one in before):
+    if rollout.kind == "canary" and last["weight"] >= WHOLE and deciding and not judged:
         report(
             (*here, "steps"),
             f"give `{arms_of(route)[1]}` all units before any gate is asked: `fast_rollback` alone looks at it; a smaller step"
