@@ -229,7 +229,7 @@ class Game:
         since = {name: one.since(self._before[name]) or one for name, one in self._world.counts.items()}
         if self._earlier is not None:
             since[old] = self._earlier
-        self._series.add(self._world.counts, new, self._now, {})
+        self._series.add(self._world.counts, new, self._now)
         weighty = [rollout.weights.get(name, 0.0) > 0.0 for name in (new, baseline or old)]
         return Evidence(
             route=rollout.route, old=old, new=new, baseline=baseline, began=rollout.began, seconds=rollout.held,

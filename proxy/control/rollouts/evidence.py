@@ -259,7 +259,7 @@ class Evidences:
             self._anew(look, counts, now)
             since = {name: Counts(in_flight=one.in_flight, queued=one.queued) for name, one in counts.items()}
         old, new, baseline = rollout.arms
-        look.series.add(counts, new, self._monotonic(), self._counted.limits(rollout.route))
+        look.series.add(counts, new, self._monotonic(), lambda: self._counted.saturation(rollout.route))
         fresh = self._monotonic() - look.answered < ANSWERS_LAST
         queries = [name for name, _, _ in queries_of(rollout.plan)]
         if look.earlier is not None:

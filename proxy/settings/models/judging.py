@@ -43,7 +43,7 @@ QUANTITIES: Final[dict[str, tuple[str, ...]]] = {
         "saturation_percent", "response_bytes",
     ),
 }  # fmt: skip
-"""What `of` may be, by judge. `saturation_percent`: requests at once, of the upstream's `limits.requests`."""
+"""What `of` may be, by judge. `saturation_percent`: requests at once, of all routes, of the upstream's `limits.requests`."""
 TOLERATED: Final[dict[str, float]] = {
     "error_rate": 1.0, "exceedance": 1.0, "band": 1.2, "mean": 0.1, "proportion": 0.02, "mann_whitney": 0.1,
 }  # fmt: skip
