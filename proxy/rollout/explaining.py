@@ -14,9 +14,13 @@ def waits_for(
     samples: Mapping[str, Samples] | None = None,
     closed: str = "",
     asking: bool = False,
+    retreat: Rollout | None = None,
 ) -> str:
-    """What must happen before it goes on; "" where nothing will. The arguments are what the last look found."""
+    """What must happen before it goes on; "" where nothing will. The arguments are what the last look found; `retreat` is where it
+    is going back to, and cannot be said to be yet."""
     state = rollout.state
+    if retreat is not None:
+        return f"its journal: {retreat.cause} by {retreat.actor} is in force already, and cannot be written down yet"
     if asking:
         return "the answer of its webhooks"
     if state is State.PENDING:

@@ -65,6 +65,10 @@ class RolloutDesk:
         """What the last look at it found."""
         return self._rollouts.seen(rollout)
 
+    def retreat(self, rollout: Rollout) -> Rollout | None:
+        """What is in force of a way back that could not be written down; None without one."""
+        return self._rollouts.book.retreats.get(rollout.route)
+
     def possible(self, rollout: Rollout) -> list[str]:
         """What may be asked for now."""
         if self._rollouts.asking(rollout):
