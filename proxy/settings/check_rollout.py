@@ -207,6 +207,14 @@ def _order(route: Route, rollout: Rollout, steps: list[tuple[int, Spec]], here: 
             report(place, f"`{what}` is for the time before any user: it must stand before weights and rings")
         if before == index and one["weight"] == other["weight"]:
             report(place, f"stays at {other['weight']:g}")
+    if written[-1].weight == WHOLE:
+        for key in ("hold", "minimum", "maximum"):
+            if getattr(written[-1], key) is not None:
+                report(
+                    (*here, "steps", len(written) - 1, key),
+                    "does nothing where `to` has all there is: `fast_rollback` says how long it is watched then",
+                    WARNING,
+                )
     judged = any(one["judged"] for _, one in steps if one["weight"] < WHOLE)
     last = steps[-1][1]
     deciding = any(metric.weight != "watch" for metric in metrics_of(rollout))
