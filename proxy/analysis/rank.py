@@ -1,7 +1,7 @@
 """Mann-Whitney: are the canary's points higher than the others'? By ranks alone, so that the unit of measure cannot matter.
 
-For points that come one an interval, as a Prometheus query gives them. U counts the pairs in which the canary is higher, ties
-half. Where few points are there, its distribution is counted out, ties included; beyond, the normal approximation is used,
+For points that come one an interval, such as the mean latency of ten seconds. U counts the pairs in which the canary is higher,
+ties half. Where few points are there, its distribution is counted out, ties included; beyond, the normal approximation is used,
 corrected for ties and continuity (Mann and Whitney, 1947; Lehmann, "Nonparametrics", 1975). The effect is U / (m n): the
 chance that a point of the canary is higher than one of the others, .5 where there is no difference.
 

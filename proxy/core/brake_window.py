@@ -3,8 +3,11 @@
 The test sees errors of all requests, and errors of one user come together: a single client that always fails may be a good part of
 what a small share gets. So where units are counted they must confirm it: several have erred, and either most requests fail, or the
 version has more units with errors than its share is, with twenty to one. What is older than the window is forgotten, so that a
-version that was well for a day is stopped as soon as one that has just begun. The price: what Brake promises holds for one
-window, and not for all of them together. A version that errs exactly `tolerated` times as often will be stopped some hours on.
+version that was well for a day is stopped as soon as one that has just begun. A baseline counts among the others, for it has few
+requests by itself; but what it fails at as often as the version does is no fault of that.
+
+The price: what Brake promises holds for one window, and not for all of them together. A version that errs exactly `tolerated` times
+as often will be stopped some hours on.
 """
 
 from collections import deque
@@ -23,14 +26,26 @@ CONFIRMED: Final = 0.05
 
 
 class Part:
-    """What came in between two looks: requests and errors of the version, and of those that it is compared with."""
+    """What came in between two looks: requests and errors of the version, of those that it is compared with, and of these the
+    baseline's."""
 
-    def __init__(self, at: float, requests: int, errors: int, other_requests: int, other_errors: int) -> None:
+    def __init__(
+        self,
+        at: float,
+        requests: int,
+        errors: int,
+        other_requests: int,
+        other_errors: int,
+        baseline_requests: int = 0,
+        baseline_errors: int = 0,
+    ) -> None:
         self.at: Final = at
         self.requests: Final = requests
         self.errors: Final = errors
         self.other_requests: Final = other_requests
         self.other_errors: Final = other_errors
+        self.baseline_requests: Final = baseline_requests
+        self.baseline_errors: Final = baseline_errors
 
 
 class BrakeWindow:
@@ -62,12 +77,14 @@ class BrakeWindow:
             self._parts.append(part)
         while self._parts and self._parts[0].at <= part.at - self.window:
             self._parts.popleft()
-        requests = errors = other_requests = other_errors = 0
+        requests = errors = other_requests = other_errors = baseline_requests = baseline_errors = 0
         for one in self._parts:
             requests += one.requests
             errors += one.errors
             other_requests += one.other_requests
             other_errors += one.other_errors
+            baseline_requests += one.baseline_requests
+            baseline_errors += one.baseline_errors
         if requests < self.minimum or not errors:
             return False
         self._most = errors >= MOST * requests
@@ -85,6 +102,12 @@ class BrakeWindow:
             self.reason += ", and there is no other version to compare with"
             return self._most
         self.reason += f", {other_errors} of {other_requests} elsewhere"
+        if baseline_requests >= self.minimum:
+            self.numbers["baseline_requests"] = baseline_requests
+            self.numbers["baseline_errors"] = baseline_errors
+            self.reason += f", {baseline_errors} of {baseline_requests} at the baseline"
+            if errors * baseline_requests <= self.tolerated * baseline_errors * requests:
+                return False  # as fresh as the version, and no better
         brake = Brake()
         for one in self._parts:
             if one.requests and one.other_requests:  # where only one of them had any, errors compare nothing

@@ -60,6 +60,7 @@ class EvidenceWish:
         self.brake: Final[Spec | None] = spec.get("brake")
         self.given_to: Final[str] = spec.get("to", "")
         self.compared: Final[list[str]] = [name for name in (spec.get("from"), spec.get("baseline")) if name]
+        self.baseline: Final[str] = spec.get("baseline") or ""
         self.heads: Final[list[int]] = heads_of(self.weights, versions)
         if len(self.slow) > SLOW_LIMIT:
             raise ValueError(f"evidence: {len(self.slow)} thresholds of slowness; at most {SLOW_LIMIT}")

@@ -32,11 +32,14 @@ Spec = dict[str, Any]
 class Watched:
     """One route's: its window, and the counters at the last look."""
 
-    def __init__(self, tally: Tally, window: BrakeWindow, new: Version, others: list[Version]) -> None:
+    def __init__(
+        self, tally: Tally, window: BrakeWindow, new: Version, others: list[Version], baseline: list[Version]
+    ) -> None:
         self.tally: Final = tally
         self.window: Final = window
         self.new: Final = new
         self.others: Final = others
+        self.baseline: Final = baseline
         self.before: list[int] = []
 
 
@@ -82,12 +85,17 @@ class Braking:
             self._watched = {}
 
     def _look_at(self, route: Route, watched: Watched, now: float) -> None:
-        counts = [*self._counts([watched.new]), *self._counts(watched.others)]
+        counts = [
+            *self._counts([watched.new]),
+            *self._counts(watched.others),
+            *self._counts(watched.baseline),
+        ]
         before = watched.before
         watched.before = counts
         if not before:
             return
-        part = Part(now, counts[0] - before[0], counts[1] - before[1], counts[2] - before[2], counts[3] - before[3])
+        more = [count - then for count, then in zip(counts, before, strict=True)]
+        part = Part(now, more[0], more[1], more[2], more[3], more[4], more[5])
         tally = watched.tally
         if watched.window.look(part) and _confirmed(watched):
             tally.braked = {
@@ -149,4 +157,5 @@ def _watch(route: Route, tally: Tally) -> Watched | None:
         return None
     others = [route.by_name[name] for name in wish.compared if name in route.by_name]
     window = BrakeWindow(float(spec["errors"]), float(spec["window"]), int(spec["minimum"]))
-    return Watched(tally, window, new, others)
+    baseline = [one for one in others if one.name == wish.baseline]
+    return Watched(tally, window, new, others, baseline)

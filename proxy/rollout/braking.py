@@ -12,8 +12,9 @@ Spec = dict[str, Any]
 class RouteBrake:
     """It begins anew with each stretch. `reason` and `numbers` say why it was pulled."""
 
-    def __init__(self, new: str, others: list[str], window: BrakeWindow) -> None:
+    def __init__(self, new: str, others: list[str], baseline: str | None, window: BrakeWindow) -> None:
         self._new: Final = new
+        self._baseline: Final = [] if baseline is None else [baseline]
         self._others: Final = others
         self._window: Final = window
         self._before: dict[str, Counts] = {}
@@ -28,7 +29,7 @@ class RouteBrake:
         old, new, baseline = arms or (plan["from"], plan["to"], plan["baseline"])
         others = [name for name in (old, baseline) if name]
         window = BrakeWindow(float(spec["errors"]), float(spec["window"]), int(spec["minimum"]))
-        return cls(new, others, window)
+        return cls(new, others, baseline, window)
 
     @property
     def reason(self) -> str:
@@ -61,7 +62,8 @@ class RouteBrake:
             return False
         requests, errors = _more(counts, before, [self._new])
         other_requests, other_errors = _more(counts, before, self._others)
-        if not self._window.look(Part(now, requests, errors, other_requests, other_errors)):
+        fresh = _more(counts, before, self._baseline)
+        if not self._window.look(Part(now, requests, errors, other_requests, other_errors, *fresh)):
             return False
         mine = weights.get(self._new, 0.0)
         if mine <= 0.0:

@@ -5,7 +5,7 @@ were dealt by chance (units.py), and units' first events, which go on through al
 the next.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, nan
 from typing import Any, Final
@@ -88,6 +88,8 @@ class Evidence:
     slow: Sequence[float] = ()
     level: int = 0
     series: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    made: int = 0
+    """Points of the series that were ever made: where old ones go, the newest is another one all the same."""
     points: Sequence[tuple[float, int, int]] = ()
     """Of the new version: unix seconds, requests and errors of each interval."""
     answers: Mapping[str, float] = field(default_factory=dict)
@@ -168,17 +170,23 @@ class Series:
         self._before: dict[str, Counts] = {}
         self.values: dict[str, dict[str, list[float]]] = {}
         self.points: list[tuple[float, int, int]] = []
+        self.made: int = 0
+        """Points that were ever made."""
 
-    def add(self, counts: Mapping[str, Counts], new: str, now: float, limits: Mapping[str, int]) -> None:
+    def add(
+        self, counts: Mapping[str, Counts], new: str, now: float, saturation: Callable[[], Mapping[str, float]] = dict
+    ) -> None:
         """Counts as they stand at `now`, seconds of a clock that does not go back. Called more often than a point is made.
-        `limits`: requests that each version's upstream takes at once."""
+        `saturation`: by version how full its upstream is, in percent; asked when a point is made."""
         seconds = now - self._at
         if seconds < INTERVAL:
             return
         if self._before and seconds < 3 * INTERVAL:
+            self.made += 1
+            full = saturation()
             for name, one in counts.items():
                 more = one.since(self._before.get(name, one))
-                values = point(more, seconds, limits.get(name, 0))
+                values = point(more, seconds, full.get(name, nan))
                 mine = self.values.setdefault(name, {})
                 for key, value in values.items():
                     mine.setdefault(key, []).append(value)
@@ -197,9 +205,9 @@ class Series:
         self.points = []
 
 
-def point(counts: Counts | None, seconds: float, limit: int = 0) -> dict[str, float]:
-    """What SERIES names, of so many seconds; NaN where there was nothing to measure. `limit`: requests that the version's upstream
-    takes at once; 0: unknown."""
+def point(counts: Counts | None, seconds: float, saturation: float = nan) -> dict[str, float]:
+    """What SERIES names, of so many seconds; NaN where there was nothing to measure. `saturation`: how full the version's upstream
+    is, in percent."""
     if counts is None:
         return dict.fromkeys(SERIES, nan)
     requests = counts.requests
@@ -209,7 +217,7 @@ def point(counts: Counts | None, seconds: float, limit: int = 0) -> dict[str, fl
         "error_percent": 100.0 * counts.errors / requests if requests else nan,
         "latency_mean": counts.seconds / requests if requests else nan,
         "response_bytes": counts.response_bytes / requests if requests else nan,
-        "saturation_percent": 100.0 * counts.in_flight / limit if limit else nan,
+        "saturation_percent": saturation,
     }
     for name in ("p50", "p90", "p99"):
         values[f"latency_{name}"] = percentile(counts.durations, float(name[1:]) / 100.0) if requests else nan

@@ -14,9 +14,13 @@ def waits_for(
     samples: Mapping[str, Samples] | None = None,
     closed: str = "",
     asking: bool = False,
+    retreat: Rollout | None = None,
 ) -> str:
-    """What must happen before it goes on; "" where nothing will. The arguments are what the last look found."""
+    """What must happen before it goes on; "" where nothing will. The arguments are what the last look found; `retreat` is where it
+    is going back to, and cannot be said to be yet."""
     state = rollout.state
+    if retreat is not None:
+        return f"its journal: {retreat.cause} by {retreat.actor} is in force already, and cannot be written down yet"
     if asking:
         return "the answer of its webhooks"
     if state is State.PENDING:
@@ -108,6 +112,10 @@ def explanation(rollout: Rollout, waits: str, possible: Sequence[str], by_hand: 
         had = f"`{rollout.watched_arms[1]}` still has what the rollout before it gave"
         lines.append(f"Until its first step {had}: the brake watches over that, and an abort takes it away.")
     lines += [one for one in (unwritten(rollout), downward(rollout)) if one]
+    if rollout.state is State.SUPERSEDED:
+        lines.append(
+            f"Nothing more comes of {rollout.revision}, also where the file has it again: a new revision starts anew."
+        )
     following = rollout.steps[rollout.step + 1 :]
     if following and not rollout.final:
         lines.append(f"Then come: {'; '.join(step_words(one) for one in following)}.")

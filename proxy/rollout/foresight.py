@@ -14,6 +14,7 @@ from proxy.analysis.sizes import seconds_to_abort
 from proxy.analysis.verdict import Verdict
 from proxy.rollout.evidence import SERIES, Evidence, StretchEvidence, VersionEvidence, point
 from proxy.rollout.gates import Gates
+from proxy.rollout.judging_points import LEAST_POINTS
 from proxy.rollout.machine import begin, missing_samples
 from proxy.rollout.rollout import Rollout, Samples
 from proxy.rollout.weights import step_weights
@@ -140,6 +141,7 @@ def _verdicts(plan: Spec, weights: dict[str, float], step: Spec, assumed: Assume
     answers = max((one.get("intervals", 1) for one in plan["metrics"] if one.get("query")), default=1)
     for answered in range(1, answers):
         gates.judge(replace(seen, answered=float(answered)), gate=True)
+    gates.resume(max(1, len(seen.points) - LEAST_POINTS + 1))  # one look a point, once there are enough
     return gates.judge(seen, gate=True).verdicts
 
 

@@ -55,8 +55,12 @@ class Gates:
         self._highest: Final[dict[str, float]] = {}
         self._answers: Final[dict[str, list[float]]] = {}
         self._answered: float = 0.0
-        self._look: int = 0
-        self._points: int = 0
+        self.looks: int = 0
+        """Looks that tests for one look have had, each of which takes its part of their budgets."""
+        self._made: int = 0  # points, at the last of them
+        self._ranked: Final = any(
+            one["judge"] == "mann_whitney" and one["compat"] != "kayenta" for one in self._metrics
+        )
 
     def begin_step(self) -> None:
         """A new step: what goes by its points and its split begins anew."""
@@ -69,17 +73,20 @@ class Gates:
         """The rollout begins anew: nothing that was shown counts on."""
         self._highest.clear()
         self._answers.clear()
-        self._look = self._points = 0
+        self.looks = self._made = 0
+
+    def resume(self, looks: int) -> None:
+        """So many looks have been made by earlier ones of the same rollout."""
+        self.looks = max(self.looks, looks)
 
     def judge(self, evidence: Evidence, *, gate: bool) -> Judgement:
         """What the evidence says now. `gate`: the step has lasted as long as it should; before, only a critical fail counts.
 
         A judge that cannot make anything of its numbers is insufficient, and the reason says why.
         """
-        points = max((len(one.get("latency_mean", ())) for one in evidence.series.values()), default=0)
-        if points != self._points:  # tests of points look once for each
-            self._look += 1
-            self._points = points
+        if self._ranked and evidence.made != self._made and judging_points.may_be_ranked(evidence):
+            self.looks += 1  # the same points once more are no other look
+            self._made = evidence.made
         for name, answer in evidence.answers.items():
             mine = self._answers.setdefault(name, [])
             if mine and evidence.answered == self._answered:
@@ -135,7 +142,7 @@ class Gates:
             elif judge == "proportion":
                 verdict = judging.proportion(metric, evidence, allowance, beta)
             elif judge == "mann_whitney":
-                verdict = judging_points.mann_whitney(metric, evidence, allowance, beta, self._look)
+                verdict = judging_points.mann_whitney(metric, evidence, allowance, beta, self.looks)
             elif judge == "threshold":
                 verdict = judging_points.threshold(metric, evidence, self._answers.get(name, [nan]))
             elif judge == "burn_rate":

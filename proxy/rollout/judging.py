@@ -108,7 +108,8 @@ def _ratio(
     shown = effect if isfinite(effect) else None  # where nobody has any, there is no ratio
     counted = f"{what} of {firsts[0]} units at `{evidence.new}` and {firsts[1]} at `{evidence.reference}`"
     half = allowance.alpha / 2.0
-    lowest = _lower(pairs, half / steps, harmful)
+    lowest = _lower(pairs, charged(half / steps, evidence.level), harmful)
+    narrow = charged(beta, evidence.level)
     low = exp(lowest) if lowest > -inf else None
     if reached >= -log(half):
         return Verdict(
@@ -125,7 +126,7 @@ def _ratio(
             "ratio", shown, low, None, reached, samples, "units", 0.0, allowance.alpha,
         )  # fmt: skip
     negligible = float(metric.get("negligible", NEGLIGIBLE))
-    highs = [_upper(ours, theirs, beta, harmful, negligible) for ours, theirs in pairs]
+    highs = [_upper(ours, theirs, narrow, harmful, negligible) for ours, theirs in pairs]
     high = max((one for one, _ in highs), default=inf)
     by_ratio = high < log(harmful)
     if share and all(passes for _, passes in highs) and highs and (by_ratio or ln_e < -log(beta)):
@@ -141,7 +142,7 @@ def _ratio(
     why = (
         "no units yet" if not min(samples) else f"not enough to tell {harmful:g} times the {what} from none ({counted})"
     )
-    seconds = _until_ratio(evidence, pairs, beta, harmful, negligible)
+    seconds = _until_ratio(evidence, pairs, narrow, harmful, negligible)
     if firsts[0] and share and evidence.seconds > 0 and effect > tolerated:
         rate = sum(firsts) / evidence.seconds
         soon = seconds_to_abort(reached, half, share, max(effect, tolerated * 1.01), rate, tolerated)
@@ -262,7 +263,10 @@ def mean(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float) 
         if ours is None or theirs is None:
             return lacking(metric, f"no event `{metric['event']}` was heard of", allowance)
         reference, samples = theirs.mean, (ours.units << evidence.level, theirs.units << evidence.level)
-        both = [mean_difference(ours, theirs, level) for level in (_one_end(metric, allowance), beta)]
+        both = [
+            mean_difference(ours, theirs, level)
+            for level in (_one_end(metric, allowance, evidence), charged(beta, evidence.level))
+        ]
     else:
         column, scale = ("bytes", 1.0) if metric["of"] == "response_bytes" else ("microseconds", 1e-6)
         sums = [_scaled(one.sums.get(column, Clusters()), scale) for one in (new, other)]
@@ -272,8 +276,8 @@ def mean(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float) 
             return lacking(metric, "no units yet", allowance, samples)
         found = abs(reference) * max(float(metric["tolerate"]), FOUND)
         both = [
-            clustered_difference(sums[0], sums[1], _one_end(metric, allowance), found),
-            clustered_difference(sums[0], sums[1], beta, matters),
+            clustered_difference(sums[0], sums[1], _one_end(metric, allowance, evidence), found),
+            clustered_difference(sums[0], sums[1], charged(beta, evidence.level), matters),
         ]
     margin = abs(reference) * float(metric["tolerate"])
     return _compared(metric, evidence, allowance, both, margin, samples, f"mean, other's {reference:.4g}")
@@ -287,15 +291,25 @@ def proportion(metric: Metric, evidence: Evidence, allowance: Allowance, beta: f
     ours, theirs = shares
     if ours is None or theirs is None or ours.hits + theirs.hits == 0:
         return lacking(metric, f"no event `{metric['event']}` was heard of", allowance)
-    both = [difference(ours, theirs, level) for level in (_one_end(metric, allowance), beta)]
+    both = [
+        difference(ours, theirs, level)
+        for level in (_one_end(metric, allowance, evidence), charged(beta, evidence.level))
+    ]
     said = f"{ours.value:.2%} of the units at `{evidence.new}`, {theirs.value:.2%} at `{evidence.reference}`"
     samples = (ours.units << evidence.level, theirs.units << evidence.level)
     return _compared(metric, evidence, allowance, both, float(metric["tolerate"]), samples, said)
 
 
-def _one_end(metric: Metric, allowance: Allowance) -> float:
+def _one_end(metric: Metric, allowance: Allowance, evidence: Evidence) -> float:
     """The level of an interval that fails. It errs as often on either side: where one end alone fails, twice as often may be."""
-    return allowance.alpha if metric["direction"] == "same" else min(2.0 * allowance.alpha, 0.5)
+    alpha = charged(allowance.alpha, evidence.level)
+    return alpha if metric["direction"] == "same" else min(2.0 * alpha, 0.5)
+
+
+def charged(chance: float, level: int) -> float:
+    """What an interval over a share of 2^-k of the units may use of the chance. Where the share is halved the interval is another
+    one, which could err anew. Divided by 1 + k they err together about as often as one over all units would: simulated to k = 7."""
+    return chance / (1.0 + level)
 
 
 def _compared(

@@ -56,6 +56,14 @@ def band(metric: Metric, evidence: Evidence, allowance: Allowance) -> Verdict:
     return Verdict(name, "insufficient", f"{name}: too few answers: {said}", *numbers, seconds, allowance.alpha)
 
 
+def may_be_ranked(evidence: Evidence) -> bool:
+    """Whether both versions have as many points as a rank test wants."""
+    return all(
+        len(evidence.series.get(name, {}).get("latency_mean", ())) >= LEAST_POINTS
+        for name in (evidence.new, evidence.reference)
+    )
+
+
 def mann_whitney(metric: Metric, evidence: Evidence, allowance: Allowance, beta: float, look: int) -> Verdict:
     """Ranks of points, one an interval; for one look each, so each look has its own part of the budgets.
 

@@ -229,12 +229,12 @@ class Game:
         since = {name: one.since(self._before[name]) or one for name, one in self._world.counts.items()}
         if self._earlier is not None:
             since[old] = self._earlier
-        self._series.add(self._world.counts, new, self._now, {})
+        self._series.add(self._world.counts, new, self._now)
         weighty = [rollout.weights.get(name, 0.0) > 0.0 for name in (new, baseline or old)]
         return Evidence(
             route=rollout.route, old=old, new=new, baseline=baseline, began=rollout.began, seconds=rollout.held,
             versions=versions_of(since, self._run), stretches=stretches_of(self._run), slow=self._slow,
-            series=self._series.values, points=self._series.points,
+            series=self._series.values, made=self._series.made, points=self._series.points,
             answers={one["name"]: allowed_value(one) for one in rollout.plan["metrics"] if one.get("query")},
             answered=self._now, identity=self._identity, randomised=all(weighty), earlier=self._earlier is not None,
         )  # fmt: skip

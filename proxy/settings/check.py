@@ -3,6 +3,7 @@
 Works on what is valid by itself and says nothing about the rest, which has its errors already.
 """
 
+from pathlib import Path
 from typing import Final
 
 from proxy.settings.check_audience import check_audience
@@ -134,6 +135,8 @@ def _zone(draft: Draft, general: General) -> None:
         return
     zones = {one.zone for upstream in draft.upstreams.values() for one in upstream.endpoints if one.zone is not None}
     if not zones:
+        if any(route is None or (route.rollout is not None and route.rollout.zones) for route in draft.routes):
+            return  # rollouts begin by it
         draft.report(("zone",), "no endpoint has a `zone`, so this does nothing", WARNING)
     elif general.zone not in zones:
         message = f"no endpoint stands in `{general.zone}`"
@@ -209,6 +212,8 @@ def _routes(draft: Draft) -> None:
 
 def _state(draft: Draft) -> None:
     general = draft.general
+    if general is not None and general.state is not None:
+        _place_of_state(draft, Path(general.state.partition(":")[2]))
     if general is None or general.state is not None or general.secrets.cookie:
         return
     keeping = [route.name for route in draft.routes if route is not None and signs_records(route)]
@@ -225,6 +230,22 @@ def _state(draft: Draft) -> None:
             (),
             "without `state` or `secrets.cookie` the key of signed cookies is forgotten at a restart,"
             f" and with it what the units of route `{keeping[0]}` have kept or chosen",
+            WARNING,
+        )
+
+
+def _place_of_state(draft: Draft, path: Path) -> None:
+    """A warning only: the file may be checked on one machine and run on another."""
+    if path.is_dir():
+        draft.report(
+            ("state",),
+            f"`{path}` is a directory on this machine: name a file, such as `sqlite:{path / 'tidegate.db'}`",
+            WARNING,
+        )
+    elif not path.parent.is_dir():
+        draft.report(
+            ("state",),
+            f"there is no directory `{path.parent}` on this machine: make it before the proxy starts",
             WARNING,
         )
 

@@ -17,6 +17,8 @@ Spec = dict[str, Any]
 
 _NOTICEABLE: Final = 0.001
 """A share of units worth a word."""
+_CHANCES: Final = {"alpha": (0.1, "1 in 100 is `1`"), "beta": (0.1, "1 in 20 is `5`")}
+"""Below these percentages a fraction was meant, more often than not."""
 
 
 def arms_of(route: Route) -> tuple[str, str]:
@@ -205,7 +207,24 @@ def _order(route: Route, rollout: Rollout, steps: list[tuple[int, Spec]], here: 
             report(place, f"`{what}` is for the time before any user: it must stand before weights and rings")
         if before == index and one["weight"] == other["weight"]:
             report(place, f"stays at {other['weight']:g}")
+    if written[-1].weight == WHOLE:
+        for key in ("hold", "minimum", "maximum"):
+            if getattr(written[-1], key) is not None:
+                report(
+                    (*here, "steps", len(written) - 1, key),
+                    "does nothing where `to` has all there is: `fast_rollback` says how long it is watched then",
+                    WARNING,
+                )
+    judged = any(one["judged"] for _, one in steps if one["weight"] < WHOLE)
     last = steps[-1][1]
+    deciding = any(metric.weight != "watch" for metric in metrics_of(rollout))
+    if rollout.kind == "canary" and last["weight"] >= WHOLE and deciding and not judged:
+        report(
+            (*here, "steps"),
+            f"give `{arms_of(route)[1]}` all units before any gate is asked: `fast_rollback` alone looks at it; a smaller step"
+            " before would be judged",
+            WARNING,
+        )
     if last["weight"] < WHOLE:
         report(
             (*here, "steps"),
@@ -287,6 +306,18 @@ def _schedule(rollout: Rollout, here: KeyPath, report: Report, now: float) -> No
 
 
 def _gates(rollout: Rollout, here: KeyPath, report: Report) -> None:
+    for key, (least, meant) in _CHANCES.items():
+        percent = float(getattr(rollout, key))
+        if percent < least:
+            report((*here, key), f"is in percent, and {percent:g} is 1 in {100 / percent:,.0f}: {meant}", WARNING)
+    for place, metric in enumerate(rollout.metrics or ()):
+        if metric.objective is not None and metric.objective <= 1:
+            report(
+                (*here, "metrics", place, "objective"),
+                f"is in percent, and {metric.objective:g} is less than one request in a hundred: `99.9` allows one error in"
+                " a thousand",
+                WARNING,
+            )
     gates = [metric for metric in metrics_of(rollout) if metric.weight != "watch"]
     if not gates:
         what = "and the brake is off: nothing" if rollout.brake is None else "so that nothing but the brake"

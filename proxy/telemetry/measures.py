@@ -20,6 +20,8 @@ from proxy.telemetry.counters import (
     M_TIMEOUTS,
     MIRROR_OUTCOMES,
     MIRROR_SLOTS,
+    U_REQUESTS,
+    UPSTREAM_SLOTS,
     V_DURATION,
     V_FLAGS,
     V_IN_FLIGHT,
@@ -121,6 +123,12 @@ class Measures:
         """What the copies of a route's requests have come to at a shadow: those without an answer count as errors."""
         offset = next((place for key, place in self._ledger.blocks("mirror") if key == (route, upstream)), None)
         return NOTHING if offset is None else _copies(Snapshot(self._cells).read(offset, MIRROR_SLOTS))
+
+    def under_way(self, upstream: str) -> int:
+        """Requests that an upstream has at the moment, of all routes."""
+        offset = next((place for key, place in self._ledger.live("upstream") if key == (upstream,)), None)
+        values = None if offset is None else Snapshot(self._cells).read(offset, UPSTREAM_SLOTS)
+        return 0 if values is None else values[U_REQUESTS]
 
     def memory(self) -> str:
         """Names the memory that is counted in, among all since the machine was started: other memory, other counts."""

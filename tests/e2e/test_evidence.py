@@ -1,5 +1,6 @@
 """From real requests to a verdict: a version that fails is found out, one that is well passes, and what is not known never does."""
 
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from .harness.origin import Connection, Origin, Respond
 from .harness.processes import alive
 from .harness.proxy import Config, Proxy, configuration, free_port, give_back, upstream
 from .harness.wait import wait_for
+from .test_rollouts import tidegate
 
 BATCH = 200
 """Requests sent at once on one connection."""
@@ -112,7 +114,16 @@ def test_a_canary_with_errors_is_failed_by_first_errors(tmp_path: Path) -> None:
         assert errors <= 4 * 28, f"{errors:g} errors of {users.answered} requests"
         assert verdict(proxy, "errors") == "fail"
         proxy.wait_metric(0, "tidegate_weight_percent", route="shop", version="canary", source="effective")
-        assert "more errors than tolerated" in proxy.log()
+        said = "errors: more errors than tolerated"
+        assert said in proxy.log()
+        assert said in proxy.api("/api/v1/rollouts/shop")["reason"]
+        shown = tidegate(proxy, "rollout", "status", "shop")
+        assert (shown.returncode, said in shown.stdout) == (1, True)
+        assert said in tidegate(proxy, "rollout", "history", "shop").stdout
+        assert said in tidegate(proxy, "rollout", "explain", "shop").stdout
+        (place,) = wait_for(lambda: [one for one in tmp_path.glob("reports/2*") if one.is_dir()], "the report")
+        assert said in (place / "report.md").read_text()
+        assert json.loads((place / "report.json").read_text())["rollout"]["reason"].startswith(said)
 
 
 def test_evidence_outlives_workers_and_control(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_traffic_that_is_missing_is_no_good_news(origins: tuple[Origin, Origin],
     with Proxy(config, tmp_path) as proxy:
         with Users(proxy):
             wait_for(lambda: verdict(proxy, "limit") == "pass", "a verdict", 60.0)
-        assert state(proxy) == "progressing"
+            assert state(proxy) == "progressing"
         wait_for(lambda: state(proxy) == "aborted", "the end of it", 60.0)
         assert "limit: 0, allowed at least 1" in transitions(proxy)[-1]["reason"]
 

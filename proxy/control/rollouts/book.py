@@ -21,7 +21,7 @@ log = logging.getLogger("tidegate.rollout")
 
 FILE: Final = "file"
 """The actor where the file has the word."""
-_RETREATS: Final = frozenset({CauseKind.BRAKE, CauseKind.STEP_FAILED})
+_RETREATS: Final = frozenset({CauseKind.BRAKE, CauseKind.STEP_FAILED, CauseKind.ABORT})
 _WORSE: Final = frozenset({State.PAUSED, State.FROZEN, State.REVERTING, State.ABORTED})
 
 Spec = dict[str, Any]
@@ -38,6 +38,8 @@ class Book:
         """By route; those that are over too, for their revision must not begin again."""
         self.retreats: Final[dict[str, Rollout]] = {}
         """By route, what a way back would have led to that could not be written down. Its weights hold until it can."""
+        self.owed: Final[dict[str, Cause]] = {}
+        """By route, the way back that a person asked for and that is not written down yet: nobody would ask for it again."""
         self._journal: Final = journal
         self._clock: Final = clock
         self._facts: Final = facts
@@ -136,6 +138,8 @@ class Book:
             given = (rollout.weights, rollout.ring, rollout.shadow)
             if cause.kind in _RETREATS and (moved.weights, moved.ring, moved.shadow) != given:
                 self.retreats[rollout.route] = moved
+                if cause.kind is CauseKind.ABORT:
+                    self.owed[rollout.route] = cause
             raise
         self._took_effect(rollout, moved)
         return moved
@@ -163,7 +167,9 @@ class Book:
     def _took_effect(self, before: Rollout | None, after: Rollout) -> None:
         name, facts = after.route, self._facts
         self.rollouts[name] = after
-        self.retreats.pop(name, None)  # whatever it was, something newer has been decided
+        # Whatever it was, something newer has been decided.
+        self.retreats.pop(name, None)
+        self.owed.pop(name, None)
         counted = (name, str(after.cause))
         facts.transitions[counted] = facts.transitions.get(counted, 0) + 1
         facts.standing[name] = RolloutStanding(str(after.state), after.step)

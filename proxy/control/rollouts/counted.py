@@ -24,7 +24,7 @@ class Counted:
         self._counted_at: float = -1.0
         self._shadows: dict[str, str] = {}  # by route, the version that gets copies and no users
         self._identities: dict[str, str] = {}
-        self._limits: dict[str, dict[str, int]] = {}
+        self._limits: dict[str, int] = {}  # by upstream, where it has one
         self._upstreams: dict[str, dict[str, str]] = {}  # by route and version
         self._read_of: Spec | None = None
 
@@ -54,10 +54,15 @@ class Counted:
             counts[shadow] = self._measures.copied(route, upstream)
         return counts
 
-    def limits(self, route: str) -> dict[str, int]:
-        """By version, how many requests its upstream takes at once; 0: any number."""
+    def saturation(self, route: str) -> dict[str, float]:
+        """By version, how full its upstream is: percent of the requests that it takes at once, whoever's they are. Without those
+        whose upstream takes any number."""
         self._read_spec()
-        return self._limits.get(route, {})
+        return {
+            version: 100.0 * self._measures.under_way(upstream) / self._limits[upstream]
+            for version, upstream in self._upstreams.get(route, {}).items()
+            if upstream in self._limits
+        }
 
     def identity(self, route: str) -> str:
         """Why units of the route are nobody in particular; "" where they are somebody."""
@@ -77,11 +82,8 @@ class Counted:
             return
         self._read_of = spec
         limits = {one["name"]: int(one["limits"]["requests"]) for one in spec["upstreams"]}
+        self._limits = {name: limit for name, limit in limits.items() if limit}
         self._identities = {one["name"]: identity_of([unit["kind"] for unit in one["unit"]]) for one in spec["routes"]}
         self._upstreams = {
             one["name"]: {version["name"]: version["upstream"] for version in one["versions"]} for one in spec["routes"]
-        }
-        self._limits = {
-            one["name"]: {version["name"]: limits.get(version["upstream"], 0) for version in one["versions"]}
-            for one in spec["routes"]
         }

@@ -10,7 +10,7 @@ from proxy.control.rollouts.effective import file_weights
 from proxy.control.rollouts.runner import ASKED, People, Rollouts, Seen
 from proxy.errors import TidegateError
 from proxy.rollout.by_hand import fill_up
-from proxy.rollout.journal import Override, Record
+from proxy.rollout.journal import JournalError, Override, Record
 from proxy.rollout.machine import advance
 from proxy.rollout.rollout import Cause, Rollout
 from proxy.rollout.states import CauseKind, allowed
@@ -65,6 +65,10 @@ class RolloutDesk:
         """What the last look at it found."""
         return self._rollouts.seen(rollout)
 
+    def retreat(self, rollout: Rollout) -> Rollout | None:
+        """What is in force of a way back that could not be written down; None without one."""
+        return self._rollouts.book.retreats.get(rollout.route)
+
     def possible(self, rollout: Rollout) -> list[str]:
         """What may be asked for now."""
         if self._rollouts.asking(rollout):
@@ -101,7 +105,7 @@ class RolloutDesk:
             if rollouts.asking(rollout):
                 raise NotNowError("the webhooks are being asked already")
             await rollouts.ask(people, rollout, cause)
-        elif await rollouts.book.apply(route, cause, None) is None:
+        elif await self._move(route, cause) is None:
             rollout = self.of(route)
             possible = ", ".join(self.possible(rollout)) or "nothing"
             raise NotNowError(
@@ -109,6 +113,20 @@ class RolloutDesk:
             )
         rollouts.bring()
         return self.of(route)
+
+    async def _move(self, route: str, cause: Cause) -> Rollout | None:
+        """Move it. Raises JournalError, which says so where the version is out of service all the same."""
+        book = self._rollouts.book
+        try:
+            return await book.apply(route, cause, None)
+        except JournalError as error:
+            if book.owed.get(route) is not cause:
+                raise
+            self._rollouts.bring()
+            log.warning("route %s: aborted by %s, and not written down yet: %s", route, cause.actor, error)
+            raise JournalError(
+                f"{error}. Its weights have gone back all the same, and that is written down as soon as it can be"
+            ) from error
 
     # Weights.
 

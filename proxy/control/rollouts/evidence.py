@@ -40,6 +40,8 @@ ANSWERS_LAST: Final = 35.0
 """Seconds after which an answer is too old to count."""
 JUDGE_EVERY: Final = 5.0
 """Seconds that a verdict is good for, where no unit has had anything for the first time: it costs a millisecond."""
+LOOKS_CHARGED: Final = 60
+"""Looks of tests for one look that are put down as made before they are: after a restart those are not made again."""
 _KEY: Final = "evidence"
 
 Spec = dict[str, Any]
@@ -151,9 +153,11 @@ class Evidences:
                 raise BadEventError(
                     f"`{event}` comes in a field of answers of route {told_by_answers[0]}: it is not posted too"
                 )
-            known = sorted({one for look in self._looks.values() for one in look.units.events})
-            what = f"events asked for now: {', '.join(known)}" if known else "no rollout under way asks for events"
-            raise BadEventError(f"nobody asks for the event `{event}`; {what}")
+            known = sorted({(one, name) for name, look in self._looks.items() for one in look.units.events})
+            asked = ", ".join(f"{one} (route {name})" for one, name in known)
+            what = f"events asked for now: {asked}" if known else "no rollout under way asks for events"
+            where = "" if route is None else f" of route `{route}`"
+            raise BadEventError(f"nobody asks for the event `{event}`{where}; {what}")
         if mark:
             self._once.add(once, self._monotonic())
         self._facts.events[event] = self._facts.events.get(event, 0) + 1
@@ -205,6 +209,9 @@ class Evidences:
             return look.judgement
         evidence = self.evidence(rollout, now)
         judgement = look.gates.judge(evidence, gate=held)
+        if look.gates.looks > look.charged:
+            look.charged = look.gates.looks + LOOKS_CHARGED
+            self._save()
         if rollout.tries > 1:
             judgement = _tried(judgement, rollout.tries)
         look.judgement, look.judged, look.judged_at = judgement, key, self._monotonic()
@@ -252,7 +259,7 @@ class Evidences:
             self._anew(look, counts, now)
             since = {name: Counts(in_flight=one.in_flight, queued=one.queued) for name, one in counts.items()}
         old, new, baseline = rollout.arms
-        look.series.add(counts, new, self._monotonic(), self._counted.limits(rollout.route))
+        look.series.add(counts, new, self._monotonic(), lambda: self._counted.saturation(rollout.route))
         fresh = self._monotonic() - look.answered < ANSWERS_LAST
         queries = [name for name, _, _ in queries_of(rollout.plan)]
         if look.earlier is not None:
@@ -262,7 +269,8 @@ class Evidences:
             route=rollout.route, old=old, new=new, baseline=baseline, began=look.since,
             seconds=rollout.held,
             versions=versions_of(since, look.units), stretches=stretches_of(look.units), slow=_slow_of(rollout.plan),
-            level=_level(look.units), series=look.series.values, points=look.series.points,
+            level=_level(look.units), series=look.series.values, made=look.series.made,
+            points=look.series.points,
             answers={name: look.answers.values.get(name, nan) if fresh else nan for name in queries},
             answered=look.answered,
             problems=look.answers.problems if fresh else dict.fromkeys(queries, "Prometheus has not answered lately"),
@@ -349,6 +357,7 @@ class Evidences:
             return None
         try:
             look = self._first(rollout, number, int(kept["run"]), self._clock())
+            look.charged = int(kept.get("charged", 0))
             if kept["stretch"] == number:
                 look.before = {name: Counts.from_json(values) for name, values in kept["before"].items()}
                 look.since, look.memory = float(kept["since"]), str(kept["memory"])
@@ -360,6 +369,7 @@ class Evidences:
             )
             return None
         look.events_since = self._born
+        look.gates.resume(look.charged)
         return look
 
     def _put(self, rollout: Rollout, look: Look, now: float) -> None:

@@ -43,6 +43,8 @@ class Look:
     judged: tuple[int, bool, int, float] | None = None
     """What it was made of: the stretch, whether at the gate, how many first events, when queries were answered."""
     judged_at: float = -1e9
+    charged: int = 0
+    """Looks of tests for one look that the next control process counts as made."""
     dropped: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -61,6 +63,7 @@ class Look:
             "stretch": self.stretch,
             "since": self.since,
             "memory": self.memory,
+            "charged": self.charged,
             "weights": self.weights,
             "before": {name: counts.to_json() for name, counts in self.before.items()},
             "earlier": None if self.earlier is None else self.earlier.to_json(),

@@ -233,6 +233,8 @@ class Rollouts:
     def _warn_of_plan(self, name: str, route: Spec, before: Spec | None) -> None:
         """A plan is frozen with its revision: say so to whoever changes it meanwhile."""
         plan, rollout = route.get(ROLLOUT_KEY), self.book.rollouts.get(name)
+        if before is not None and rollout is not None and not rollout.final:
+            _warn_of_versions(rollout, before, route)
         earlier = None if before is None else before.get(ROLLOUT_KEY)
         if plan is None or earlier is None or plan == earlier or rollout is None or rollout.final:
             return
@@ -301,6 +303,10 @@ class Rollouts:
     async def _look_at(self, rollout: Rollout, now: float, *, judged: bool) -> None:
         name, book = rollout.route, self.book
         book.rollouts[name] = rollout
+        owed = book.owed.get(name)
+        if owed is not None:
+            await book.apply(name, owed, None)
+            return
         hand = self.hands.holding(name, rollout.bound)
         if hand is not None and not rollout.overruled:
             await book.apply(name, self.overridden(hand), rollout.sequence)
@@ -377,3 +383,17 @@ class Rollouts:
         if self._failing.get(kind) != text:
             self._failing[kind] = text
             log.error("%s; rollouts stand still until this is mended, and tries go on", text)
+
+
+def _warn_of_versions(rollout: Rollout, before: Spec, after: Spec) -> None:
+    """A version that is another under way is judged by what was seen of both."""
+    earlier = {one["name"]: one["upstream"] for one in before["versions"]}
+    for one in after["versions"]:
+        name = one["name"]
+        if name in rollout.watched_arms and earlier.get(name, one["upstream"]) != one["upstream"]:
+            log.warning(
+                "route %s: `%s` is another now (upstream), and what was seen of the one before counts on: `retry` begins the"
+                " step anew, a new revision all of it",
+                rollout.route,
+                name,
+            )

@@ -43,7 +43,7 @@ QUANTITIES: Final[dict[str, tuple[str, ...]]] = {
         "saturation_percent", "response_bytes",
     ),
 }  # fmt: skip
-"""What `of` may be, by judge. `saturation_percent`: requests at once, of the upstream's `limits.requests`."""
+"""What `of` may be, by judge. `saturation_percent`: requests at once, of all routes, of the upstream's `limits.requests`."""
 TOLERATED: Final[dict[str, float]] = {
     "error_rate": 1.0, "exceedance": 1.0, "band": 1.2, "mean": 0.1, "proportion": 0.02, "mann_whitney": 0.1,
 }  # fmt: skip
@@ -63,7 +63,10 @@ _RATIOS: Final = ("error_rate", "exceedance", "band")
 def _parse_limit(value: object) -> float | str:
     """A number, or a duration as it is written: which of the two it must be depends on `of`."""
     if isinstance(value, str):
-        parse_duration(value)
+        try:
+            parse_duration(value)
+        except ValueError:
+            refuse(f"must be a number, or a duration such as `500ms`, not {shown(value)}")
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         refuse(f"must be a number or a duration, not {kind_of(value)}")

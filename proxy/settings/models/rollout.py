@@ -41,7 +41,8 @@ def _parse_revision(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        hint = f'; put it in quotes: "{value}"' if isinstance(value, float) else ""
+        # What was written is not known any more: of 1.10 only 1.1 is left.
+        hint = "; put it in quotes, as it is meant: `1.10` and `1.1` are one number" if isinstance(value, float) else ""
         refuse(f"must be text or a whole number, not {kind_of(value)}{hint}")
     if not value or len(value) > _LONGEST_REVISION or not value.isprintable():
         refuse(f"must be 1 to {_LONGEST_REVISION} characters that can be seen, such as `v2.3.1`")
@@ -309,6 +310,15 @@ class Rollout(Part):
         times = {time for metric in self.metrics or () for time in metric.above or ()}
         if len(times) > MOST_TIMES:
             refuse(f"`metrics` have {len(times)} different times in `above`, but {MOST_TIMES} are the most")
+        brought: dict[str, str] = {}
+        for metric in self.metrics or ():
+            if metric.event is not None and metric.field is not None:
+                field = str(metric.field)
+                if brought.setdefault(metric.event, field) != field:
+                    refuse(
+                        f"`metrics` take the event `{metric.event}` from two places, `{brought[metric.event]}` and `{field}`:"
+                        " give one of them another name"
+                    )
         zones = [one.zone for one in self.zones]
         for zone in zones:
             if zones.count(zone) > 1:

@@ -98,7 +98,14 @@ def rollout_shown(desk: RolloutDesk, rollout: Rollout) -> Spec:
     """All there is to know of a rollout."""
     seen = desk.seen(rollout)
     hand = desk.hand(rollout.route)
-    waits = waits_for(rollout, verdict=seen.verdict, samples=seen.samples, closed=seen.closed, asking=seen.asking)
+    waits = waits_for(
+        rollout,
+        verdict=seen.verdict,
+        samples=seen.samples,
+        closed=seen.closed,
+        asking=seen.asking,
+        retreat=desk.retreat(rollout),
+    )
     possible = desk.possible(rollout)
     by_hand = "" if hand is None else f"weights set by hand by {hand.by} do"
     current = rollout.current

@@ -86,8 +86,15 @@ class Proxy:
     """One proxy and its processes. Use as a context manager: leaving ends it and looks for stack traces in its log."""
 
     def __init__(
-        self, config: Config, directory: Path, *, pass_fds: tuple[int, ...] = (), file: Path | None = None
+        self,
+        config: Config,
+        directory: Path,
+        *,
+        pass_fds: tuple[int, ...] = (),
+        file: Path | None = None,
+        python_path: Path | None = None,
     ) -> None:
+        """`python_path` comes before all others, for a `sitecustomize` of a test's."""
         self.directory = directory
         self.file = file or directory / "tidegate.yaml"
         self.config = copy.deepcopy(config)
@@ -102,6 +109,7 @@ class Proxy:
         self.known: set[int] = set()
         self.tracebacks_expected = False
         self._pass_fds = pass_fds
+        self._python_path = [] if python_path is None else [str(python_path)]
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -128,7 +136,8 @@ class Proxy:
         found = importlib.util.find_spec("proxy")
         assert found is not None
         assert found.origin is not None
-        environment = {**os.environ, "PYTHONPATH": str(Path(found.origin).parent.parent), "PYTHONUNBUFFERED": "1"}
+        places = [*self._python_path, str(Path(found.origin).parent.parent)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places), "PYTHONUNBUFFERED": "1"}
         with self.log_file.open("ab") as errors, self.output_file.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "proxy", "run", "-c", str(self.file)],

@@ -59,3 +59,25 @@ def test_counters_that_went_back_say_nothing() -> None:
     assert not brake.look(Part(2.0, 10, 10, 100, 0))
     brake.release()
     assert not brake.look(Part(3.0, 10, 10, 100, 0))
+
+
+def part(at: float, errors: int, baseline_errors: int, *, baseline: int = 30) -> Part:
+    return Part(at, 30, errors, 1000 + baseline, 2 + baseline_errors, baseline, baseline_errors)
+
+
+def test_a_fresh_instance_of_the_old_version_that_fails_as_often_stands_for_it() -> None:
+    """Cold caches are no fault of the new version."""
+    assert window().look(part(0.0, 20, 0))
+    brake = window()
+    assert not brake.look(part(0.0, 20, 18))
+    assert brake.numbers["baseline_errors"] == 18
+    assert "18 of 30 at the baseline" in brake.reason
+    assert window().look(part(0.0, 20, 6))  # more than three times as often
+
+
+def test_a_baseline_that_has_had_next_to_nothing_says_nothing() -> None:
+    assert window().look(part(0.0, 20, 2, baseline=2))
+
+
+def test_where_the_old_version_has_nothing_its_fresh_instance_still_counts() -> None:
+    assert not window().look(Part(0.0, 30, 30, 30, 29, 30, 29))

@@ -42,7 +42,10 @@ class House:
         self.client.send(get("/", f"X-User-Id: {unit}"))
         if self.stage.dialling():
             wire = self.stage.accept()
-            name = "canary" if b"x-tidegate-version: canary" in wire.take() else "stable"
+            head = wire.take()
+            name = next(
+                (one for one in ("canary", "baseline") if b"x-tidegate-version: " + one.encode() in head), "stable"
+            )
             self.upstreams[name] = wire
             wire.send(self.answers[name])
         else:
@@ -95,6 +98,28 @@ def test_a_version_that_is_no_worse_stays(stage_of: StageOf, *, both: bool) -> N
         house.second(40 * second)
     assert house.second(200) == {"stable", "canary"}
     assert house.brakes() == 0
+
+
+def test_a_baseline_that_fails_as_often_is_no_fault_of_the_version(stage_of: StageOf) -> None:
+    """What both have is that they are fresh."""
+    versions = [
+        version_spec("stable", 80.0, upstream="old"),
+        version_spec("canary", 10.0, upstream="new"),
+        version_spec("baseline", 10.0, upstream="fresh"),
+    ]
+    pools = [pool_spec("old", "10.0.0.1"), pool_spec("new", "10.0.0.2"), pool_spec("fresh", "10.0.0.3")]
+    spec = rolling(baseline="baseline", versions=versions, brake=BRAKE | {"minimum": 5})
+    spec["routes"][0]["evidence"]["weights"] = {"stable": 80.0, "canary": 10.0, "baseline": 10.0}
+    spec["upstreams"] = shop(upstreams=pools)["upstreams"]
+    house = House(stage_of(spec))
+    house.answers = {"stable": OK, "canary": BAD, "baseline": BAD}
+    for second in range(5):
+        house.second(100 * second, users=100)
+    assert house.brakes() == 0
+    house.answers["baseline"] = OK
+    for second in range(5, 20):
+        house.second(100 * second, users=100)
+    assert house.brakes() == 1
 
 
 def test_one_user_who_fails_is_no_degradation(stage_of: StageOf) -> None:

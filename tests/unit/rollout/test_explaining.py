@@ -95,3 +95,10 @@ def test_of_a_try_and_of_what_was_taken_over_there_is_a_sentence() -> None:
     assert "It is try 2: each has an error budget (`alpha`) of its own." in tried
     taken = replace(PENDING, taken_over=True, taken_arms=["stable", "earlier", None])
     assert any("`earlier` still has what the rollout before it gave" in one for one in explanation(taken, "", []))
+
+
+def test_one_that_was_superseded_says_what_starts_it_again() -> None:
+    over = replace(PROGRESSING, state=State.SUPERSEDED)
+    assert "Nothing more comes of v2, also where the file has it again: a new revision starts anew." in explanation(
+        over, "", []
+    )

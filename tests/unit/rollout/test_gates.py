@@ -1,13 +1,15 @@
 """The gates: who fails, who passes, and that nothing passes for lack of data."""
 
 from bisect import bisect_left
-from math import exp, inf, nan
+from dataclasses import replace
+from math import exp, inf, nan, pi
 from typing import Any
 
 import pytest
 
 from proxy.analysis.clusters import Clusters
 from proxy.analysis.log_ratio import log_ratio
+from proxy.analysis.verdict import Verdict
 from proxy.rollout.evidence import Evidence, StretchEvidence, VersionEvidence
 from proxy.rollout.gates import Gates
 from proxy.telemetry.counters import BUCKETS, FINE_EDGES
@@ -291,6 +293,59 @@ def test_ranks_that_show_no_shift_are_no_pass_until_it_is_known_to_be_small() ->
     assert judged(metric("mann_whitney", tolerate=0.9), seen)[0] == "pass"
     same = {name: {"latency_mean": [0.1] * 30} for name in ("stable", "canary")}
     assert judged(metric("mann_whitney"), evidence(a_version(9), a_version(9), series=same))[0] == "pass"
+
+
+def of_points(count: int, made: int) -> Evidence:
+    points = [0.05 + 0.01 * (place * 7 % 11) for place in range(count)]
+    series = {name: {"latency_mean": points} for name in ("stable", "canary")}
+    return evidence(a_version(9), a_version(9), series=series, made=made)
+
+
+def test_ranks_are_charged_for_looks_at_new_points_that_are_enough() -> None:
+    """Of too few points there is no test; one that is looked at again is no second one; and where old points go, new ones come."""
+    gates = Gates(plan(metric("mann_whitney")))
+    for made in range(1, 20):
+        gates.judge(of_points(made, made), gate=True)
+    assert gates.looks == 0
+    for _ in range(5):
+        assert gates.judge(of_points(20, 20), gate=True).verdicts[0].alpha == pytest.approx(0.01 * 6.0 / pi**2)
+    assert gates.looks == 1
+    gates.begin_step()
+    assert gates.judge(of_points(20, 40), gate=True).verdicts[0].alpha == pytest.approx(0.01 * 6.0 / (2.0 * pi) ** 2)
+    gates.judge(of_points(20, 41), gate=True)
+    assert gates.looks == 3
+
+
+def test_looks_that_were_made_before_a_restart_stay_charged() -> None:
+    gates = Gates(plan(metric("mann_whitney")))
+    gates.resume(60)
+    assert gates.judge(of_points(20, 20), gate=True).verdicts[0].alpha == pytest.approx(0.01 * 6.0 / (61.0 * pi) ** 2)
+    gates.forget()
+    assert gates.looks == 0
+
+
+def test_who_has_no_ranks_makes_no_looks() -> None:
+    gates = Gates(plan(metric("band"), metric("mann_whitney", compat="kayenta")))
+    gates.judge(of_points(20, 20), gate=True)
+    assert gates.looks == 0
+
+
+@pytest.mark.parametrize("judge", ["error_rate", "exceedance", "mean", "proportion"])
+def test_an_interval_over_half_of_the_units_is_another_one_and_has_its_part_of_the_budget(judge: str) -> None:
+    """Else each halving of the share would be one more chance to be wrong, at all of the level."""
+
+    def of(level: int) -> Verdict:
+        event = {"event:purchase": Clusters.of([1.0] * 600 + [0.0] * 3400, [1.0] * 4000)}
+        versions = [replace(a_version(4000, 400, slow=400, sums=event), level=level) for _ in range(2)]
+        return Gates(plan(metric(judge))).judge(evidence(*versions, level=level), gate=True).verdicts[0]
+
+    whole, half, quarter = of(0), of(1), of(2)
+    for one, other in ((whole, half), (half, quarter)):
+        assert one.low is not None
+        assert one.high is not None
+        assert other.low is not None
+        assert other.high is not None
+        assert other.low < one.low < one.high < other.high
 
 
 def test_less_than_a_millisecond_is_not_slower() -> None:

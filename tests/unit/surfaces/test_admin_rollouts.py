@@ -134,7 +134,7 @@ def test_a_journal_that_refuses_is_said_and_nothing_has_changed(monkeypatch):
     with proxy() as state:
         for name in ("append", "history", "put_override", "remove_override"):
             monkeypatch.setattr(state.journal, name, refuse)
-        assert refusal(state, "POST", f"{SHOP}/abort", WHY) == (503, "state: the disk is full")
+        assert refusal(state, "POST", f"{SHOP}/pause", WHY) == (503, "state: the disk is full")
         assert refusal(state, "GET", f"{SHOP}/history")[0] == 503
         assert refusal(state, "PUT", PLAIN, {"weights": {"canary": 20}})[0] == 503
         monkeypatch.undo()
@@ -144,6 +144,23 @@ def test_a_journal_that_refuses_is_said_and_nothing_has_changed(monkeypatch):
         value = answered(state, "GET", PLAIN)[1]
         assert answered(state, "GET", SHOP)[1]["state"] == "progressing"
     assert value["effective"]["canary"] == 20.0
+
+
+def test_an_abort_that_the_journal_refuses_is_in_force_and_shown(monkeypatch):
+    async def refuse(*_):
+        raise JournalError("state: the disk is full")
+
+    with proxy() as state:
+        monkeypatch.setattr(state.journal, "append", refuse)
+        status, why = refusal(state, "POST", f"{SHOP}/abort", WHY)
+        assert (status, "gone back all the same" in why) == (503, True)
+        value = answered(state, "GET", SHOP)[1]
+    assert (value["state"], value["weights"]["effective"]["canary"]) == ("progressing", 0.0)
+    assert value["waits_for"] == "its journal: abort by anna is in force already, and cannot be written down yet"
+    assert (
+        "It waits for its journal: abort by anna is in force already, and cannot be written down yet."
+        in value["explanation"]
+    )
 
 
 def test_weights_by_hand_are_set_shown_beside_the_file_s_and_taken_back():

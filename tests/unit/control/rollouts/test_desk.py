@@ -78,14 +78,47 @@ def test_what_could_not_be_written_has_not_happened(house):
     async def script():
         await house.let(1)
         mend = house.break_journal()
-        with pytest.raises(JournalError):
-            await house.act("abort")
+        for kind in ("pause", "skip", "promote"):
+            with pytest.raises(JournalError):
+                await house.act(kind)
         assert house.at() == ("progressing", 0, 1.0)
         mend()
         await house.let(1)
         return house.at()[0]
 
     assert play(house, script) == "progressing"
+
+
+def test_an_abort_takes_the_version_out_although_it_cannot_be_written_and_is_written_later(house):
+    async def script():
+        await house.let(1)
+        mend = house.break_journal()
+        with pytest.raises(JournalError, match="gone back all the same, and that is written down as soon as it can be"):
+            await house.act("abort", "it loses orders")
+        assert house.at() == ("progressing", 0, 0.0)  # where it was for the journal, and nobody gets it
+        await house.let(120)
+        assert house.at() == ("progressing", 0, 0.0)
+        mend()
+        await house.let(1)
+        assert house.at() == ("aborted", 0, 0.0)
+        record = (await house.desk.history("shop", 1))[0]
+        return record.cause, record.actor, record.reason
+
+    assert play(house, script) == ("abort", "anna", "it loses orders")
+
+
+def test_an_abort_that_is_owed_is_no_more_when_the_file_has_spoken(house):
+    async def script():
+        await house.let(1)
+        mend = house.break_journal()
+        with pytest.raises(JournalError):
+            await house.act("abort")
+        await house.save(shop({"stable": 60.0, "canary": 40.0}, rollout=house.desk.of("shop").plan))
+        mend()
+        await house.let(5)
+        return house.at()
+
+    assert play(house, script) == ("paused", 0, 40.0)
 
 
 def test_an_approval_is_a_person_s(tmp_path):

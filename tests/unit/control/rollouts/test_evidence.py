@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import replace
+from math import pi
 from typing import Any
 
 import pytest
@@ -147,6 +148,27 @@ def test_the_next_control_process_goes_on_where_the_step_began(room: Room) -> No
     assert successor.samples(rollout())["canary"].requests == 30
 
 
+def test_looks_of_ranks_are_charged_over_a_restart_in_blocks(room: Room) -> None:
+    """A test for one look spends its budget by looks: who starts anew must not get all of it again."""
+    given = rollout(plan={"metrics": [metric("mann_whitney")]})
+
+    def points(evidences: Evidences, count: int) -> None:
+        for _ in range(count):
+            for version in ("stable", "canary"):
+                room.answer(version, 10)
+            evidences.verdict(given, room.later(10.0))
+
+    points(room.evidence, 30)
+    spent = room.evidence.verdict(given, room.now)
+    assert spent is not None
+    successor = room.another()
+    points(successor, 22)
+    found = successor.verdict(given, room.now)
+    assert found is not None
+    assert found.verdicts[0].samples == (21, 21)  # points are gone with the process that had them
+    assert 0.0 < found.verdicts[0].alpha < 0.01 * 6.0 / (60.0 * pi) ** 2 < spent.verdicts[0].alpha
+
+
 def test_over_other_counters_the_look_begins_anew(room: Room) -> None:
     room.answer("canary", 500)
     wish = room.evidence.wish(rollout())
@@ -246,6 +268,26 @@ def test_the_brake_leaves_alone_who_is_well_and_what_one_user_does(room: Room) -
     assert braked(room, 20, errors=10) is None  # two users
     room.evidence.wish(rollout(plan={"brake": None}, revision="v3"))
     assert room.evidence.brake(rollout(plan={"brake": None}, revision="v3"), room.now) is None
+
+
+def test_a_baseline_that_fails_as_often_is_no_fault_of_the_version(room: Room) -> None:
+    """What both have is that they are fresh. The counters of `stable` stand for the baseline here."""
+    given = rollout(plan={"from": "old", "baseline": "stable"})
+    wish = room.evidence.wish(given)
+    assert wish is not None
+    room.evidence.take(told(wish, firsts=[(1, 1), (2, 1), (3, 1)]))
+
+    def seconds(errors: int) -> Any:
+        for _ in range(12):
+            room.answer("canary", 10, errors=8)
+            room.answer("stable", 10, errors=errors)
+            cause = room.evidence.brake(given, room.later())
+        return cause
+
+    assert seconds(8) is None
+    cause = seconds(0)
+    assert cause is not None
+    assert (cause.numbers["baseline_requests"], cause.numbers["baseline_errors"]) == (100, 0)
 
 
 def test_one_client_that_fails_often_is_no_degradation(room: Room) -> None:
@@ -381,6 +423,12 @@ def test_an_event_that_is_not_asked_for_is_refused(room: Room, name: str, words:
     room.spec["routes"][0]["evidence"] = wish
     with pytest.raises(BadEventError, match=words):
         room.evidence.happen(name, 1, 0.0, 1, None)
+
+
+def test_an_event_of_another_route_is_refused_with_where_it_is_asked_for(room: Room) -> None:
+    room.evidence.wish(rollout())
+    with pytest.raises(BadEventError, match=r"of route `blog`; events asked for now: purchase \(route shop\)"):
+        room.evidence.happen("purchase", 1, 0.0, 1, "blog")
 
 
 def test_after_a_restart_events_count_only_for_units_that_come_again(room: Room) -> None:

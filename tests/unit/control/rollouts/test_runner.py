@@ -476,6 +476,28 @@ def test_comments_and_other_keys_disturb_nothing(house, caplog):
     assert warning.startswith("route shop: the plan of revision v2 was changed under way: it goes on as it began")
 
 
+def test_a_version_that_is_another_under_way_is_told_and_its_weights_are_none_of_it(tmp_path, caplog):
+    house = House(tmp_path / "s.db", shop(rollout=plan()))
+
+    async def script():
+        await house.let(70)
+        route = shop(rollout=plan())
+        await house.save(route)
+        assert "is another now" not in caplog.text
+        versions = [one | ({"upstream": "elsewhere"} if one["name"] == "canary" else {}) for one in route["versions"]]
+        await house.save(route | {"versions": versions})
+        assert house.at() == ("progressing", 1, 5.0)
+        assert (
+            "route shop: `canary` is another now (upstream), and what was seen of the one before counts on"
+            in caplog.text
+        )
+        caplog.clear()
+        await house.save(route | {"versions": versions})
+        assert "is another now" not in caplog.text
+
+    play(house, script)
+
+
 def test_a_rollout_that_the_file_no_longer_has_is_over_and_the_file_s_weights_hold(house):
     async def script():
         await house.let(65)
