@@ -96,7 +96,7 @@ def block(before: Before, compiled: Result, interpreted: Result) -> str:
             _table(["stage", f"{was}: instructions", "µs", "now: instructions", "µs"], stages),
             "All cases, instructions a request:",
             _table(["case", f"compiled, {was}", "now", "ratio", f"interpreted, {was}", "now", "ratio"], cases),
-            f"Made by `python -m bench.instructions --write`, Python {compiled.python}: {small.microseconds:g} µs for the small GET.",
+            f"Made by `python -m bench.instructions --write`, Python {compiled.python}; small GET: {small.microseconds:g} µs.",
         ]
     )
 

@@ -10,7 +10,7 @@ import pytest
 import proxy
 from bench import instructions, yardstick
 from bench.callgrind import CallgrindError, Profile, attribute, compiled_name, count, mark_of, read
-from bench.counted import Counted, Result, advice, excesses, load_bounds, with_bounds
+from bench.counted import SLACK, Counted, Result, advice, excesses, load_bounds, with_bounds
 from bench.instruction_pages import Before, block, load_before, page, result_of
 from bench.instructions import per_request
 from bench.played import CASES, USERS, Player
@@ -230,13 +230,13 @@ RESULT = Result(True, "3.11.7", 60_000, {"small": SMALL})
 def test_what_costs_more_than_its_bound_and_the_slack_is_told_with_a_remedy() -> None:
     bounds = {"compiled, Python 3.11": {"small": 1.0}}
     assert excesses(RESULT, bounds) == []
-    near = replace(RESULT, cases={"small": replace(SMALL, ratio=1.029)})
+    near = replace(RESULT, cases={"small": replace(SMALL, ratio=1 + SLACK - 0.001)})
     assert excesses(near, bounds) == []
-    above = replace(RESULT, cases={"small": replace(SMALL, instructions=62_000, ratio=1.032)})
+    above = replace(RESULT, cases={"small": replace(SMALL, instructions=63_200, ratio=1 + SLACK + 0.002)})
     (told,) = excesses(above, bounds)
     assert "small GET" in told
-    assert "62,000" in told
-    assert "1.032" in told
+    assert "63,200" in told
+    assert "5.2% more" in told
     assert "--bounds" in advice(above)
     assert "--interpreted" in advice(replace(above, compiled=False))
 
