@@ -26,4 +26,4 @@ def test_large_bodies_are_written_beside_their_heads(stage_of: StageOf, size: in
     assert client.take().endswith(b"\r\n\r\n" + body)
     assert len(pairs) == together
     assert all(len(pair) == 2 and pair[1] == body for pair in pairs)
-    stage.assert_still()
+    stage.end_everything()
