@@ -270,11 +270,8 @@ def shadow_lines(kept: list[bytes], strip_credentials: bool) -> list[bytes]:
     return [line for line in kept if line.partition(b":")[0].lower() not in _CREDENTIALS]
 
 
-def response_head(response: Response, added: bytes, body: bytes = b"") -> bytes:
-    """The head for the client, with its empty line, and what there is of the body.
-
-    `added` are whole lines: framing, connection, cookies.
-    """
+def response_head(response: Response, added: bytes) -> bytes:
+    """The head for the client, with its empty line. `added` are whole lines: framing, connection, cookies."""
     marks = response.marks
     lines = response.lines
     via = b"via: 1.1 tidegate\r\n"
@@ -287,8 +284,8 @@ def response_head(response: Response, added: bytes, body: bytes = b"") -> bytes:
         if marks & VIA:
             via = b"via: " + response.fields[b"via"] + b", " + _VIA + b"\r\n"
     if not lines:
-        return b"".join((response.start, b"\r\n", via, added, b"\r\n", body))
-    return b"".join((response.start, b"\r\n", b"\r\n".join(lines), b"\r\n", via, added, b"\r\n", body))
+        return b"".join((response.start, b"\r\n", via, added, b"\r\n"))
+    return b"".join((response.start, b"\r\n", b"\r\n".join(lines), b"\r\n", via, added, b"\r\n"))
 
 
 def _named_by_answer(response: Response) -> frozenset[bytes]:

@@ -26,6 +26,8 @@ from proxy.telemetry.counters import W_ACCEPTED, W_CONNECTIONS, W_REFUSED, W_REQ
 
 _HELD: Final = 64 << 10
 """Bytes of pipelined requests that wait for their turn before reading stops."""
+_JOINED: Final = 16 << 10
+"""Bytes of a body beyond which copying it behind its head costs more than writing both together."""
 _LINGER: Final = 2.0
 """Seconds for a client to take an answer that came before its request was over (RFC 9112 section 9.6)."""
 _LINGER_BYTES: Final = 1 << 20
@@ -335,6 +337,15 @@ class ClientConnection(Downstream):
         transport = self.transport
         if transport is not None and self.phase != CLOSED:
             transport.write(data)
+
+    def write_both(self, head: bytes, body: bytes) -> None:
+        """A head and what there is of its body, in one system call."""
+        if len(body) <= _JOINED:
+            self.write(head + body)
+            return
+        transport = self.transport
+        if transport is not None and self.phase != CLOSED:
+            transport.writelines((head, body))
 
     def set_reading(self, reading: bool) -> None:
         """Take more from the client, or no more for now. Whoever stops reading also stops the client's clock."""

@@ -45,6 +45,10 @@ class Downstream(Timed):
         """Send `data`."""
         raise AssertionError(_UNEXPECTED)
 
+    def write_both(self, head: bytes, body: bytes) -> None:
+        """A head and what there is of its body, in one system call."""
+        raise AssertionError(_UNEXPECTED)
+
     def set_reading(self, reading: bool) -> None:
         """Take more from the client, or no more for now. Whoever stops reading also stops the client's clock."""
         raise AssertionError(_UNEXPECTED)

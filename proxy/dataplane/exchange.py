@@ -22,9 +22,6 @@ from proxy.telemetry.counters import (
     RETRY_SUCCESS,
 )
 
-_JOINED: Final = 64 << 10
-"""Bytes of a stored body beyond which it is written by itself: copying it costs more than a second write."""
-
 GOES_WELL: Final = 10.0
 """Seconds after its head in which an answer that has not ended counts as a good one of its endpoint: a stream may have no end."""
 
@@ -57,11 +54,7 @@ class Exchange(Departure):
         added = self._head_lines()
         self._response_bytes = len(body)
         head = b"".join((head, added, b"\r\n"))
-        if len(body) > _JOINED:
-            self.client.write(head)
-            self._finish(body)
-        else:
-            self._finish(head + body)
+        self._finish(head, body)
 
     def too_late(self) -> None:
         connection = self._connection
@@ -172,9 +165,9 @@ class Exchange(Departure):
             self.client.write(response_head(response, added))
             pacer.hold(body, complete)
         elif complete:
-            self._finish(response_head(response, added, body))
+            self._finish(response_head(response, added), body)
         else:
-            self.client.write(response_head(response, added, body))
+            self.client.write_both(response_head(response, added), body)
 
     def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
         if self._unsaid and (complete or self.runtime.now() - self.answered_at >= GOES_WELL):
@@ -372,11 +365,13 @@ class Exchange(Departure):
 
     # The end.
 
-    def _finish(self, last: bytes) -> None:
+    def _finish(self, last: bytes, body: bytes = b"") -> None:
         """Count, then send the last bytes: what a client has got has been counted, whatever happens to this process."""
         client = self.client
         self._settle()
-        if last:
+        if body:
+            client.write_both(last, body)
+        elif last:
             client.write(last)
         client.exchange_done(self._keep)
 
