@@ -165,6 +165,7 @@ class Wire(asyncio.Transport):
         super().__init__({"peername": (address, 40000)})
         self.sent: list[bytes] = []
         self.write = self.sent.append  # type: ignore[method-assign,assignment]
+        self.writelines = self.sent.extend  # type: ignore[method-assign,assignment]
         self.protocol = protocol
         protocol.connection_made(self)
 
