@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench import own, pages, plan, report
+from bench import instructions, own, pages, plan, report
 from bench.audience import decisions
+from bench.callgrind import CallgrindError
 from bench.cases import CASES, Case, Figures, check, free_ports, peer_running, upstream_running
 from bench.exposure import recording
 from bench.guarded import quiet_resilience
@@ -220,6 +221,11 @@ def main() -> int:
         chosen.json.write_text(report.dump(results, facts))
     if chosen.write:
         pages.write(results, facts)
+        if not (chosen.again or chosen.quick):
+            try:
+                instructions.write()
+            except CallgrindError as error:
+                print(f"docs/performance.md keeps the instructions it has: {error}", file=sys.stderr)
     return 1 if any(why != "not installed" for why in facts["skipped"].values()) or facts["failures"] else 0
 
 
