@@ -34,7 +34,7 @@ class Pace:
     limit: float
 
 
-FULL: Final = Pace(rounds=3, decisive=2, survey=1, limit=17 * 60.0)
+FULL: Final = Pace(rounds=3, decisive=2, survey=1, limit=18 * 60.0)
 QUICK: Final = Pace(rounds=1, decisive=1, survey=0, limit=115.0)
 
 
