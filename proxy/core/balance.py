@@ -159,7 +159,8 @@ def rendezvous(members: list[Member], unit: int) -> int:
     best = -1
     shortest = 0.0
     for place, member in enumerate(members):
-        time = -log((mmh3_32_uintdigest(member.identity + tail, 0) + 0.5) * _SCALE) / member.weight
+        hashed: int = mmh3_32_uintdigest(member.identity + tail, 0)
+        time = -log((hashed + 0.5) * _SCALE) / member.weight
         if best < 0 or time < shortest:
             best = place
             shortest = time

@@ -71,8 +71,11 @@ class Dealer:
         """
         if denied == 0:
             if self.count == 2:
-                first = log((mmh3_32_uintdigest(self._first_prefix + unit, 0) + 0.5) * _SCALE) / self._first_weight
-                second = log((mmh3_32_uintdigest(self._second_prefix + unit, 0) + 0.5) * _SCALE) / self._second_weight
+                # Said to be numbers, because a wheel is mostly built where mmh3 is not there to say it.
+                one: int = mmh3_32_uintdigest(self._first_prefix + unit, 0)
+                other: int = mmh3_32_uintdigest(self._second_prefix + unit, 0)
+                first = log((one + 0.5) * _SCALE) / self._first_weight
+                second = log((other + 0.5) * _SCALE) / self._second_weight
                 return self._first if first >= second else self._second  # times are negated: the larger is the sooner
             if self.count == 1:
                 return self._first
@@ -81,7 +84,8 @@ class Dealer:
         for index, prefix, weight in self._running:
             if denied >> index & 1:
                 continue
-            time = -log((mmh3_32_uintdigest(prefix + unit, 0) + 0.5) * _SCALE) / weight
+            hashed: int = mmh3_32_uintdigest(prefix + unit, 0)
+            time = -log((hashed + 0.5) * _SCALE) / weight
             if winner < 0 or time < best:
                 winner = index
                 best = time

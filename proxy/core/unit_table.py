@@ -77,7 +77,7 @@ class TableBuilder:
         for unit in block[: cut - 1].split(b"\n"):
             length = len(unit)
             if length:
-                hashed = mmh3_32_uintdigest(unit, 0)
+                hashed: int = mmh3_32_uintdigest(unit, 0)
                 slot = hashed * slots >> 32
                 entry = entries[slot]
                 while entry:
@@ -124,7 +124,7 @@ class UnitTable:
 
     def contains(self, unit: bytes) -> bool:
         """Whether this unit is in the list. An empty one, or one with a line's end in it, never is."""
-        hashed = mmh3_32_uintdigest(unit, 0)
+        hashed: int = mmh3_32_uintdigest(unit, 0)
         slots = self._slots
         entries = self._entries
         slot = hashed * slots >> 32
