@@ -80,8 +80,9 @@ def find_survivors(run_dir: RunDir) -> list[Survivor]:
     recorded = {index: pid for index, (pid, born) in run_dir.recorded().items() if birth(pid) == born}
     _await_sockets(run_dir, set(recorded))
     survivors = []
+    living = {run_dir.socket_path(index) for index in recorded}
     for path in run_dir.sockets():
-        survivor = _meet(path)
+        survivor = _meet(path, lives=path in living)
         if survivor is not None:
             survivors.append(survivor)
     answered = {survivor.pid for survivor in survivors}
@@ -100,17 +101,34 @@ def _await_sockets(run_dir: RunDir, expected: set[int]) -> None:
         time.sleep(_LOOK)
 
 
-def _meet(path: Path) -> Survivor | None:
-    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    channel.settimeout(_ANSWER)
-    try:
-        channel.connect(str(path))
-    except OSError as error:
-        channel.close()
-        if isinstance(error, ConnectionRefusedError):
-            path.unlink(missing_ok=True)  # of a worker that is gone
-        else:
+def _connect(path: Path, *, lives: bool) -> socket.socket | None:
+    """A connection to the worker at `path`. One that `lives` and refuses has its socket there and does not listen yet."""
+    limit = time.monotonic() + _ANSWER
+    while True:
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        channel.settimeout(_ANSWER)
+        try:
+            channel.connect(str(path))
+        except ConnectionRefusedError:
+            channel.close()
+            if not lives:
+                path.unlink(missing_ok=True)  # of a worker that is gone
+                return None
+            if time.monotonic() >= limit:
+                log.warning("%s is there, and nobody listens at it", path)
+                return None
+            time.sleep(_LOOK)
+        except OSError as error:
+            channel.close()
             log.warning("%s does not answer: %s", path, error)
+            return None
+        else:
+            return channel
+
+
+def _meet(path: Path, *, lives: bool) -> Survivor | None:
+    channel = _connect(path, lives=lives)
+    if channel is None:
         return None
     descriptors: list[int] = []
     try:
