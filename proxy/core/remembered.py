@@ -27,6 +27,11 @@ class Habit:
         self._latest: Remembered | None = None
         self._in_vain: int = 0
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self._latest = None
+        self._in_vain = 0
+
     def pays(self, new: Remembered) -> bool:
         """Whether `new` is to be remembered: most likely yes, if the latest that was has come again."""
         latest = self._latest

@@ -68,6 +68,7 @@ def forget() -> None:
     """Remember nothing, as at the start."""
     _requests.clear()
     _answers.clear()
+    _habit.forget()
 
 
 def recall_request_line(raw: bytes) -> RequestLine:

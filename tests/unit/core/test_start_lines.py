@@ -22,6 +22,15 @@ def test_a_request_line_that_comes_again_is_not_read_again() -> None:
     assert (line.method, line.target, line.minor, line.path, line.has_query) == (b"GET", b"/a", 1, b"/a", False)
 
 
+def test_to_forget_is_to_begin_anew() -> None:
+    for number in range(200):
+        recall_request_line(b"GET /%d HTTP/1.1" % number)
+    start_lines.forget()
+    assert start_lines.held() == 0
+    line = recall_request_line(b"GET /a HTTP/1.1")
+    assert recall_request_line(b"GET /a HTTP/1.1") is line
+
+
 def test_queries_are_not_kept() -> None:
     line = recall_request_line(b"GET /a?token=secret HTTP/1.1")
     assert (line.path, line.query, line.has_query) == (b"/a", b"token=secret", True)
