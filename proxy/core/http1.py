@@ -142,13 +142,10 @@ def parse_request(block: bytes, max_fields: int, max_target: int) -> Request:
     else:
         authority = stated
 
-    length = -1
-    chunked = False
-    if marks & FRAMING:
-        length = _body_length(marks, read, minor)
-        if length == _CHUNKED:
-            chunked = True
-            length = -1
+    length = _body_length(marks, read, minor) if marks & FRAMING else -1
+    chunked = length == _CHUNKED
+    if chunked:
+        length = -1
 
     connection = fields[b"connection"] if marks & CONNECTION else None
     expect_continue = False
@@ -215,13 +212,10 @@ def _parse_response(block: bytes, request_method: bytes, max_fields: int) -> Res
     read: list[FieldLine] = []
     marks = read_lines(lines, read)
 
-    length = -1
-    chunked = False
-    if marks & FRAMING:
-        length = _body_length(marks, read, minor)
-        if length == _CHUNKED:
-            chunked = True
-            length = -1
+    length = _body_length(marks, read, minor) if marks & FRAMING else -1
+    chunked = length == _CHUNKED
+    if chunked:
+        length = -1
 
     bodiless = False
     if status < 200 or status == 204:
