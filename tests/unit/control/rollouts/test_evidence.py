@@ -216,11 +216,11 @@ def test_first_errors_of_units_make_the_verdict(room: Room) -> None:
     assert room.facts.verdicts["shop"] == {"error_rate": "fail", "proportion": "insufficient"}
 
 
-def braked(room: Room, seconds: int, *, errors: int, stable: int = 0) -> Any:
+def braked(room: Room, seconds: int, *, errors: int, stable: int = 0, of: Rollout | None = None) -> Any:
     for _ in range(seconds):
         room.answer("canary", 10, errors=errors)
         room.answer("stable", 190, errors=stable)
-        cause = room.evidence.brake(rollout(), room.later())
+        cause = room.evidence.brake(of or rollout(), room.later())
         if cause is not None:
             return cause
     return None
@@ -240,17 +240,6 @@ def test_the_brake_is_pulled_within_seconds(room: Room) -> None:
     assert room.facts.brakes == {("shop", "canary"): 1}  # once a stretch
 
 
-def braked(room: Room, pending: Rollout) -> Any:
-    """What the brake says after five looks at a canary of which eight in ten fail."""
-    stopped = None
-    for _ in range(5):
-        room.answer("canary", 10, errors=8)
-        room.answer("stable", 190)
-        room.later()
-        stopped = room.evidence.brake(pending, room.now)
-    return stopped
-
-
 def test_what_was_taken_over_is_watched_by_the_brake_alone_and_is_no_evidence_of_the_first_step(room: Room) -> None:
     pending = rollout(state=State.PENDING, step=-1, taken_over=True, revision="v3", began=950.0)
     wish = room.evidence.wish(pending)
@@ -258,7 +247,7 @@ def test_what_was_taken_over_is_watched_by_the_brake_alone_and_is_no_evidence_of
     assert room.evidence.verdict(pending, room.now) is None
     room.evidence.take(told(wish, firsts=[(1, 1), (2, 1), (3, 1)]))
     assert room.evidence.brake(pending, room.now) is None
-    stopped = braked(room, pending)
+    stopped = braked(room, 5, errors=8, of=pending)
     assert stopped is not None
     begun = replace(pending, state=State.PROGRESSING, step=0, taken_over=False, began=room.now)
     first = room.evidence.wish(begun)
@@ -401,7 +390,7 @@ def test_what_was_taken_over_of_other_versions_is_watched_as_theirs(room: Room) 
     assert (wish["from"], wish["to"]) == ("stable", "canary")
     room.evidence.take(told(wish, firsts=[(1, 1), (2, 1), (3, 1)]))
     assert room.evidence.brake(pending, room.now) is None
-    stopped = braked(room, pending)
+    stopped = braked(room, 5, errors=8, of=pending)
     assert stopped is not None
     assert stopped.reason.startswith("`canary`: ")
     assert room.facts.brakes == {("shop", "canary"): 1}
