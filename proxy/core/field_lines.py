@@ -44,6 +44,8 @@ NOT_DOWN: Final = 1 << 11
 FRAMING: Final = LENGTH | CODING
 CONNECTIONS: Final = 1 << 12
 """Of a whole head: Connection comes more than once."""
+NEW: Final = 1 << 13
+"""Of a whole head: some of its lines were not remembered."""
 _ONCE: Final = HOST | LENGTH | CODING
 _ONCE_OR_CONNECTION: Final = _ONCE | CONNECTION
 
@@ -181,6 +183,7 @@ def read_lines(lines: list[bytes], read: list[FieldLine]) -> int:
         line = _lines.get(raw)
         if line is None:
             line = read_line(raw)
+            marks |= NEW
         elif not line.met:
             line.met = True
         read.append(line)

@@ -272,6 +272,14 @@ def shadow_lines(kept: list[bytes], strip_credentials: bool) -> list[bytes]:
 
 def response_head(response: Response, added: bytes) -> bytes:
     """The head for the client, with its empty line. `added` are whole lines: framing, connection, cookies."""
+    head = response.passed_on
+    if not head:
+        head = _passed_on(response)
+        response.passed_on = head
+    return head[:-2] + added + b"\r\n" if added else head
+
+
+def _passed_on(response: Response) -> bytes:
     marks = response.marks
     lines = response.lines
     via = b"via: 1.1 tidegate\r\n"
@@ -284,8 +292,8 @@ def response_head(response: Response, added: bytes) -> bytes:
         if marks & VIA:
             via = b"via: " + response.fields[b"via"] + b", " + _VIA + b"\r\n"
     if not lines:
-        return b"".join((response.start, b"\r\n", via, added, b"\r\n"))
-    return b"".join((response.start, b"\r\n", b"\r\n".join(lines), b"\r\n", via, added, b"\r\n"))
+        return b"".join((response.start, b"\r\n", via, b"\r\n"))
+    return b"".join((response.start, b"\r\n", b"\r\n".join(lines), b"\r\n", via, b"\r\n"))
 
 
 def _named_by_answer(response: Response) -> frozenset[bytes]:

@@ -4,6 +4,7 @@ from typing import Final
 
 from proxy.core.cookies import Kept
 from proxy.core.field_lines import FieldLine, joined
+from proxy.core.remembered import Remembered
 from proxy.core.start_lines import RequestLine
 
 
@@ -130,13 +131,17 @@ def unquote_plus(text: bytes) -> bytes:
     return b"".join(out)
 
 
-class Response:
-    """One response head. The shapes are those of `Request`; `start` is the status line for the client, `minor` what the
-    upstream's said.
+class Response(Remembered):
+    """One response head, which is read and never changed: several answers may have it in common (answer_heads.py).
+
+    The shapes are those of `Request`; `start` is the status line for the client, `minor` what the upstream's said.
 
     `content_length` is -1 when none was given; `chunked` and `keep_alive` say how the upstream framed it;
     `until_close` that only the end of the connection ends the body; `bodiless` that there is none (HEAD, 1xx, 204, 304).
+    `passed_on` is what the client gets of it, as fields.response_head has put it together; empty before.
     """
+
+    passed_on: bytes = b""
 
     def __init__(
         self,

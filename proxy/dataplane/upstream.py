@@ -10,9 +10,10 @@ import os
 from math import inf
 from typing import Final
 
+from proxy.core.answer_heads import recall_response
 from proxy.core.balance import Member
 from proxy.core.framing import ChunkedDecoder
-from proxy.core.http1 import cut_head, parse_response
+from proxy.core.http1 import cut_head
 from proxy.core.request import Response
 from proxy.dataplane.runtime import Runtime
 from proxy.dataplane.timers import TICK, Timed
@@ -278,7 +279,7 @@ class UpstreamConnection(Timed):
             self._searched = 0
             if len(head) > MAX_HEAD:
                 raise ProtocolError(502, "the answer's head is too long")
-            response = parse_response(head, user.method)
+            response = recall_response(head, user.method)
             status = response.status
             if status >= 200:
                 break
