@@ -31,6 +31,7 @@ class Message:
     complete: bool = False
     rest: bytes | None = None
     until_close: bool = False
+    switched: bool = False  # to another protocol, whose what follows would be
 
 
 def read_request(stream: bytes, cuts: list[int] | None = None) -> Message | None:
@@ -199,6 +200,7 @@ def _drive_llhttp(
         try:
             parser.feed_data(stream[at : at + 1])
         except httptools.HttpParserUpgrade:
+            recorder.message.switched = True
             return True
         except httptools.HttpParserError:
             return recorder.message.complete
