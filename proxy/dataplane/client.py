@@ -22,7 +22,7 @@ from proxy.dataplane.parting import BODY, BUSY, CLOSED, HEAD, LINGER, PREFACE, T
 from proxy.dataplane.refusals import count_refusal, refuse
 from proxy.dataplane.timers import TICK
 from proxy.errors import DPE, NR, SI, Flag, ProtocolError
-from proxy.telemetry.counters import W_ACCEPTED, W_CONNECTIONS, W_REFUSED, W_REQUESTS
+from proxy.telemetry.counters import W_ACCEPTED, W_CONNECTIONS, W_REFUSED, W_REQUESTS, add
 
 _HELD: Final = 64 << 10
 """Bytes of pipelined requests that wait for their turn before reading stops."""
@@ -203,8 +203,7 @@ class ClientConnection(Parting):
 
     def _begin(self, plan: Plan, request: Request) -> None:
         runtime = self.runtime
-        view = runtime.view
-        view[runtime.base + W_REQUESTS] += 1
+        add(runtime.view, runtime.base + W_REQUESTS, 1)
         self.deadline = inf
         fields = request.fields
         if plan is not self._plan:
@@ -237,10 +236,10 @@ class ClientConnection(Parting):
         exchange.begin()
 
     def _await_body(self, plan: Plan) -> None:
-        self._late_in(plan.client.body)
+        self._late_in(plan.client.body, self.runtime.now())
 
-    def _late_in(self, seconds: float) -> None:
-        deadline = self.runtime.now() + seconds
+    def _late_in(self, seconds: float, now: float) -> None:
+        deadline = now + seconds
         if deadline < self.due - TICK:
             self.runtime.wheel.arm(self, deadline)
         else:
@@ -309,7 +308,7 @@ class ClientConnection(Parting):
         if seconds == inf:
             self.deadline = inf
         else:
-            self._late_in(seconds)
+            self._late_in(seconds, self.runtime.now())
 
     def forwarding(self, request: Request) -> bytes:
         """The forwarding lines for the upstream; made once for a client that asks for the same authority again."""
@@ -326,6 +325,7 @@ class ClientConnection(Parting):
 
     def exchange_done(self, keep: bool) -> None:
         """The answer is written. `keep`: the connection may carry another request."""
+        exchange = self.exchange
         self.exchange = None
         phase = self.phase
         if phase == CLOSED:
@@ -338,7 +338,7 @@ class ClientConnection(Parting):
         if not self._reading:
             self.set_reading(True)
         if plan is not None:
-            self._late_in(plan.client.keepalive)
+            self._late_in(plan.client.keepalive, self.runtime.now() if exchange is None else exchange.ended)
         if self._pending and not self._taking:
             data = self._pending
             self._pending = b""

@@ -31,6 +31,7 @@ from proxy.errors import DN, DPE
 from proxy.telemetry.counters import (
     V_IN_FLIGHT,
     V_REASONS,
+    add,
 )
 
 _IN_TIME: Final = 0
@@ -117,19 +118,19 @@ class Departure(Tries):
         view = runtime.view
         if version is None:
             assigned = route.default
-            view[assigned.slot + V_IN_FLIGHT] += 1
-            view[assigned.slot + V_REASONS + decision.reason] += 1
+            add(view, assigned.slot + V_IN_FLIGHT, 1)
+            add(view, assigned.slot + V_REASONS + decision.reason, 1)
             self._chain = route.chains[assigned.index]
             self._fail(DN)
             return False
         if route.sticky is not None and unit is not None:
             self._keep_version(decision, unit)
-        view[version.slot + V_IN_FLIGHT] += 1
+        add(view, version.slot + V_IN_FLIGHT, 1)
         self._chain = route.chains[version.index]
         if route.choice is not None and request.path == route.choice.path:
             self.own_page = True
         else:
-            view[version.slot + V_REASONS + decision.reason] += 1
+            add(view, version.slot + V_REASONS + decision.reason, 1)
         if decision.denied:
             self._shorten_chain(decision.denied)
         if self.own_page:

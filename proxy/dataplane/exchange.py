@@ -102,8 +102,7 @@ class Exchange(Departure):
         if self.request.minor == 1:
             self.client.write(response_head(response, b""))
 
-    def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
-        now = self.runtime.now()
+    def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes], now: float) -> None:
         self._upstream_seconds = now - self._upstream_started
         if self._pool is not None and self._pool.watched:
             seconds = self._upstream_seconds if self.request_done else -1.0

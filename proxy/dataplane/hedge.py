@@ -102,8 +102,8 @@ class Hedge(Aside):
         self._claim = None
         self._failed(flag)
 
-    def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
-        self.took = self.runtime.now() - self._started
+    def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes], now: float) -> None:
+        self.took = now - self._started
         if complete or response.status >= 500:
             self._judge(response.status)
         else:

@@ -222,7 +222,7 @@ class Copy(Aside):
 
     # The way down: read, counted, forgotten.
 
-    def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
+    def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes], now: float) -> None:
         view = self.runtime.view
         view[self.mirror.slot + M_CODES + response.status] += 1
         self._status = response.status

@@ -61,7 +61,7 @@ class Overtaken(UpstreamUser):
     def on_switch(self, response: Response, rest: bytes) -> bool:
         return False
 
-    def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
+    def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes], now: float) -> None:
         self._over(response.status)
         if not complete:
             Remainder(self._connection, self.method, len(body))

@@ -292,8 +292,8 @@ class Pool(ClaimKeeper):
         if self._prompt:
             self.write_down()
 
-    def release(self, connection: UpstreamConnection) -> None:
-        """An exchange is over and its connection can carry another."""
+    def release(self, connection: UpstreamConnection, now: float) -> None:
+        """An exchange is over, at `now`, and its connection can carry another."""
         state = self._connections[connection]
         if self._owes():
             self._yielding = _YIELDED
@@ -320,7 +320,7 @@ class Pool(ClaimKeeper):
             connection.close()
             return
         state.idle.append(connection)
-        connection.deadline_in(self.runtime.now(), self.upstream.keepalive)
+        connection.deadline_in(now, self.upstream.keepalive)
 
     def forget(self, claim: Claim) -> None:
         """A claim that waited is given up."""
@@ -381,7 +381,7 @@ class Pool(ClaimKeeper):
         if user is None:
             connection.phase = IDLE
             connection.reused = True
-            self.release(connection)
+            self.release(connection, self.runtime.now())
             return
         connection.attach(user)
         user.on_connected(connection)

@@ -24,6 +24,7 @@ from proxy.telemetry.counters import (
     V_REQUEST_BYTES,
     V_RESPONSE_BYTES,
     V_UPSTREAM,
+    add,
     observe,
 )
 
@@ -50,6 +51,7 @@ class Record(Holder):
     _request_bytes: int = 0
     _response_bytes: int = 0
     _over: bool = False
+    ended: float = 0.0  # when it was counted
     _failed: Flag | None = None  # what it counted as, where that was an error
     _let_down: Flag | None = None  # how the version assigned failed, where another was asked for that
     _exhausted: bool = False  # all tries were used up, and this is what the last one gave
@@ -79,27 +81,28 @@ class Record(Holder):
         runtime = self.runtime
         view = runtime.view
         now = runtime.now()
+        self.ended = now
         version = self._chain[0]
         slot = version.slot
         status = self._status
         served = self._served
         flag = self._flag
-        view[slot + V_IN_FLIGHT] -= 1
+        add(view, slot + V_IN_FLIGHT, -1)
         if self.own_page:
             if self.plan.access_log:
                 self._write_line(now)
             return
         denied = flag is DN
         if served >= 0 and not denied:
-            view[version.codes[served] + status] += 1
+            add(view, version.codes[served] + status, 1)
         else:
-            view[version.codes_none + status] += 1
+            add(view, version.codes_none + status, 1)
         observe(view, slot + V_DURATION, now - self._started)
         if self._answering and self._upstream_seconds >= 0.0:
             observe(view, slot + V_UPSTREAM, self._upstream_seconds)
         if self._request_bytes:
-            view[slot + V_REQUEST_BYTES] += self._request_bytes
-        view[slot + V_RESPONSE_BYTES] += self._response_bytes
+            add(view, slot + V_REQUEST_BYTES, self._request_bytes)
+        add(view, slot + V_RESPONSE_BYTES, self._response_bytes)
         # A failure that an old answer hid from the client is the version's all the same.
         failed = E5 if (self.replaced or status) in self.route.error_codes else None
         if flag is not None:
@@ -116,12 +119,12 @@ class Record(Holder):
                 failed = cause
         if failed is not None:
             self._failed = failed
-            view[slot + V_FLAGS + failed.index] += 1
+            add(view, slot + V_FLAGS + failed.index, 1)
         if self.marked:
-            view[slot + V_MARKED_REQUESTS] += 1
+            add(view, slot + V_MARKED_REQUESTS, 1)
             observe(view, slot + V_MARKED_DURATION, now - self._started)
             if failed is not None:
-                view[slot + V_MARKED_ERRORS] += 1
+                add(view, slot + V_MARKED_ERRORS, 1)
         elif self.route.evidence is not None:
             self._testify(self.route.evidence, now - self._started)
         if self.plan.access_log:

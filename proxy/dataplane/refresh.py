@@ -93,9 +93,9 @@ class Refresh(Aside):
     def on_upstream_pause(self, paused: bool) -> None:
         """All there is to send is a head."""
 
-    def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
+    def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes], now: float) -> None:
         self._status = response.status
-        self._took = self._runtime.now() - self._sent_at
+        self._took = now - self._sent_at
         if complete or response.status >= 500:
             self._judge(response.status)
         if complete:

@@ -59,8 +59,8 @@ class UpstreamUser(Timed):
         """101, and the first bytes of the other protocol. False: it was not asked for."""
         raise AssertionError(_UNEXPECTED)
 
-    def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes]) -> None:
-        """The final answer's head with what has come of its body. When `complete`, the connection is no longer yours."""
+    def on_head(self, response: Response, body: bytes, complete: bool, trailers: list[bytes], now: float) -> None:
+        """The final answer's head with what has come of its body, at `now`. When `complete`, the connection is no longer yours."""
         raise AssertionError(_UNEXPECTED)
 
     def on_body(self, data: bytes, complete: bool, trailers: list[bytes]) -> None:
@@ -83,8 +83,8 @@ class UpstreamUser(Timed):
 class ConnectionKeeper:
     """Whose a connection is between two exchanges: a pool."""
 
-    def release(self, connection: "UpstreamConnection") -> None:
-        """An exchange is over and its connection can carry another."""
+    def release(self, connection: "UpstreamConnection", now: float) -> None:
+        """An exchange is over, at `now`, and its connection can carry another."""
         raise AssertionError(_UNEXPECTED)
 
     def connection_gone(self, connection: "UpstreamConnection") -> None:
@@ -327,14 +327,16 @@ class UpstreamConnection(Timed):
                 self._go_on(user, response, rest)
 
     def _go_on(self, user: UpstreamUser, response: Response, body: bytes) -> None:
-        self.deadline_in(self.runtime.now(), self.silence)
-        user.on_head(response, body, False, [])
+        now = self.runtime.now()
+        self.deadline_in(now, self.silence)
+        user.on_head(response, body, False, [], now)
 
     def _finish_head(
         self, user: UpstreamUser, response: Response, body: bytes, surplus: bytes, trailers: list[bytes] | None = None
     ) -> None:
-        self._let_go(self._reusable and not surplus and user.request_done)
-        user.on_head(response, body, True, trailers or [])
+        now = self.runtime.now()
+        self._let_go(self._reusable and not surplus and user.request_done, now)
+        user.on_head(response, body, True, trailers or [], now)
 
     def _length(self, user: UpstreamUser, data: bytes) -> None:
         remaining = self._remaining - len(data)
@@ -361,11 +363,11 @@ class UpstreamConnection(Timed):
 
     def _finish(self, data: bytes, reusable: bool, trailers: list[bytes]) -> None:
         user = self.user
-        self._let_go(reusable and user is not None and user.request_done)
+        self._let_go(reusable and user is not None and user.request_done, self.runtime.now())
         if user is not None:
             user.on_body(data, True, trailers)
 
-    def _let_go(self, reusable: bool) -> None:
+    def _let_go(self, reusable: bool, now: float) -> None:
         self.user = None
         self._decoder = None
         transport = self.transport
@@ -374,7 +376,7 @@ class UpstreamConnection(Timed):
             self.reused = True
             if not self._reading:
                 self.set_reading(True)
-            self._keeper.release(self)
+            self._keeper.release(self, now)
         else:
             self.close()
 

