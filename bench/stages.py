@@ -40,7 +40,7 @@ ENTRIES: Final = {
     "attempt:Attempt._try_version": _CONNECT,
     "departure:Departure.on_connected": _CONNECT,
     "mirror:*": _COPY,
-    "http1:parse_response": _ANSWER,
+    "answer_heads:recall_response": _ANSWER,
     "exchange:Exchange.on_head": _REPLY,
     "exchange:Exchange.on_body": _BODY,
     "exchange:Exchange.let_go": _BODY,
