@@ -249,21 +249,20 @@ def reload_thousand(place: Place, quick: bool) -> list[Row]:
             seen = parse(load.log.read_text(), STEADY)
     if seen.failed or not seen.requests:
         raise LoadError(f"{seen.failed} of {seen.requests + seen.failed} requests failed beside the reloads")
-    stall = seen.waited.percentile(99.9) / 1000
+    longest = max(lags, default=0) * 1000
     return [
         Row(
             "1,000 routes: all their weights edited, until the new plan is in the metrics",
             f"{statistics.median(settled):.2f} s",
             "",
         ),
-        Row("the same, loop lag of the worker, highest seen", f"{max(lags, default=0) * 1000:.2f} ms", "<= 5 ms"),
+        Row("the same, loop lag of the worker, highest seen", f"{longest:.2f} ms", "<= 5 ms", STALL, longest),
         Row(
             f"the same, p99.9 of {STEADY:,} requests a second (their longest wait), without reloads and with",
             f"{quiet.waited.percentile(99.9) / 1000:.2f} ({quiet.waited.percentile(100) / 1000:.2f}) and "
-            f"{stall:.2f} ({seen.waited.percentile(100) / 1000:.2f}) ms; load, upstream and control share the other core",
-            "<= 5 ms",
-            STALL,
-            stall,
+            f"{seen.waited.percentile(99.9) / 1000:.2f} ({seen.waited.percentile(100) / 1000:.2f}) ms; "
+            "load, upstream and control share the other core",
+            "",
         ),
     ]
 

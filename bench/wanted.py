@@ -70,7 +70,7 @@ WANTED: tuple[Wanted, ...] = (
     Wanted("10,000 idle connections, memory (PSS), to Envoy's", "idle", "pss", 1.0, other="envoy"),
     Wanted("interpreted: small GET, CPU per request, to nginx's", "small", "cpu", 1.8, peer="tidegate-interpreted"),
 )
-STALL_TITLE: Final = "weights of 1,000 routes reloaded: p99.9 of a client beside it"
+STALL_TITLE: Final = "weights of 1,000 routes reloaded: the worker's longest stall"
 STALL_LIMIT: Final = 5.0
 """Milliseconds."""
 
