@@ -66,14 +66,15 @@ class Answering(asyncio.Protocol):
 
 
 @contextlib.contextmanager
-def served(protocol: type[Answering] = Answering) -> Iterator[tuple[int, asyncio.AbstractEventLoop]]:
+def served(protocol: type[Answering] = Answering) -> Iterator[int]:
     """A port that answers, from a loop in a thread of its own."""
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(loop.create_server(protocol, "127.0.0.1", 0))
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        yield server.sockets[0].getsockname()[1], loop
+        port: int = server.sockets[0].getsockname()[1]
+        yield port
     finally:
         server.close()
         loop.call_soon_threadsafe(loop.stop)
@@ -85,8 +86,18 @@ def served(protocol: type[Answering] = Answering) -> Iterator[tuple[int, asyncio
 @pytest.mark.slow
 def test_a_stall_is_in_the_times_of_all_who_would_have_come(tmp_path: Path) -> None:
     stalled = 0.5
-    with served() as (port, loop):
-        loop.call_soon_threadsafe(loop.call_later, 0.6, lambda: time.sleep(stalled))
+
+    class Stalling(Answering):
+        came = 0
+
+        def data_received(self, data: bytes) -> None:
+            before = Stalling.came
+            Stalling.came += data.count(b"\r\n\r\n")
+            if before < 500 <= Stalling.came:  # the load is under way, however long its generator took to start
+                time.sleep(stalled)
+            super().data_received(data)
+
+    with served(Stalling) as port:
         found = arrive(port, 1000, 1.6, CORES, tmp_path, connections=8)
     assert (found.requests, found.failed, found.waited.total) == (1600, 0, 1600)
     # A closed loop of 8 connections would have seen 8 slow requests. Here some 500 were due in half a second,
@@ -101,7 +112,7 @@ def test_answers_other_than_2xx_fail(tmp_path: Path) -> None:
     class Refusing(Answering):
         refuse = True
 
-    with served(Refusing) as (port, _):
+    with served(Refusing) as port:
         found = arrive(port, 200, 0.1, CORES, tmp_path, connections=2)
     assert (found.requests, found.failed, found.waited.total) == (0, 20, 20)
 
@@ -112,7 +123,7 @@ def test_connections_that_end_fail_and_are_made_again(tmp_path: Path) -> None:
         def data_received(self, data: bytes) -> None:
             self._transport.abort()
 
-    with served(Ending) as (port, _):
+    with served(Ending) as port:
         found = arrive(port, 200, 0.1, CORES, tmp_path, connections=2)
     assert (found.requests, found.failed) == (0, 20)
 
@@ -130,7 +141,7 @@ def test_a_load_that_is_interrupted_tells_what_was_due_until_then(tmp_path: Path
             if Counting.answered == 50:
                 enough.set()
 
-    with served(Counting) as (port, _), start_paced(port, 500, 600, CORES, tmp_path, connections=4) as load:
+    with served(Counting) as port, start_paced(port, 500, 600, CORES, tmp_path, connections=4) as load:
         assert enough.wait(10)
         load.interrupt()
         assert load.wait(10) == 0
