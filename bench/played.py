@@ -240,7 +240,7 @@ class Player:
         self._descriptor: Final = create_memory()
         self._cells: Final = Cells(self._descriptor, 0, 1)
         cells = self._cells
-        runtime = Runtime(self.loop, cells, now, wall, Random(7), os.urandom)  # type: ignore[arg-type]
+        runtime = Runtime(self.loop, cells, now, wall, Random(7))  # type: ignore[arg-type]
         upstreams = Upstreams(runtime)
         arms = Arms(runtime)
         plan = build_plan(Ledger(cells).place(spec))

@@ -1,6 +1,6 @@
 """Trace ids, made in advance: random digits are cheap by the thousand and dear by the dozen."""
 
-from collections.abc import Callable
+from random import Random
 from typing import Final
 
 _NO_SPAN: Final = b"0" * 16
@@ -13,9 +13,8 @@ _DIGITS: Final = 48
 class TraceIds:
     """A supply of 48 random hex digits each. They are distinct, not secret."""
 
-    def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
-        """`random_bytes` makes as many as it is asked for: the kernel's are the cheapest by the thousand."""
-        self._random_bytes: Final = random_bytes
+    def __init__(self, rng: Random) -> None:
+        self._rng: Final = rng
         self._digits: bytes = b""
         self._at: int = 0
 
@@ -31,5 +30,5 @@ class TraceIds:
     def _fill(self) -> None:
         digits = _NO_SPAN
         while digits.find(_NO_SPAN) >= 0:  # it will not happen, and must not
-            digits = self._random_bytes(_AT_ONCE * _DIGITS // 2).hex().encode()
+            digits = self._rng.randbytes(_AT_ONCE * _DIGITS // 2).hex().encode()
         self._digits = digits

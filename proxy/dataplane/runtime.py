@@ -39,9 +39,7 @@ class Runtime:
         now: Callable[[], float],
         wall: Callable[[], float],
         rng: Random,
-        random_bytes: Callable[[int], bytes] | None = None,
     ) -> None:
-        """`rng` draws what is drawn, and makes ids where `random_bytes` does not."""
         self.loop: Final = loop
         self.cells: Final = cells
         self.view: Final[memoryview] = cells.view
@@ -49,7 +47,7 @@ class Runtime:
         self.now: Final = now
         self.wall: Final = wall
         self.rng: Final = rng
-        self.ids: Final = TraceIds(random_bytes or rng.randbytes)
+        self.ids: Final = TraceIds(rng)
         self.wheel: Final = TimerWheel(now())
         self.plan: Plan | None = None
         self.hasher: UnitHasher = UnitHasher(b"")

@@ -75,7 +75,7 @@ class Worker:
         self._sockets: Final = [socket.socket(fileno=descriptor) for descriptor in options.listeners]
         cells = Cells(options.counters, options.index, options.workers)
         rng = Random(os.urandom(16))  # noqa: S311 - for ids that must be distinct, not secret
-        self._runtime: Final = Runtime(loop, cells, time.monotonic, time.time, rng, os.urandom)
+        self._runtime: Final = Runtime(loop, cells, time.monotonic, time.time, rng)
         door = Path(options.run_dir) / f"worker-{options.index}.sock" if options.run_dir else None
         self._link: Final = Link(self._runtime, options.index, door, self._describe, self._descriptors, self._received)
         self._upstreams: Final = Upstreams(self._runtime)

@@ -22,7 +22,7 @@ def made(digits: bytes) -> bytes:
 
 
 def test_ids_are_distinct_and_valid_over_several_fillings() -> None:
-    ids = TraceIds(Random(1).randbytes)
+    ids = TraceIds(Random(1))
     taken = [ids.take() for _ in range(1000)]
     assert all(len(digits) == 48 and valid_traceparent(made(digits)) for digits in taken)
     assert len({digits[:32] for digits in taken}) == len({digits[32:] for digits in taken}) == 1000
@@ -30,5 +30,5 @@ def test_ids_are_distinct_and_valid_over_several_fillings() -> None:
 
 def test_an_id_of_zeros_is_never_given() -> None:
     rng = Zeros(1)
-    assert valid_traceparent(made(TraceIds(rng.randbytes).take()))
+    assert valid_traceparent(made(TraceIds(rng).take()))
     assert rng.asked == 3
