@@ -338,6 +338,7 @@ class ClientConnection(Parting):
         if not self._reading:
             self.set_reading(True)
         if plan is not None:
+            # An exchange was counted a moment ago: no need to look at the clock again.
             self._late_in(plan.client.keepalive, self.runtime.now() if exchange is None else exchange.ended)
         if self._pending and not self._taking:
             data = self._pending

@@ -31,7 +31,7 @@ class Message:
     complete: bool = False
     rest: bytes | None = None
     until_close: bool = False
-    switched: bool = False  # to another protocol, whose what follows would be
+    switched: bool = False  # for this reader what follows the head is another protocol's
 
 
 def read_request(stream: bytes, cuts: list[int] | None = None) -> Message | None:
