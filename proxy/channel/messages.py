@@ -20,7 +20,8 @@ LEDGER: Final = 5
 """Opaque bytes: the ledger of counters, kept by the worker for a control process that takes over."""
 HEALTH: Final = 6
 """{"upstream": str, "unhealthy": [key], "drained": [key]}: which of an upstream's endpoints fail their checks and which are
-drained; all others do and are not. Keys as in core/plan.Endpoint. May name endpoints and upstreams that the plan does not."""
+drained; all others do and are not. Keys as in core/plan.Endpoint. May name endpoints and upstreams that only the next plan has:
+sent before any plan that follows, so that a new worker knows before its first request."""
 SHARE: Final = 7
 """{"workers": int, "living": [int]}: limits are divided among so many workers, and these are the numbers of those that run,
 the receiver's and those of leaving ones included: what they have under way counts."""

@@ -32,10 +32,10 @@ class Briefing:
             link.lend(self._lists)
         if self._token_keys:
             link.give_keys(self._token_keys)
-        if self._published is not None:
-            link.publish(self._published)
         for upstream, marks in self._marks.items():
             link.mark(upstream, marks)
+        if self._published is not None:
+            link.publish(self._published)
 
     def prepare(self, publication: Publication) -> None:
         """Have workers that come later start with this; those that run were told otherwise (`send_endpoints`)."""

@@ -89,9 +89,7 @@ class Link(asyncio.Protocol):
         self._erased: Final[list[str]] = []
         self._drain: float | None = None
         self._share: dict[str, Any] | None = None
-        self._served = False  # whether the worker serves a plan, and so has endpoints to think of
-        self._marks: Final[dict[str, Marks]] = {}  # what it should think of them, where that is not nothing
-        self._marks_due: Final[set[str]] = set()
+        self._marks: Final[dict[str, Marks]] = {}  # by upstream, not yet sent
 
     # What the owner asks for.
 
@@ -130,12 +128,8 @@ class Link(asyncio.Protocol):
         self._send()
 
     def mark(self, upstream: str, marks: Marks) -> None:
-        """Tell which endpoints of `upstream` are unhealthy and drained, once the worker serves a plan.
-
-        It is told again after every change of endpoints, for to the worker an endpoint that returns is a new one.
-        """
+        """Tell which endpoints of `upstream` are unhealthy and drained. Sent before any plan that follows."""
         self._marks[upstream] = marks
-        self._marks_due.add(upstream)
         self._send()
 
     def kill_faults(self, killed: bool) -> None:
@@ -230,7 +224,10 @@ class Link(asyncio.Protocol):
         if self._token_keys_due:
             self._token_keys_due = False
             transport.write(self._token_keys)
-        self._send_marks(transport)
+        for upstream, (unhealthy, drained) in self._marks.items():
+            said = {"upstream": upstream, "unhealthy": unhealthy, "drained": drained}
+            transport.write(encode_json(messages.HEALTH, said))
+        self._marks.clear()
         if self._under_way is not None:
             return
         if self._wanted is not None:
@@ -243,20 +240,7 @@ class Link(asyncio.Protocol):
             return
         for upstream, endpoints in self._endpoints.items():
             transport.write(encode_json(messages.ENDPOINTS, {"upstream": upstream, "endpoints": endpoints}))
-        self._marks_due.update(self._endpoints.keys() & self._marks.keys())
         self._endpoints.clear()
-        self._send_marks(transport)
-
-    def _send_marks(self, transport: asyncio.Transport) -> None:
-        if not self._served:
-            return
-        for upstream in self._marks_due:
-            unhealthy, drained = self._marks[upstream]
-            said = {"upstream": upstream, "unhealthy": unhealthy, "drained": drained}
-            transport.write(encode_json(messages.HEALTH, said))
-            if not unhealthy and not drained:
-                del self._marks[upstream]
-        self._marks_due.clear()
 
     # Receiving.
 
@@ -275,13 +259,10 @@ class Link(asyncio.Protocol):
             self._events.logged(said)
         elif kind == messages.HELLO:
             self._greeted = True
-            self._served = said.get("generation", -1) >= 0
             self._believes_killed = bool(said.get("faults_killed", False))
             self._events.hello(said)
             self._send()
         elif kind == messages.READY:
-            self._served = True
-            self._marks_due.update(self._marks)
             self._events.ready(said["generation"], said["seconds"])
             self._answered(said["generation"])
         elif kind == messages.FAILED:

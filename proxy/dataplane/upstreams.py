@@ -67,10 +67,12 @@ class Upstreams:
 
     def mark(self, name: str, unhealthy: Iterable[str], drained: Iterable[str]) -> None:
         """What control knows of an upstream's endpoints, by their keys: all that its probes find unhealthy, all that are to be
-        drained. An upstream that is not in the plan is none of ours."""
-        if name not in self.pools:
-            return
-        marks = self._marks[name] = (frozenset(unhealthy), frozenset(drained))
+        drained. Of an upstream that is not in the plan it is kept for the plan that comes next."""
+        marks = (frozenset(unhealthy), frozenset(drained))
+        if any(marks):
+            self._marks[name] = marks
+        else:
+            self._marks.pop(name, None)
         for pools in (self.pools, self.shadows):
             pool = pools.get(name)
             if pool is not None:

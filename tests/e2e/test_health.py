@@ -69,6 +69,13 @@ def told(proxy: Proxy, patient: Patient, *, state: str = "unhealthy") -> bool:
     return proxy.metrics().value("tidegate_endpoint_state", endpoint=patient.origin.url, state=state) == 1
 
 
+def shunned(callers: Callers, patient: Patient) -> bool:
+    """Whether fifty more answers brought the endpoint no request: then all workers hold what one of them was seen to hold."""
+    before = patient.served
+    callers.wait_more(50)
+    return patient.served == before
+
+
 def ask(proxy: Proxy, method: str, patient: Patient, **wish: Any) -> tuple[int, dict[str, Any]]:
     """Drain or undrain it."""
     connection = http.client.HTTPConnection("127.0.0.1", proxy.admin_port, timeout=10)
@@ -90,7 +97,7 @@ def test_an_endpoint_that_fails_its_checks_gets_no_requests_until_it_passes_agai
         ill.well = False
         wait_for(lambda: verdict(proxy, ill) == "unhealthy", "a verdict")
         wait_for(lambda: told(proxy, ill), "the workers to be told")
-        callers.wait_more(50)  # what was under way then
+        wait_for(lambda: shunned(callers, ill), "what is under way to end")
         before = [one.served for one in patients]
         callers.wait_more(300)
         assert ill.served == before[0]
@@ -126,11 +133,24 @@ def test_verdicts_outlive_control_and_workers_and_a_reload(tmp_path: Path) -> No
             assert ill.served == served
             callers.stop()
             assert (callers.broken, callers.refused, set(callers.statuses)) == (0, 0, {200})
-        victim = proxy.workers()[0]
-        kill(victim)
-        wait_for(lambda: proxy.metrics().value("tidegate_worker_up") == 2, "a replacement")
-        wait_for(lambda: len(proxy.workers()) == 2 and victim not in proxy.workers(), "a replacement")
-        wait_for(lambda: told(proxy, ill), "the new worker to be told")
+
+
+def test_workers_that_come_later_know_an_unhealthy_endpoint_before_their_first_request(tmp_path: Path) -> None:
+    with three() as patients, Proxy(over(patients), tmp_path) as proxy:
+        ill = patients[0]
+        ill.well = False
+        wait_for(lambda: told(proxy, ill), "the workers to be told")
+        with Callers(proxy.address) as callers:
+            wait_for(lambda: shunned(callers, ill), "what is under way to end")
+            served = ill.served
+            first = proxy.workers()
+            for victim in first:
+                kill(victim)
+                wait_for(lambda: len(proxy.workers()) == 2 and victim not in proxy.workers(), "a replacement")  # noqa: B023
+                wait_for(lambda: proxy.metrics().value("tidegate_worker_up") == 2, "a replacement")
+                callers.wait_more(100)
+            callers.stop()
+            assert ill.served == served
 
 
 def test_a_drained_endpoint_finishes_what_it_has_and_stays_drained_over_a_restart(tmp_path: Path) -> None:
@@ -183,8 +203,9 @@ def test_an_endpoint_that_is_dead_at_the_start_costs_at_most_the_first_requests(
         dead.well = False
         with Proxy(over(patients), tmp_path) as proxy:
             wait_for(lambda: told(proxy, dead), "the workers to be told")
-            served = dead.served
             with Callers(proxy.address) as callers:
+                wait_for(lambda: shunned(callers, dead), "all workers to be told")
+                served = dead.served
                 callers.wait_more(200)
                 callers.stop()
             assert dead.served == served

@@ -65,8 +65,8 @@ def test_one_that_comes_later_is_told_the_newest_of_each_and_the_plan_after_what
         ("kill_faults", True),
         ("lend", b"two"),
         ("give_keys", b"two"),
-        ("publish", PLAN),
         ("mark", "shop", (["a"], [])),
+        ("publish", PLAN),
     ]
 
 

@@ -252,58 +252,27 @@ def marks(wire):
     return [json.loads(text) for kind, text in wire.taken() if kind == messages.HEALTH]
 
 
-def test_health_waits_until_the_worker_serves_and_is_told_again_with_every_plan(link, wire):
-    link.mark("shop", (["a"], []))
+def test_health_is_told_before_the_plan_and_at_once_while_one_is_under_way(heard, wire):
+    link = Link(heard)
     link.publish(plan(1, "a"))
-    assert marks(wire) == []
-    ready(link, 1)
-    assert marks(wire) == [MARKS]
-    link.publish(plan(2, "b"))
-    link.mark("shop", (["a"], ["b"]))  # not later than it must be: a plan may take a while
-    assert marks(wire) == [MARKS | {"drained": ["b"]}]
-    ready(link, 2)
-    assert marks(wire) == [MARKS | {"drained": ["b"]}]
-
-
-def test_health_follows_changed_endpoints(link, wire):
-    link.publish(plan(1, "a"))
-    ready(link, 1)
     link.mark("shop", (["a"], []))
-    wire.taken()
-    link.send_endpoints("other", [])
-    link.send_endpoints("shop", [{"host": "1"}])
-    assert [kind for kind, _ in wire.taken()] == [messages.ENDPOINTS, messages.ENDPOINTS, messages.HEALTH]
-
-
-def test_that_all_is_well_again_is_told_once(link, wire):
-    link.publish(plan(1, "a"))
-    ready(link, 1)
-    link.mark("shop", (["a"], []))
+    link.connection_made(wire)
+    say(link, messages.HELLO, {"generation": -1})
+    assert [kind for kind, _ in wire.taken()] == [messages.HEALTH, messages.PART, messages.PLAN]
+    link.mark("shop", (["a"], ["b"]))
     link.mark("shop", ([], []))
-    assert marks(wire) == [MARKS, MARKS | {"unhealthy": []}]
-    link.publish(plan(2, "b"))
-    ready(link, 2)
+    assert marks(wire) == [MARKS | {"drained": ["b"]}, MARKS | {"unhealthy": []}]
+    ready(link, 1)
     assert marks(wire) == []
 
 
 def test_of_health_that_waits_only_the_last_is_sent(link, wire):
-    link.publish(plan(1, "a"))
-    ready(link, 1)
-    wire.taken()
     link.pause_writing()
     for index in range(100):
         link.mark("shop", ([str(index)], []))
     assert wire.taken() == []
     link.resume_writing()
     assert marks(wire) == [MARKS | {"unhealthy": ["99"]}]
-
-
-def test_a_worker_that_was_taken_over_is_told_at_once(heard, wire):
-    link = Link(heard)
-    link.mark("shop", ([], []))
-    link.connection_made(wire)
-    say(link, messages.HELLO, {"generation": 4})
-    assert marks(wire) == [MARKS | {"unhealthy": []}]
 
 
 def test_killed_faults_are_told_before_the_plan_and_only_where_the_worker_believes_otherwise(heard, wire):

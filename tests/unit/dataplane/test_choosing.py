@@ -12,6 +12,7 @@ from proxy.core.plan import Endpoint
 from proxy.dataplane.mirror import Copy
 from proxy.dataplane.pool import Pool
 from proxy.telemetry.counters import E_DRAINED, E_IN_FLIGHT, E_UNHEALTHY, U_PANIC
+from tests.specs import version_spec
 from tests.unit.dataplane.stage import GET, OK, Spec, Stage, answer, endpoint_spec, get, mirror_spec, pool_spec, shop
 
 StageOf = Callable[..., Stage]
@@ -320,11 +321,20 @@ def test_marks_hold_for_shadows_that_come_later_and_are_written_down_once(stage_
     assert of_endpoints(stage, E_UNHEALTHY) == {"x": 1}
 
 
-def test_mark_for_an_unknown_upstream_is_ignored_and_marks_go_with_the_upstream(stage_of: StageOf) -> None:
+def test_marks_hold_for_an_upstream_that_the_next_plan_has(stage_of: StageOf) -> None:
+    before = {"versions": [version_spec("stable", 100.0, upstream="v")]}
+    stage = stage_of(shop(upstreams=[pool_spec("v", "b")], route=before))
+    stage.upstreams.mark("u", [key("a")], [])
+    stage.bring(shop(upstreams=[upstream("a", "z")], generation=2))
+    assert visits(stage, 4) == {"z": 4}
+
+
+def test_marks_go_with_the_upstream_and_with_the_word_that_all_is_well(stage_of: StageOf) -> None:
     stage = stage_of(shop(upstreams=[upstream("a"), pool_spec("v", "b")]))
-    stage.upstreams.mark("nobody", ["x"], [])
-    stage.upstreams.mark("v", [key("b")], [])
-    assert set(stage.upstreams._marks) == {"v"}
+    for name in ("u", "v", "nobody"):
+        stage.upstreams.mark(name, [key("x")], [])
+    stage.upstreams.mark("u", [], [])
+    assert set(stage.upstreams._marks) == {"v", "nobody"}
     stage.bring(shop(upstreams=[upstream("a")], generation=2))
     assert stage.upstreams._marks == {}
 

@@ -244,6 +244,18 @@ def test_name_that_resolved_anew_changes_endpoints_and_the_next_plan_keeps_them(
     working(play)
 
 
+def test_health_that_comes_before_the_first_plan_holds_when_it_serves() -> None:
+    async def play(worker: Worker) -> None:
+        health = {"upstream": "u", "unhealthy": ["10.0.0.1:80:False:"], "drained": []}
+        worker.intake.take(messages.HEALTH, json.dumps(health).encode())
+        worker.shop(1)
+        await worker.done()
+        assert [state.unhealthy for state in worker.upstreams.pools["u"].states] == [True]
+        assert worker.runtime.view[W_FAILURES] == 0
+
+    working(play)
+
+
 def test_health_is_taken_after_the_plan_before_it() -> None:
     async def play(worker: Worker) -> None:
         worker.shop(1, route={"mirror": [mirror_spec("u")]})
