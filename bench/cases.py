@@ -101,7 +101,8 @@ class Figures:
     CPU in microseconds a request, latencies in microseconds, memory in bytes. `busy` is the share of its core that the
     peer used, `copies` the share of the requests that reached the shadow and `logged` the lines of the access log for each (None:
     nothing mirrored or logged). Of paced load: the `asked` rate, how `late` the generator was (99th percentile), and what the
-    upstream alone took at the same rate (`bare50`, `bare99`). `mebibytes`: MiB a second of large bodies.
+    upstream alone took at the same rate (`bare50`, `bare99`). `mebibytes`: MiB a second of large bodies. `round`: in which of the
+    plan's rounds, from 0; ratios are made of figures of the same one.
     """
 
     cpu: float
@@ -124,6 +125,7 @@ class Figures:
     bare50: float | None = None
     bare99: float | None = None
     mebibytes: float | None = None
+    round: int = 0
 
 
 def free_ports(count: int) -> list[int]:

@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -130,12 +131,12 @@ class Comparison:
                 rate = self._same if case.same else capacity and capacity * case.paced
                 if case.same and (rate is None or (capacity and rate > 0.95 * capacity)):
                     continue  # Tidegate is not there to set the rate; or it is beyond this peer
-                found = measure(case, peer, program, place, seconds, own_directory, rate)
+                found = replace(measure(case, peer, program, place, seconds, own_directory, rate), round=step.round)
                 done.append((case.key, found))
                 _say(peer, case, found)
                 if case.key == "small":
                     capacity = found.rate
-                    if self._same is None and peer.name == "tidegate":
+                    if peer.name == "tidegate":
                         self._same = self.facts["same"] = 0.6 * capacity
         for key, found in done:  # only now: what a step that failed has measured is measured again
             self.results.setdefault(key, {}).setdefault(peer.name, []).append(found)

@@ -12,9 +12,9 @@ from typing import Final
 from bench.cases import BY_KEY, Case
 from bench.measure import BARE
 from bench.peers import PLAIN, Peer, Work
-from bench.wanted import decisive
+from bench.wanted import decisive, needed
 
-STARTING: Final = 3.5
+STARTING: Final = 2.0
 """Seconds that a peer takes to start, to be checked, to be warmed and to end; a thousand routes take it longer."""
 _MORE_ROUTES: Final = 3.0
 _WRK: Final = 0.4
@@ -34,13 +34,13 @@ class Pace:
     limit: float
 
 
-FULL: Final = Pace(rounds=3, decisive=2, survey=1, limit=18 * 60.0)
+FULL: Final = Pace(rounds=5, decisive=2, survey=1, limit=19 * 60.0)
 QUICK: Final = Pace(rounds=1, decisive=1, survey=0, limit=115.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One start of one peer: the cases it then runs, each with its seconds."""
+    """One start of one peer: the cases it then runs, each with its seconds. The survey is a round of its own, the last."""
 
     peer: str
     work: Work
@@ -66,15 +66,22 @@ def steps(peers: Sequence[Peer], cases: Sequence[Case], pace: Pace, named: bool)
     """All steps in their order. `named`: somebody has chosen the cases, so all of them are measured, however short the time."""
     found: list[Step] = []
     for turn in range(pace.rounds):
-        # The first peer of the first round sets the rate that is the same for all; then nobody always has the warm machine.
-        for peer in [*peers[turn % len(peers) :], *peers[: turn % len(peers)]]:
-            wanted = [case for case in cases if case.key in decisive(peer.name)]
-            found += _started(peer, wanted, turn, pace.decisive)
+        # The first peer sets the rate that is the same for all, anew in each round: the machine is not as fast a minute later.
+        for peer in [*peers[:1], *_turned(peers[1:], turn)]:
+            if turn == 0 or needed(peer.name):
+                wanted = [case for case in cases if case.key in decisive(peer.name)]
+                found += _started(peer, wanted, turn, pace.decisive)
     if pace.survey or named:
         for peer in peers:
             rest = [case for case in cases if case.key not in decisive(peer.name)]
-            found += _started(peer, rest, 0, pace.survey or pace.decisive, survey=True)
+            found += _started(peer, rest, pace.rounds, pace.survey or pace.decisive, survey=True)
     return found
+
+
+def _turned(peers: Sequence[Peer], turn: int) -> Sequence[Peer]:
+    """So that nobody always follows the same one."""
+    first = turn % max(1, len(peers))
+    return [*peers[first:], *peers[:first]]
 
 
 def _started(peer: Peer, cases: Sequence[Case], turn: int, seconds: int, *, survey: bool = False) -> Iterator[Step]:

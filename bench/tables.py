@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from bench.cases import ACTIVE, BY_KEY, CASES, IDLE, Case, Figures, median
 from bench.peers import PEERS
-from bench.wanted import Results
+from bench.wanted import Results, quotients, within_rounds
 
 BASE: Final = "nginx"
 DOWN: Final = ("answer1k", "answer64k", "answer1m", "answer100m")
@@ -21,12 +21,8 @@ def ratio(results: Results, case: str, peer: str, name: str) -> float | None:
     missing.
     """
     ours, theirs = results.get(case, {}).get(peer, []), results.get(case, {}).get(BASE, [])
-    pairs = [
-        getattr(one, name) / getattr(other, name)
-        for one, other in zip(ours, theirs, strict=False)
-        if getattr(one, name) is not None and getattr(other, name)
-    ]
-    return statistics.median(pairs) if pairs else None
+    found = quotients(ours, theirs, name)
+    return statistics.median(found) if found else None
 
 
 def cell(value: float | None, by: float | None, form: Callable[[float], str]) -> str:
@@ -176,7 +172,7 @@ def memory_table(results: Results, peers: Mapping[str, Any]) -> str:
 def added_by_mirror(results: Results, peer: str) -> float | None:
     """What copying everything adds, as a share of the cost without; the median over the rounds."""
     plain, copied = results.get("small", {}).get(peer, []), results.get("mirror", {}).get(peer, [])
-    added = [(more.cpu - less.cpu) / less.cpu for less, more in zip(plain, copied, strict=False)]
+    added = [(more.cpu - less.cpu) / less.cpu for less, more in within_rounds(plain, copied)]
     return statistics.median(added) if added else None
 
 

@@ -44,11 +44,7 @@ class Wanted:
         """One for each round in which both were measured."""
         ours = results.get(self.case, {}).get(self.peer, [])
         theirs = results.get(self.reference, {}).get(self.other, [])
-        return [
-            getattr(one, self.figure) / getattr(other, self.figure)
-            for one, other in zip(ours, theirs, strict=False)
-            if getattr(one, self.figure) is not None and getattr(other, self.figure)
-        ]
+        return quotients(ours, theirs, self.figure)
 
     def met(self, value: float) -> bool:
         return value >= self.limit if self.least else value <= self.limit
@@ -83,6 +79,26 @@ class Met:
     wanted: str
     measured: str
     met: bool | None
+
+
+def within_rounds(ours: Sequence[Figures], theirs: Sequence[Figures]) -> list[tuple[Figures, Figures]]:
+    """Pairs of figures that were measured in the same round."""
+    by_round = {other.round: other for other in theirs}
+    return [(one, by_round[one.round]) for one in ours if one.round in by_round]
+
+
+def quotients(ours: Sequence[Figures], theirs: Sequence[Figures], figure: str) -> list[float]:
+    """`figure` of the one divided by that of the other, for each round in which both were measured."""
+    return [
+        getattr(one, figure) / getattr(other, figure)
+        for one, other in within_rounds(ours, theirs)
+        if getattr(one, figure) is not None and getattr(other, figure)
+    ]
+
+
+def needed(peer: str) -> bool:
+    """Whether a wanted figure needs `peer`."""
+    return any(peer in (one.peer, one.other) for one in WANTED)
 
 
 def decisive(peer: str) -> frozenset[str]:

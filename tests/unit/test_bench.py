@@ -55,8 +55,8 @@ def test_a_load_that_printed_no_result_is_an_error() -> None:
 
 
 def test_ratio_is_made_within_a_round() -> None:
-    ours = [replace(ONE, cpu=40.0), replace(ONE, cpu=90.0), replace(ONE, cpu=60.0)]
-    theirs = [replace(ONE, cpu=20.0), replace(ONE, cpu=30.0), replace(ONE, cpu=60.0)]
+    ours = [replace(ONE, cpu=cpu, round=turn) for turn, cpu in enumerate((40.0, 90.0, 60.0))]
+    theirs = [replace(ONE, cpu=cpu, round=turn) for turn, cpu in enumerate((20.0, 30.0, 60.0))]
     results = {"small": {"tidegate": ours, "nginx": theirs}}
     assert tables.ratio(results, "small", "tidegate", "cpu") == 2.0
     assert tables.ratio(results, "mirror", "tidegate", "cpu") is None

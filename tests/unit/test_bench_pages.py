@@ -46,10 +46,17 @@ def found_for(title: str, results: Results, own: list[dict[str, Any]] | None = N
 
 
 def test_a_wanted_ratio_is_the_median_of_ratios_within_rounds() -> None:
-    ours = [replace(ONE, cpu=40.0), replace(ONE, cpu=90.0), replace(ONE, cpu=24.0)]
-    theirs = [replace(ONE, cpu=20.0), replace(ONE, cpu=75.0), replace(ONE, cpu=20.0)]
+    ours = [replace(ONE, cpu=cpu, round=turn) for turn, cpu in enumerate((40.0, 90.0, 24.0))]
+    theirs = [replace(ONE, cpu=cpu, round=turn) for turn, cpu in enumerate((20.0, 75.0, 20.0))]
     met = found_for("small GET, CPU per request, to nginx's", {"small": {"tidegate": ours, "nginx": theirs}})
     assert (met.wanted, met.measured, met.met) == ("<= 1.25", "1.20 (1.20 to 2.00)", True)
+
+
+def test_a_round_in_which_one_of_them_is_missing_gives_no_ratio() -> None:
+    ours = [replace(ONE, cpu=cpu, round=turn) for turn, cpu in enumerate((20.0, 60.0, 24.0))]
+    theirs = [replace(ONE, cpu=20.0, round=0), replace(ONE, cpu=20.0, round=2)]
+    results: Results = {"small": {"tidegate": ours, "nginx": theirs}}
+    assert found_for("small GET, CPU per request, to nginx's", results).measured == "1.10 (1.00 to 1.20)"
 
 
 def test_a_wanted_figure_is_met_at_its_limit_and_not_beyond() -> None:

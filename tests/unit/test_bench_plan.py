@@ -10,7 +10,7 @@ from bench.load import LoadError
 from bench.peers import PEERS, Ports
 from bench.place import Place
 from bench.plan import FULL, QUICK, Pace, Step, Watch, steps, title
-from bench.wanted import WANTED, decisive
+from bench.wanted import WANTED, decisive, needed
 
 
 def lasts(found: list[Step]) -> float:
@@ -44,11 +44,24 @@ def test_what_is_wanted_comes_first_and_in_every_round() -> None:
     assert surveys == sorted(surveys)
 
 
-def test_the_peer_that_sets_the_rate_is_first_and_nobody_else_always() -> None:
+def test_the_peer_that_sets_the_rate_begins_each_round_and_nobody_else_always_follows() -> None:
     found = steps(PEERS, CASES, FULL, named=False)
-    first = [next(step.peer for step in found if step.round == turn) for turn in range(FULL.rounds)]
-    assert first[0] == "tidegate"
-    assert len(set(first)) == FULL.rounds
+    for turn in range(FULL.rounds):
+        assert next(step.cases[0][0].key for step in found if step.round == turn) == "small"
+    orders = [list(dict.fromkeys(step.peer for step in found if step.round == turn)) for turn in range(FULL.rounds)]
+    assert {order[0] for order in orders} == {"tidegate"}
+    assert len({order[1] for order in orders}) > 2
+
+
+def test_only_the_first_round_has_peers_that_no_figure_needs() -> None:
+    found = steps(PEERS, CASES, FULL, named=False)
+    for turn in range(FULL.rounds):
+        present = {step.peer for step in found if step.round == turn}
+        assert present == {peer.name for peer in PEERS if turn == 0 or needed(peer.name)}
+
+
+def test_the_survey_is_a_round_of_its_own() -> None:
+    assert {step.round for step in steps(PEERS, CASES, FULL, named=False) if step.survey} == {FULL.rounds}
 
 
 def test_a_share_of_the_capacity_has_the_capacity_before_it() -> None:
