@@ -1,7 +1,7 @@
 """What is measured in which order, for how long, and what is left out when the time is over.
 
 The figures that are wanted come first, in several rounds of all peers, so that a ratio is of two peers that ran within a minute
-of each other. Everything else is measured once, after that: what the end of the time cuts off is what matters least.
+of each other. After that everybody has everything once: what the end of the time cuts off is what matters least.
 """
 
 import time
@@ -73,7 +73,7 @@ def steps(peers: Sequence[Peer], cases: Sequence[Case], pace: Pace, named: bool)
                 found += _started(peer, wanted, turn, pace.decisive)
     if pace.survey or named:
         for peer in peers:
-            rest = [case for case in cases if case.key not in decisive(peer.name)]
+            rest = [case for case in cases if pace.survey or case.key not in decisive(peer.name)]
             found += _started(peer, rest, pace.rounds, pace.survey or pace.decisive, survey=True)
     return found
 

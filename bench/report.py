@@ -22,8 +22,8 @@ from bench.wanted import Results
 
 MARKS: Final = ("<!-- bench:begin -->", "<!-- bench:end -->")
 _HOW = """In brackets: the ratio to nginx of the same round. Figures are medians over the rounds; what the wanted figures need was
-measured in {rounds} of {decisive} s a case, everything else once, for {survey} s. Each peer has one worker on a core of its own,
-the load and the upstream share the rest. `core used` is what of its core the peer took: where that is well below 100 %,
+measured in {rounds} of {decisive} s a case, and everything once more, for {survey} s. Each peer has one worker on a core of its
+own, the load and the upstream share the rest. `core used` is what of its core the peer took: where that is well below 100 %,
 requests/s and closed-loop latency are bounded by the load generator too, and CPU per request is the one to compare."""
 _PACED = """Requests come at random at a fixed rate, whatever the peer does, and each one's wait counts from the time it was due; of
 a peer that stalls, everybody who came meanwhile is in the percentiles. Capacity is what wrk got out of the peer with 64 connections
