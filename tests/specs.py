@@ -21,7 +21,7 @@ def upstream_spec(name: str, **parts: Any) -> Spec:
             "tunnel": 3600.0,
             "tunnel_max_age": 0.0,
         },
-        "limits": {"connections": 1024, "pending": 1024, "requests": 1024, "idle": 64},
+        "limits": {"connections": 1024, "pending": 1024, "requests": 1024, "idle": 1024},
         "tls": None,
         "balance": "round_robin",
         "own_zone": "",

@@ -57,6 +57,7 @@ class Pool(ClaimKeeper):
         self._dialler: Final = Dialler(runtime, self)
         self._waiting: Final[deque[Claim]] = deque()
         self._connections: Final[dict[UpstreamConnection, EndpointState]] = {}
+        self._kept: int = 0  # idle connections to an endpoint, at most
         self._starved: int = 0  # connections in a row that this process had no means to open
         self._yielding: int = 0  # ticks for which what was given up is left to others
         self._unhealthy: frozenset[str] = _NOBODY  # what control said last, by the endpoints' keys
@@ -80,6 +81,7 @@ class Pool(ClaimKeeper):
         changed_tls = tls is not self.tls
         self.upstream = upstream
         self.tls = tls
+        self._take_share()
         view = self.runtime.view
         now = self.runtime.now()
         known = {state.endpoint.key: state for state in self.states}
@@ -110,6 +112,15 @@ class Pool(ClaimKeeper):
         self._take_ejector(upstream)
         self.stirred = True
         self._serve_waiting()  # a limit may be higher now, and what they waited for may be gone
+
+    def _share(self) -> int:
+        """How many of the connections that all workers may have together are this one's."""
+        workers = self.runtime.cells.workers  # 0 until control has said it
+        return -(-self.upstream.max_connections // (workers or 1))
+
+    def _take_share(self) -> None:
+        # No more than the share: another worker could not open what is its own while these grow old here.
+        self._kept = min(self.upstream.max_idle, self._share())
 
     def _take_ejector(self, upstream: Upstream) -> None:
         ejector = self._ejector
@@ -258,7 +269,7 @@ class Pool(ClaimKeeper):
             return own < limit
         if self._yielding or self._total(U_ACTIVE, own, U_IDLE, U_CONNECTING) >= limit:
             return False
-        return own < -(-limit // cells.workers) or self._total(U_PENDING, 0) == 0
+        return own < self._share() or self._total(U_PENDING, 0) == 0
 
     def _owes(self) -> bool:
         """Whether another worker waits for a connection while this one has more than its share of all there may be."""
@@ -267,7 +278,7 @@ class Pool(ClaimKeeper):
             return False
         limit = self.upstream.max_connections
         own = len(self._connections) + self._dialler.connecting
-        share = -(-limit // workers) if limit >= workers else 0  # what is too little for all goes round
+        share = self._share() if limit >= workers else 0  # what is too little for all goes round
         return own > share and self._total(U_ACTIVE, own, U_IDLE, U_CONNECTING) >= limit
 
     def not_alone(self) -> None:
@@ -316,7 +327,7 @@ class Pool(ClaimKeeper):
                 connection.attach(user)
                 user.on_connected(connection)
                 return
-        if len(state.idle) >= self.upstream.max_idle or self.runtime.draining:
+        if len(state.idle) >= self._kept or self.runtime.draining:
             connection.close()
             return
         state.idle.append(connection)
@@ -491,6 +502,7 @@ class Pool(ClaimKeeper):
     def show(self) -> None:
         """Write down what nobody needs at once, the endpoints too; called by the clock while `stirred`."""
         self._chooser.look_again(self.runtime.now())
+        self._take_share()
         self.write_down()
         for state in self.states:
             state.show(self.runtime.view)

@@ -93,7 +93,12 @@ class UpstreamLimits(Part):
     connections: int = option("Connections open.", 1024, unit="count", ge=1)
     pending: int = option("Requests that wait for a connection.", 1024, unit="count", ge=0)
     requests: int = option("Requests in flight.", 1024, unit="count", ge=1)
-    idle: int = option("Connections kept for the next request.", 64, unit="count", ge=0)
+    idle: int = option(
+        "Connections that a worker keeps for the next requests to an endpoint; at most its share of `connections`.",
+        1024,
+        unit="count",
+        ge=0,
+    )
 
 
 class UpstreamTls(Part):

@@ -118,6 +118,16 @@ def test_more_idle_connections_than_allowed_are_closed(stage_of: StageOf) -> Non
     assert of_upstream(stage, U_IDLE) == 1
 
 
+def test_as_many_idle_connections_are_kept_as_there_may_be(stage: Stage) -> None:
+    clients = asking(stage, 300)
+    for wire in [stage.accept() for _ in range(300)]:
+        wire.send(OK)
+    assert of_upstream(stage, U_IDLE) == 300
+    for client in clients:
+        client.send(GET)
+    assert stage.dialling() == 0
+
+
 @pytest.mark.parametrize("said", [answer(200, "Connection: close", body=b"x"), answer(200, body=b"x", version="1.0")])
 def test_connection_the_upstream_will_not_keep_is_not_kept(stage: Stage, said: bytes) -> None:
     client = stage.client()

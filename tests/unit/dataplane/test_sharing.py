@@ -50,6 +50,28 @@ def test_idle_connection_is_given_up_where_another_worker_waits(stage_of: StageO
     assert upstream.ended == "abort"
 
 
+def test_no_more_idle_connections_are_kept_than_the_share(stage_of: StageOf) -> None:
+    stage = stage_of(limited(3), workers=2)
+    clients = [stage.client() for _ in range(3)]
+    for client in clients:
+        client.send(GET)
+    for wire in [stage.accept() for _ in range(3)]:
+        wire.send(OK)
+    assert len(stage.pool().states[0].idle) == 2
+
+
+def test_share_of_what_may_be_kept_follows_the_number_of_workers(stage_of: StageOf) -> None:
+    stage = stage_of(limited(3), workers=2)
+    stage.cells.share(1, [0])
+    stage.pool().show()
+    clients = [stage.client() for _ in range(3)]
+    for client in clients:
+        client.send(GET)
+    for wire in [stage.accept() for _ in range(3)]:
+        wire.send(OK)
+    assert len(stage.pool().states[0].idle) == 3
+
+
 def test_who_waits_for_another_workers_connection_gets_the_place(stage_of: StageOf) -> None:
     stage = stage_of(limited(1), workers=2)
     other_worker(stage, U_ACTIVE, 1)
