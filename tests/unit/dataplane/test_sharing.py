@@ -72,6 +72,13 @@ def test_share_of_what_may_be_kept_follows_the_number_of_workers(stage_of: Stage
     assert len(stage.pool().states[0].idle) == 3
 
 
+def test_a_plan_that_comes_before_the_number_of_workers_is_taken(stage_of: StageOf) -> None:
+    stage = stage_of(limited(3), workers=2)
+    stage.cells.share(0, [])  # what control says before it has counted them
+    stage.bring(limited(5))
+    assert stage.pool()._share() == 5
+
+
 def test_who_waits_for_another_workers_connection_gets_the_place(stage_of: StageOf) -> None:
     stage = stage_of(limited(1), workers=2)
     other_worker(stage, U_ACTIVE, 1)
