@@ -8,6 +8,11 @@ from proxy.core.plan import Endpoint
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.telemetry.counters import E_DOWN, E_DRAINED, E_EJECTED, E_IN_FLIGHT, E_UNHEALTHY
 
+_REST_AFTER_FAILURE: Final = 0.25
+"""Seconds an endpoint that refused is left alone; doubles with each failure in a row, so that a dead one costs little."""
+_LONGEST_REST: Final = 5.0
+_ABSENT: Final = 2
+"""Failed connects in a row after which an endpoint that can be reached again starts slowly: it was gone, not busy."""
 _PRESENT: Final = (E_DOWN, E_EJECTED, E_UNHEALTHY, E_DRAINED, E_IN_FLIGHT)
 
 
@@ -25,7 +30,7 @@ class EndpointState(Member):
         self.overtaken: int = 0  # requests that go on though a hedge has answered
         self.retired: bool = False  # no longer in the plan: what is open ends with its exchange
         self.down_until: float = 0.0
-        self.failures: int = 0
+        self.failures: int = 0  # connects in a row
         self.unhealthy: bool = False  # the probes of the control process say so
         self.drained: bool = False  # somebody asked for it
         self.standing: Standing = Standing()
@@ -47,6 +52,18 @@ class EndpointState(Member):
         self.endpoint = endpoint
         self.weight = endpoint.weight
         self.zone = endpoint.zone
+
+    def refused(self, now: float) -> None:
+        """A connection to it could not be opened: it is left alone for a while from `now`, monotonic seconds."""
+        self.failures += 1
+        self.down_until = now + min(_REST_AFTER_FAILURE * 2 ** min(self.failures - 1, 8), _LONGEST_REST)
+
+    def reached(self) -> bool:
+        """A connection opened again; whether it had been gone for so long that it should start slowly."""
+        absent = self.failures >= _ABSENT
+        self.failures = 0
+        self.down_until = 0.0
+        return absent
 
     def inherit(self, before: "EndpointState") -> None:
         """Be known for what the same endpoint has shown over connections that are not to be used any more."""

@@ -22,11 +22,6 @@ from proxy.dataplane.upstream import IDLE, UpstreamConnection, UpstreamUser
 from proxy.errors import UF, UH, UO, Flag
 from proxy.telemetry.counters import E_FAILURES, U_ACTIVE, U_CONNECTING, U_IDLE, U_PANIC, U_PENDING, U_REQUESTS
 
-_REST_AFTER_FAILURE: Final = 0.25
-"""Seconds an endpoint that refused is left alone; doubles with each failure in a row, so that a dead one costs little."""
-_LONGEST_REST: Final = 5.0
-_ABSENT: Final = 2
-"""Failed connects in a row after which an endpoint that can be reached again starts slowly: it was gone, not busy."""
 _YIELDED: Final = 2
 """Ticks after giving a place to other workers in which none is taken back: they look once a tick."""
 _PRESENT: Final = (U_CONNECTING, U_ACTIVE, U_IDLE, U_PENDING, U_REQUESTS, U_PANIC)
@@ -57,7 +52,6 @@ class Pool(ClaimKeeper):
         self._dialler: Final = Dialler(runtime, self)
         self._waiting: Final[deque[Claim]] = deque()
         self._connections: Final[dict[UpstreamConnection, EndpointState]] = {}
-        self._kept: int = 0  # idle connections to an endpoint, at most
         self._starved: int = 0  # connections in a row that this process had no means to open
         self._yielding: int = 0  # ticks for which what was given up is left to others
         self._unhealthy: frozenset[str] = _NOBODY  # what control said last, by the endpoints' keys
@@ -81,7 +75,6 @@ class Pool(ClaimKeeper):
         changed_tls = tls is not self.tls
         self.upstream = upstream
         self.tls = tls
-        self._take_share()
         view = self.runtime.view
         now = self.runtime.now()
         known = {state.endpoint.key: state for state in self.states}
@@ -112,15 +105,6 @@ class Pool(ClaimKeeper):
         self._take_ejector(upstream)
         self.stirred = True
         self._serve_waiting()  # a limit may be higher now, and what they waited for may be gone
-
-    def _share(self) -> int:
-        """How many of the connections that all workers may have together are this one's."""
-        workers = self.runtime.cells.workers  # 0 until control has said it
-        return -(-self.upstream.max_connections // (workers or 1))
-
-    def _take_share(self) -> None:
-        # No more than the share: another worker could not open what is its own while these grow old here.
-        self._kept = min(self.upstream.max_idle, self._share())
 
     def _take_ejector(self, upstream: Upstream) -> None:
         ejector = self._ejector
@@ -260,6 +244,10 @@ class Pool(ClaimKeeper):
                 return True
         return False
 
+    def _share(self) -> int:
+        """How many of the connections that all workers may have together are this one's."""
+        return -(-self.upstream.max_connections // self.runtime.cells.workers)
+
     def _room(self) -> bool:
         """Whether a connection may be opened: within the limit, and beyond this worker's share only while no other waits."""
         limit = self.upstream.max_connections
@@ -327,7 +315,9 @@ class Pool(ClaimKeeper):
                 connection.attach(user)
                 user.on_connected(connection)
                 return
-        if len(state.idle) >= self._kept or self.runtime.draining:
+        kept = len(state.idle)
+        # Beyond the share another worker could not open what is its own, while these grow old here.
+        if kept >= self.upstream.max_idle or kept >= self._share() or self.runtime.draining:
             connection.close()
             return
         state.idle.append(connection)
@@ -398,10 +388,8 @@ class Pool(ClaimKeeper):
         user.on_connected(connection)
 
     def _reachable(self, state: EndpointState) -> None:
-        if state.failures >= _ABSENT:
+        if state.reached():
             self._chooser.start_slowly(state, self.runtime.now())
-        state.failures = 0
-        state.down_until = 0.0
         self._chooser.stir()
         state.show(self.runtime.view)
         log.info("endpoint reachable again", extra={"upstream": self.upstream.name, "endpoint": state.endpoint.label})
@@ -425,9 +413,8 @@ class Pool(ClaimKeeper):
         if claim.starved:
             self._starve(state, claim, failure)
             return
-        state.failures += 1
         now = self.runtime.now()
-        state.down_until = now + min(_REST_AFTER_FAILURE * 2 ** min(state.failures - 1, 8), _LONGEST_REST)
+        state.refused(now)
         self._chooser.stir()
         view = self.runtime.view
         state.show(view)
@@ -502,7 +489,6 @@ class Pool(ClaimKeeper):
     def show(self) -> None:
         """Write down what nobody needs at once, the endpoints too; called by the clock while `stirred`."""
         self._chooser.look_again(self.runtime.now())
-        self._take_share()
         self.write_down()
         for state in self.states:
             state.show(self.runtime.view)

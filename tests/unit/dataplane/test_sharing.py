@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from proxy.telemetry.counters import REGION_SLOTS, U_ACTIVE, U_PENDING
 from tests.unit.dataplane.stage import GET, OK, Spec, Stage, pool_spec, shop
 
@@ -50,33 +52,16 @@ def test_idle_connection_is_given_up_where_another_worker_waits(stage_of: StageO
     assert upstream.ended == "abort"
 
 
-def test_no_more_idle_connections_are_kept_than_the_share(stage_of: StageOf) -> None:
+@pytest.mark.parametrize(("workers", "kept"), [(2, 2), (1, 3)])
+def test_no_more_idle_connections_are_kept_than_the_share(workers: int, kept: int, stage_of: StageOf) -> None:
     stage = stage_of(limited(3), workers=2)
+    stage.cells.share(workers, list(range(workers)))
     clients = [stage.client() for _ in range(3)]
     for client in clients:
         client.send(GET)
     for wire in [stage.accept() for _ in range(3)]:
         wire.send(OK)
-    assert len(stage.pool().states[0].idle) == 2
-
-
-def test_share_of_what_may_be_kept_follows_the_number_of_workers(stage_of: StageOf) -> None:
-    stage = stage_of(limited(3), workers=2)
-    stage.cells.share(1, [0])
-    stage.pool().show()
-    clients = [stage.client() for _ in range(3)]
-    for client in clients:
-        client.send(GET)
-    for wire in [stage.accept() for _ in range(3)]:
-        wire.send(OK)
-    assert len(stage.pool().states[0].idle) == 3
-
-
-def test_a_plan_that_comes_before_the_number_of_workers_is_taken(stage_of: StageOf) -> None:
-    stage = stage_of(limited(3), workers=2)
-    stage.cells.share(0, [])  # what control says before it has counted them
-    stage.bring(limited(5))
-    assert stage.pool()._share() == 5
+    assert len(stage.pool().states[0].idle) == kept
 
 
 def test_who_waits_for_another_workers_connection_gets_the_place(stage_of: StageOf) -> None:
