@@ -95,6 +95,7 @@ class Guardian:
         self._successor: Child | None = None
         self._program: Program | None = None  # what is started when control has died
         self._failure = ""
+        self._given_up = ""  # why the last successor was
         self._due = 0.0
         self._ending = False
 
@@ -222,6 +223,7 @@ class Guardian:
         if self._successor is not None:
             self._end_successor(self._successor)
             self._successor = None
+        self._given_up = why
         self._say("error", f"upgrade given up: {why}; the program before goes on")
         if self._control is not None:
             self._control.line.say({"failed": why})
@@ -275,6 +277,8 @@ class Guardian:
             if successor is not None:
                 self._end_successor(successor)
             return code
+        if code == HANDED_OVER:  # to one that was given up in the same moment: nobody has told that
+            self._failure = self._given_up
         if code == BAD_CONFIGURATION and not _has_children():
             return code
         if time.monotonic() - born >= _STEADY:

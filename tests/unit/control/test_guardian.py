@@ -191,6 +191,18 @@ def test_a_successor_that_is_late_is_killed(guard):
     assert guarded.end()[0] == 0
 
 
+def test_control_that_hands_over_to_one_that_was_given_up_is_started_again_and_told_why(guard):
+    guarded, control, successor = upgrading(guard, "silent:0.4")
+    assert "did not serve within" in " ".join(heard(guarded, "heard"))
+    assert gone(successor)
+    os.kill(control, signal.SIGUSR1)
+    pid, _ = guarded.control()
+    assert pid != control
+    assert "did not serve within" in " ".join(heard(guarded, "failure"))
+    guarded.send(signal.SIGTERM)
+    assert guarded.end()[0] == 0
+
+
 def test_what_is_too_long_for_the_line_is_not_said_and_what_is_no_message_not_heard():
     ours, theirs = line_pair()
     with ours, theirs:
